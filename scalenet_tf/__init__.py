@@ -1,0 +1,60 @@
+"""ScaleNet (Li et al., CVPR 2019) for Keras 3 on TensorFlow."""
+
+from scalenet_tf import layers
+from scalenet_tf._version import __version__
+from scalenet_tf.architectures import (
+    Architecture,
+    get_architecture,
+    list_models,
+    load_architecture,
+)
+from scalenet_tf.models import (
+    ResNet50,
+    ResNet101,
+    ResNet152,
+    ResNetCifar38,
+    ResNetCifar56,
+    ResNetCifar101,
+    ScaleNet,
+    ScaleNet50,
+    ScaleNet50Light,
+    ScaleNet101,
+    ScaleNet152,
+    ScaleNetCifar38,
+    ScaleNetCifar56,
+    ScaleNetCifar101,
+    create_model,
+    feature_pyramid,
+)
+from scalenet_tf.preprocessing import decode_predictions, preprocess_input
+from scalenet_tf.profiling import count_macs
+from scalenet_tf.weights import load_pytorch_weights
+
+__all__ = [
+    "Architecture",
+    "ResNet50",
+    "ResNet101",
+    "ResNet152",
+    "ResNetCifar38",
+    "ResNetCifar56",
+    "ResNetCifar101",
+    "ScaleNet",
+    "ScaleNet50",
+    "ScaleNet50Light",
+    "ScaleNet101",
+    "ScaleNet152",
+    "ScaleNetCifar38",
+    "ScaleNetCifar56",
+    "ScaleNetCifar101",
+    "__version__",
+    "count_macs",
+    "create_model",
+    "decode_predictions",
+    "feature_pyramid",
+    "get_architecture",
+    "layers",
+    "list_models",
+    "load_architecture",
+    "load_pytorch_weights",
+    "preprocess_input",
+]

@@ -1,0 +1,361 @@
+"""What a ScaleNet is made of, as data: the published networks and their twins.
+
+An `Architecture` says how many neurons each block has at each scale. This module
+knows nothing of TensorFlow; `scalenet_tf.models` turns an architecture into a
+Keras model.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import fnmatch
+import functools
+import importlib.resources
+import json
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from types import MappingProxyType
+from typing import Any, Literal, get_args
+
+Stem = Literal["imagenet", "cifar"]
+
+DEFAULT_CLASSES: Mapping[str, int] = MappingProxyType({"imagenet": 1000, "cifar": 100})
+
+
+@dataclasses.dataclass(frozen=True)
+class Block:
+    """One bottleneck of an architecture, with all that is needed to build it.
+
+    Attributes:
+        stage: Stage, counted from 1.
+        index: Position in the stage, counted from 1.
+        width: Filters of the first 1x1 convolution; the last one has 4 x width.
+        stride: 2 where a 2x2/2 max-pool comes first, else 1.
+        channels: Neurons of the SA block by scale.
+        kernel_sizes: Kernel of the SA block by scale, 3 or 1.
+    """
+
+    stage: int
+    index: int
+    width: int
+    stride: int
+    channels: tuple[int, ...]
+    kernel_sizes: tuple[int, ...]
+
+    @property
+    def name(self) -> str:
+        """Prefix of the names of the block's layers."""
+        return f"stage{self.stage}_block{self.index}"
+
+
+@dataclasses.dataclass(frozen=True)
+class Architecture:
+    """The neuron allocation of a network: what the paper's method learns.
+
+    Lists are accepted and kept as tuples. An architecture that exists is valid.
+
+    Attributes:
+        name: Name of the network, and, in lower case, of its Keras model.
+        stem: `"imagenet"` (7x7/2 convolution, 3x3/2 max-pool) or `"cifar"` (3x3).
+        native_size: Side of the input in pixels for which the network is meant. It
+            fixes which convolutions are 1x1, for every input size.
+        scales: Downsampling factors of the SA blocks, ascending, such as (1, 2, 4, 7).
+        stage_widths: Bottleneck width by stage.
+        blocks_per_stage: Number of bottlenecks by stage.
+        budget_per_stage: SA neurons of a block, summed over its scales, by stage.
+        allocation: Neurons by scale, a row a block, from the first stage to the last.
+        learned_on: Dataset on which the allocation was learned, for information.
+
+    Raises:
+        ValueError: Where the numbers do not make a network; the message names the
+            field, what came and what is allowed.
+
+    Source: Li et al., CVPR 2019, sections 3.1-3.3 and supplementary table 1.
+    """
+
+    name: str
+    stem: Stem
+    native_size: int
+    scales: tuple[int, ...]
+    stage_widths: tuple[int, ...]
+    blocks_per_stage: tuple[int, ...]
+    budget_per_stage: tuple[int, ...]
+    allocation: tuple[tuple[int, ...], ...]
+    learned_on: str | None = None
+
+    def __post_init__(self) -> None:
+        _check_header(self)
+        for field in ("scales", "stage_widths", "blocks_per_stage", "budget_per_stage"):
+            object.__setattr__(self, field, _positive_ints(self, field))
+        _check_stages(self)
+        object.__setattr__(self, "allocation", _checked_allocation(self))
+
+    @property
+    def default_classes(self) -> int:
+        """Classes of the dataset the stem is named after: 1000 or 100."""
+        return DEFAULT_CLASSES[self.stem]
+
+    @property
+    def minimum_size(self) -> int:
+        """Smallest side of an input, in pixels, that leaves one for the last stage."""
+        last_stage_stride = 2 ** (len(self.stage_widths) - 1)
+        # The stem halves twice, rounding up; the stages halve rounding down.
+        return (
+            4 * last_stage_stride - 3 if self.stem == "imagenet" else last_stage_stride
+        )
+
+    def stage_sides(self, size: int) -> tuple[int, ...]:
+        """Side of the feature maps by stage, for a square input of side `size`."""
+        side = -(-size // 4) if self.stem == "imagenet" else size
+        return tuple(side // 2**stage for stage in range(len(self.stage_widths)))
+
+    def blocks(self) -> Iterator[Block]:
+        """Yields the bottlenecks in order."""
+        rows = iter(self.allocation)
+        sides = self.stage_sides(self.native_size)
+        for stage, (width, count) in enumerate(
+            zip(self.stage_widths, self.blocks_per_stage, strict=True)
+        ):
+            kernel_sizes = tuple(
+                1 if sides[stage] / 2**index <= 1 else 3
+                for index in range(len(self.scales))
+            )
+            for block in range(count):
+                yield Block(
+                    stage=stage + 1,
+                    index=block + 1,
+                    width=width,
+                    stride=2 if stage > 0 and block == 0 else 1,
+                    channels=next(rows),
+                    kernel_sizes=kernel_sizes,
+                )
+
+    def twin(self) -> Architecture:
+        """The ResNet twin: `width` neurons in every block, all at scale 1."""
+        name = self.name.replace("ScaleNet", "ResNet").removesuffix("Light")
+        return dataclasses.replace(
+            self,
+            name=name if name != self.name else f"{self.name}Twin",
+            scales=(1,),
+            budget_per_stage=self.stage_widths,
+            allocation=tuple((block.width,) for block in self.blocks()),
+            learned_on=None,
+        )
+
+    def to_record(self) -> dict[str, Any]:
+        """The architecture as a JSON record, the format of `load_architecture`."""
+        return json.loads(json.dumps(dataclasses.asdict(self)))
+
+
+def architecture_from_record(record: Mapping[str, Any]) -> Architecture:
+    """Makes an architecture of a JSON record; keys it does not know are ignored.
+
+    Raises:
+        ValueError: Where a key is missing or a value is not allowed.
+    """
+    fields = {field.name: field for field in dataclasses.fields(Architecture)}
+    missing = [
+        name
+        for name, field in fields.items()
+        if field.default is dataclasses.MISSING and name not in record
+    ]
+    if missing:
+        raise ValueError(
+            f"an architecture record needs the keys {', '.join(missing)}. "
+            f"Received the keys: {', '.join(map(str, record)) or 'none'}."
+        )
+    return Architecture(**{name: record[name] for name in fields if name in record})
+
+
+def load_architecture(
+    path: str | os.PathLike[str], name: str | None = None
+) -> Architecture:
+    """Reads an architecture from a JSON file: one record, or a list and a name.
+
+    Args:
+        path: The file.
+        name: Which record to take, in any case; needed where there are several.
+
+    Raises:
+        FileNotFoundError: There is no such file.
+        ValueError: The file is not JSON, or holds no (such) valid architecture; the
+            message names the file.
+    """
+    path = os.fspath(path)
+    if not os.path.isfile(path):
+        raise FileNotFoundError(f"no architecture file at {path!r}.")
+    try:
+        with open(path, encoding="utf-8") as file:
+            records = json.load(file)
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise ValueError(f"{path}: not a JSON file ({error}).") from error
+    records = records if isinstance(records, list) else [records]
+    if not records or not all(isinstance(record, dict) for record in records):
+        raise ValueError(
+            f"{path}: expected one architecture record (a JSON object) or a list of "
+            "them."
+        )
+    record = _pick_record(records, name, path)
+    try:
+        return architecture_from_record(record)
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from error
+
+
+def list_models(pattern: str = "*") -> list[str]:
+    """Public names of the networks that match a shell pattern, in any case.
+
+    Example: `list_models("*cifar*")`.
+    """
+    return [
+        name
+        for name in published_architectures()
+        if fnmatch.fnmatchcase(name.lower(), pattern.lower())
+    ]
+
+
+def get_architecture(name: str) -> Architecture:
+    """The published architecture, or ResNet twin, of that public name, in any case.
+
+    Raises:
+        ValueError: There is none; the message suggests the nearest names.
+    """
+    names = {public.lower(): public for public in published_architectures()}
+    try:
+        return published_architectures()[names[name.lower()]]
+    except KeyError:
+        near = difflib.get_close_matches(name.lower(), names, n=3, cutoff=0.5)
+        hint = (
+            f" Did you mean {' or '.join(names[key] for key in near)}?" if near else ""
+        )
+        raise ValueError(
+            f"unknown model {name!r}.{hint} Available: {', '.join(names.values())}."
+        ) from None
+
+
+@functools.cache
+def published_architectures() -> Mapping[str, Architecture]:
+    """The seven published networks and their six ResNet twins, by public name."""
+    text = importlib.resources.files("scalenet_tf").joinpath("data/architectures.json")
+    networks = [
+        architecture_from_record(record)
+        for record in json.loads(text.read_text(encoding="utf-8"))
+    ]
+    twins = [network.twin() for network in networks]
+    return MappingProxyType({item.name: item for item in [*networks, *twins]})
+
+
+def _check_header(architecture: Architecture) -> None:
+    if not isinstance(architecture.name, str) or not architecture.name.isidentifier():
+        raise ValueError(
+            "`name` must be letters, digits and underscores, not starting with a "
+            f"digit. Received: {architecture.name!r}."
+        )
+    if architecture.stem not in get_args(Stem):
+        raise ValueError(
+            f"`stem` must be one of {get_args(Stem)}. Received: {architecture.stem!r}."
+        )
+    if not _is_int(architecture.native_size) or architecture.native_size < 1:
+        raise ValueError(
+            "`native_size` must be a positive number of pixels. "
+            f"Received: {architecture.native_size!r}."
+        )
+
+
+def _check_stages(architecture: Architecture) -> None:
+    lengths = {
+        field: len(getattr(architecture, field))
+        for field in ("stage_widths", "blocks_per_stage", "budget_per_stage")
+    }
+    if len(set(lengths.values())) != 1:
+        raise ValueError(
+            "`stage_widths`, `blocks_per_stage` and `budget_per_stage` must have one "
+            f"entry a stage each. Received lengths: {lengths}."
+        )
+    if list(architecture.scales) != sorted(set(architecture.scales)):
+        raise ValueError(
+            "`scales` must ascend without repetition. "
+            f"Received: {list(architecture.scales)}."
+        )
+    if architecture.native_size < architecture.minimum_size:
+        raise ValueError(
+            f"`native_size` must be at least {architecture.minimum_size} for "
+            f"{lengths['stage_widths']} stages with the {architecture.stem} stem. "
+            f"Received: {architecture.native_size}."
+        )
+
+
+def _checked_allocation(architecture: Architecture) -> tuple[tuple[int, ...], ...]:
+    rows = architecture.allocation
+    scales = architecture.scales
+    blocks = architecture.blocks_per_stage
+    if not _is_list(rows) or len(rows) != sum(blocks):
+        raise ValueError(
+            f"`allocation` must have {sum(blocks)} rows, one a block, for "
+            f"blocks_per_stage={list(blocks)}. Received: "
+            f"{len(rows) if _is_list(rows) else rows!r}."
+        )
+    budgets = [
+        budget
+        for budget, count in zip(architecture.budget_per_stage, blocks, strict=True)
+        for _ in range(count)
+    ]
+    for index, (row, budget) in enumerate(zip(rows, budgets, strict=True)):
+        where = f"`allocation` row {index} (counted from 0)"
+        if not _is_list(row) or len(row) != len(scales):
+            raise ValueError(
+                f"{where} must have {len(scales)} numbers, one a scale of "
+                f"{list(scales)}. Received: {row!r}."
+            )
+        if not all(_is_int(count) and count >= 0 for count in row) or not any(row):
+            raise ValueError(
+                f"{where} must be whole numbers of neurons, none negative and not all "
+                f"zero. Received: {list(row)}."
+            )
+        if sum(row) != budget:
+            raise ValueError(
+                f"{where} must add up to the budget of its stage, {budget}. "
+                f"Received: {list(row)}, which adds up to {sum(row)}."
+            )
+    return tuple(tuple(row) for row in rows)
+
+
+def _positive_ints(architecture: Architecture, field: str) -> tuple[int, ...]:
+    values = getattr(architecture, field)
+    if (
+        not _is_list(values)
+        or not values
+        or not all(_is_int(value) and value > 0 for value in values)
+    ):
+        raise ValueError(
+            f"`{field}` must be a list of positive whole numbers. Received: {values!r}."
+        )
+    return tuple(values)
+
+
+def _pick_record(
+    records: Sequence[Mapping[str, Any]], name: str | None, path: str
+) -> Mapping[str, Any]:
+    names = [str(record.get("name")) for record in records]
+    if name is None:
+        if len(records) == 1:
+            return records[0]
+        raise ValueError(
+            f"{path}: holds {len(records)} architectures; `name` must be one of "
+            f"{', '.join(names)}."
+        )
+    for record, candidate in zip(records, names, strict=True):
+        if candidate.lower() == name.lower():
+            return record
+    raise ValueError(
+        f"{path}: `name` must be one of {', '.join(names)}. Received: {name!r}."
+    )
+
+
+def _is_int(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def _is_list(value: object) -> bool:
+    return isinstance(value, (list, tuple))

@@ -1,0 +1,109 @@
+"""From images to what the networks take, and from their output to class names."""
+
+from __future__ import annotations
+
+import csv
+import functools
+import importlib.resources
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+# Mean and standard deviation of each RGB channel, for pixels from 0 to 1.
+STATISTICS: Mapping[str, tuple[tuple[float, ...], tuple[float, ...]]] = (
+    MappingProxyType(
+        {
+            "imagenet": ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)),
+            "cifar10": ((0.4914, 0.4822, 0.4465), (0.2470, 0.2435, 0.2616)),
+            "cifar100": ((0.5071, 0.4867, 0.4408), (0.2675, 0.2565, 0.2761)),
+            "centered": ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5)),
+        }
+    )
+)
+
+
+def preprocess_input(x: Any, statistics: str = "imagenet") -> Any:
+    """Normalises RGB images: `(x / 255 - mean) / standard deviation`.
+
+    Args:
+        x: Pixels from 0 to 255, `(..., 3)`: a NumPy array, nested lists, or a tensor.
+        statistics: Whose mean and standard deviation: `"imagenet"` (those of the
+            authors' PyTorch models), `"cifar10"`, `"cifar100"`, or `"centered"`
+            (pixels from -1 to 1).
+
+    Returns:
+        The same shape: a tensor of its own floating type (float32 for integers) where
+        a tensor came, else a float32 NumPy array. `x` is left as it was.
+
+    Raises:
+        ValueError: Unknown statistics, or the last dimension is not 3.
+    """
+    if statistics not in STATISTICS:
+        raise ValueError(
+            f"`statistics` must be one of {', '.join(STATISTICS)}. "
+            f"Received: statistics={statistics!r}."
+        )
+    is_tensor = tf.is_tensor(x) or hasattr(x, "_keras_history")
+    if not is_tensor:
+        x = np.asarray(x, dtype=np.float32)
+    if not x.shape or x.shape[-1] != 3:
+        raise ValueError(
+            "`x` must be RGB images with channels last, (..., 3). "
+            f"Received: shape {tuple(x.shape)}."
+        )
+    mean, deviation = (255.0 * np.asarray(part) for part in STATISTICS[statistics])
+    if not is_tensor:
+        return ((x - mean) / deviation).astype(np.float32)
+    if not x.dtype.is_floating:
+        x = tf.cast(x, tf.float32)
+    return (x - tf.constant(mean, x.dtype)) / tf.constant(deviation, x.dtype)
+
+
+def decode_predictions(
+    preds: Any, top: int = 5, class_names: Sequence[str] | None = None
+) -> list[list[tuple[str, str, float]]]:
+    """Names the most likely classes of each image.
+
+    Args:
+        preds: Probabilities or logits, `(batch, classes)`.
+        top: How many classes to give for each image.
+        class_names: Names of the classes, for networks of other data than ImageNet.
+
+    Returns:
+        For each image, `(id, name, score)` from the highest score down; the id is the
+        WordNet id for ImageNet, else the class's number.
+
+    Raises:
+        ValueError: `preds` does not have one column a class.
+    """
+    preds = np.asarray(preds)
+    if class_names is None:
+        classes = imagenet_classes()
+    else:
+        classes = tuple((str(index), name) for index, name in enumerate(class_names))
+    if preds.ndim != 2 or preds.shape[1] != len(classes):
+        raise ValueError(
+            f"`preds` must be of shape (batch, {len(classes)}), one column a class"
+            f"{' of ImageNet' if class_names is None else ' of `class_names`'}. "
+            f"Received: shape {preds.shape}."
+        )
+    if top < 1:
+        raise ValueError(f"`top` must be at least 1. Received: top={top}.")
+    order = np.argsort(-preds, axis=1, kind="stable")[:, :top]
+    return [
+        [(*classes[index], float(row[index])) for index in best]
+        for row, best in zip(preds, order, strict=True)
+    ]
+
+
+@functools.cache
+def imagenet_classes() -> tuple[tuple[str, str], ...]:
+    """The `(WordNet id, name)` of the 1000 classes of ImageNet-1k, in their order."""
+    text = importlib.resources.files("scalenet_tf").joinpath(
+        "data/imagenet_classes.csv"
+    )
+    rows = list(csv.reader(text.read_text(encoding="utf-8").splitlines()))
+    return tuple((wnid, name) for wnid, name in rows[1:])

@@ -1,0 +1,49 @@
+"""What a model costs."""
+
+from __future__ import annotations
+
+import math
+
+import keras
+
+from scalenet_tf.layers import ScaleAggregation
+
+
+def count_macs(model: keras.Model) -> int:
+    """Counts the multiply-accumulates of one image at the model's static input size.
+
+    Convolutions and dense layers count; batch norm, pooling, activations and
+    upsampling do not.
+
+    Raises:
+        ValueError: The model's input size is unknown.
+    """
+    for tensor in model.inputs:
+        if None in tensor.shape[1:]:
+            raise ValueError(
+                "`model` must have a static input size: MACs depend on it. Received "
+                f"an input of shape {tuple(tensor.shape)}; build the model with "
+                "`input_shape=(height, width, channels)`."
+            )
+    return sum(_layer_macs(layer) for layer in model.layers)
+
+
+def _layer_macs(layer: keras.Layer) -> int:
+    if isinstance(layer, keras.Model):
+        return count_macs(layer)
+    if isinstance(layer, ScaleAggregation):
+        return _scale_aggregation_macs(layer)
+    if isinstance(layer, (keras.layers.Conv2D, keras.layers.Dense)):
+        positions = math.prod(layer.output.shape[1:-1])
+        return positions * math.prod(layer.kernel.shape)
+    return 0
+
+
+def _scale_aggregation_macs(layer: ScaleAggregation) -> int:
+    _, height, width, _ = layer.input.shape
+    return sum(
+        max(height // int(scale), 1)
+        * max(width // int(scale), 1)
+        * math.prod(conv.kernel.shape)
+        for scale, conv in layer.convs.items()
+    )

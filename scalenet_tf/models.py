@@ -22,7 +22,7 @@ from scalenet_tf.layers import (
     check_data_format,
 )
 
-HEAD = "predictions"
+HEAD = "logits"
 STEM_POOL = "stem_pool"
 
 
@@ -58,7 +58,8 @@ def ScaleNet(
             `tf.distribute`, instead of the replica's.
 
     Returns:
-        A `keras.Model` that takes images as `preprocess_input` leaves them. Under a
+        A `keras.Model` that takes images as `preprocess_input` leaves them. Its layer
+        `logits` is the dense layer, `predictions` its activation. Under a
         mixed-precision policy the top computes in float32.
 
     Raises:
@@ -393,8 +394,11 @@ def _top(
         x = keras.layers.GlobalAveragePooling2D(name="avg_pool", dtype=dtype)(x)
     elif pooling == "max":
         x = keras.layers.GlobalMaxPooling2D(name="max_pool", dtype=dtype)(x)
-    if include_top:
-        x = keras.layers.Dense(
-            classes, activation=classifier_activation, name=HEAD, dtype=dtype
-        )(x)
-    return x
+    if not include_top:
+        return x
+    x = keras.layers.Dense(classes, name=HEAD, dtype=dtype)(x)
+    if classifier_activation is None:
+        return x
+    return keras.layers.Activation(
+        classifier_activation, name="predictions", dtype=dtype
+    )(x)

@@ -62,6 +62,34 @@ def preprocess_input(x: Any, statistics: str = "imagenet") -> Any:
     return (x - tf.constant(mean, x.dtype)) / tf.constant(deviation, x.dtype)
 
 
+def decode_image(data: tf.Tensor) -> tf.Tensor:
+    """Decodes a JPEG, PNG, BMP or GIF (first frame), to `(height, width, 3)` uint8."""
+    return tf.io.decode_image(data, channels=3, expand_animations=False)
+
+
+def resize_and_crop(image: tf.Tensor, size: int, resize: int) -> tf.Tensor:
+    """Resizes the shorter side to `resize` and crops the centre: for evaluation.
+
+    Args:
+        image: `(height, width, 3)`, pixels from 0 to 255, of any type and size.
+        size: Side of the crop, at most `resize`.
+        resize: New length of the shorter side.
+
+    Returns:
+        `(size, size, 3)`, float32.
+
+    Source: the evaluation of the PyTorch models (resize 256, centre crop 224);
+    bilinear with antialiasing, as PIL resizes.
+    """
+    sides = tf.shape(image)[:2]
+    resized_sides = sides * resize // tf.reduce_min(sides)
+    image = tf.image.resize(image, resized_sides, antialias=True)
+    top, left = tf.unstack((resized_sides - size) // 2)
+    return tf.ensure_shape(
+        tf.image.crop_to_bounding_box(image, top, left, size, size), (size, size, 3)
+    )
+
+
 def decode_predictions(
     preds: Any, top: int = 5, class_names: Sequence[str] | None = None
 ) -> list[list[tuple[str, str, float]]]:

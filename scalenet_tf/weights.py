@@ -84,6 +84,15 @@ def load_pytorch_weights(
         slot.variable.assign(array)
 
 
+def pytorch_shapes(model: keras.Model) -> dict[str, tuple[int, ...]]:
+    """Names and shapes of the tensors that `load_pytorch_weights` wants for a model.
+
+    Raises:
+        ValueError: The model is not of this package.
+    """
+    return {slot.tensor: slot.pytorch_shape for slot in _slots(model)}
+
+
 def _check_names(slots: list[_Slot], tensors: Mapping[str, Any], has_top: bool) -> None:
     expected = {slot.tensor for slot in slots}
     for slot in slots:

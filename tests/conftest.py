@@ -1,0 +1,62 @@
+"""Shared by all tests: two virtual CPU devices, a tiny architecture, real data."""
+
+import os
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+
+import keras
+import pytest
+import tensorflow as tf
+
+import scalenet_tf
+
+tf.config.set_logical_device_configuration(
+    tf.config.list_physical_devices("CPU")[0],
+    [tf.config.LogicalDeviceConfiguration()] * 2,
+)
+
+ALL_NETWORKS = scalenet_tf.list_models()
+
+# All that the published networks have, at a size that trains in a second: four
+# scales, some without neurons, 1x1 kernels, nearest (14 -> 7), bilinear (14 -> 3,
+# 7 -> 3) and clamped windows (maps of 3 and 1).
+TINY = scalenet_tf.Architecture(
+    name="Tiny",
+    stem="imagenet",
+    native_size=56,
+    scales=(1, 2, 4, 7),
+    stage_widths=(4, 4, 8, 8),
+    blocks_per_stage=(2, 1, 1, 1),
+    budget_per_stage=(8, 7, 9, 8),
+    allocation=((2, 2, 2, 2), (4, 0, 3, 1), (3, 2, 1, 1), (4, 3, 0, 2), (2, 2, 2, 2)),
+)
+
+
+@pytest.fixture
+def tiny():
+    """A tiny architecture with all the parts of the published ones."""
+    return TINY
+
+
+@pytest.fixture(autouse=True)
+def _reproducible():
+    keras.utils.set_random_seed(0)
+    yield
+    keras.config.set_floatx("float32")
+    keras.config.set_dtype_policy("float32")
+
+
+@pytest.fixture
+def float64():
+    """Everything in float64, where rounding cannot hide an error."""
+    keras.config.set_floatx("float64")
+    keras.config.set_dtype_policy("float64")
+
+
+@pytest.fixture
+def data_dir():
+    """The folder with CIFAR-10 and the ImageNet photographs."""
+    folder = os.environ.get("SCALENET_DATA_DIR")
+    if not folder:
+        pytest.skip("SCALENET_DATA_DIR is not set: no folder with real images")
+    return folder

@@ -1,0 +1,46 @@
+import keras
+import pytest
+
+import scalenet_tf
+
+
+@pytest.mark.parametrize(
+    ("name", "parameters", "macs"),
+    [
+        ("ScaleNetCifar38", 525_804, 57_362_944),
+        ("ScaleNetCifar56", 793_492, 84_316_160),
+        ("ScaleNetCifar101", 1_415_546, 151_230_464),
+        ("ScaleNet50Light", 23_631_912, 2_861_475_840),
+        ("ScaleNet50", 31_483_618, 3_818_372_352),
+        ("ScaleNet101", 54_792_390, 7_511_097_600),
+        ("ScaleNet152", 77_220_070, 11_211_951_616),
+        ("ResNetCifar38", 428_980, 57_353_216),
+        ("ResNet50", 25_557_032, 3_857_973_248),
+    ],
+)
+def test_trainable_parameters_and_macs_are_exact(name, parameters, macs):
+    model = scalenet_tf.create_model(name)
+    weights = model.trainable_weights
+    assert sum(weight.value.shape.num_elements() for weight in weights) == parameters
+    assert scalenet_tf.count_macs(model) == macs
+
+
+def test_macs_of_small_maps_count_the_clamped_windows():
+    layer = scalenet_tf.layers.ScaleAggregation([1, 1, 1], scales=(1, 2, 4))
+    inputs = keras.Input((3, 8, 2))
+    model = keras.Model(inputs, layer(inputs))
+    assert scalenet_tf.count_macs(model) == 9 * 2 * (3 * 8 + 1 * 4 + 1 * 2)
+
+
+def test_macs_of_a_model_around_a_model():
+    inner = scalenet_tf.ScaleNetCifar38(include_top=False, input_shape=(32, 32, 3))
+    inputs = keras.Input((32, 32, 3))
+    pooled = keras.layers.GlobalAveragePooling2D()(inner(inputs))
+    outer = keras.Model(inputs, keras.layers.Dense(10)(pooled))
+    assert scalenet_tf.count_macs(outer) == scalenet_tf.count_macs(inner) + 2560
+
+
+def test_unknown_input_size_is_an_error():
+    model = scalenet_tf.ScaleNetCifar38(input_shape=(None, None, 3))
+    with pytest.raises(ValueError, match="`model` must have a static input size"):
+        scalenet_tf.count_macs(model)

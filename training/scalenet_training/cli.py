@@ -1,0 +1,80 @@
+"""What the commands share: options from a dataclass, messages, exit codes."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import os
+import sys
+from collections.abc import Callable, Iterator
+from typing import TypeVar
+
+import tyro
+
+from scalenet_training.config import PRESETS, TrainConfig
+from scalenet_training.errors import RunError, UsageError
+
+T = TypeVar("T")
+
+
+def parse(kind: type[T], description: str) -> T:
+    """Reads the command line into a dataclass; exits with 2 where it does not fit."""
+    with usage_errors_exit():
+        return tyro.cli(kind, description=description)
+
+
+def parse_train_config(description: str) -> TrainConfig:
+    """Reads the command line of `train.py`: the preset chooses the other defaults."""
+    finder = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    finder.add_argument("--preset", default="digits")
+    name = finder.parse_known_args()[0].preset
+    # An unknown preset is left for tyro, which says what is allowed.
+    preset = PRESETS.get(name, PRESETS["digits"])
+    presets = "\n".join(
+        f"  {key}: `{preset.command}` ({preset.expectation})"
+        for key, preset in PRESETS.items()
+    )
+    with usage_errors_exit():
+        return tyro.cli(
+            TrainConfig,
+            default=preset.config,
+            description=f"{description}\n\nPresets:\n{presets}",
+        )
+
+
+def run(command: Callable[[], None]) -> None:
+    """Runs a command; its known errors become a line on stderr and an exit code."""
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    with usage_errors_exit():
+        try:
+            command()
+        except RunError as error:
+            _exit(str(error), 1)
+        except KeyboardInterrupt:
+            _exit("interrupted", 130)
+
+
+@contextlib.contextmanager
+def usage_errors() -> Iterator[None]:
+    """Turns what libraries raise for unfit arguments and files into UsageError.
+
+    For the checks before the work: afterwards such errors are bugs.
+    """
+    try:
+        yield
+    except (ValueError, OSError, ImportError) as error:
+        raise UsageError(str(error)) from error
+
+
+@contextlib.contextmanager
+def usage_errors_exit() -> Iterator[None]:
+    """Ends the process with exit code 2 on UsageError and unfit settings."""
+    try:
+        yield
+    except UsageError as error:
+        _exit(str(error), 2)
+
+
+def _exit(message: str, code: int) -> None:
+    print(f"error: {message}", file=sys.stderr)
+    sys.exit(code)

@@ -1,0 +1,261 @@
+"""Settings of a training run, and the presets. Imports no TensorFlow."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Any, Literal
+
+PresetName = Literal["digits", "cifar10", "cifar100", "imagenet"]
+
+# What may differ between a run and its continuation: where and how long it runs, not
+# what it computes.
+_FREE_FIELDS = frozenset(
+    {
+        "preset",
+        "strategy",
+        "virtual_devices",
+        "jit",
+        "data_dir",
+        "download",
+        "max_steps",
+        "workdir",
+    }
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class TrainConfig:
+    """One training run."""
+
+    preset: PresetName = "digits"
+    """Which defaults the other options start from. digits: scikit-learn's digits, runs
+    anywhere; cifar10, cifar100, imagenet: the published recipes."""
+
+    model: str = "ScaleNetCifar38"
+    """A public name (see scalenet_tf.list_models) or an architecture's JSON file."""
+
+    weights: str | None = None
+    """Weights to start from, a .weights.h5 or .keras file. Its classifier is used where
+    the classes are as many, else it starts anew."""
+
+    freeze: bool = False
+    """Train the classifier alone: the rest keeps its weights and BN statistics."""
+
+    dataset: str = "digits"
+    """digits, a name of TensorFlow Datasets (cifar10, imagenet2012, ...), or a folder
+    with a sub-folder for each class, itself or in train/ and validation/."""
+
+    train_split: str = "train"
+    """Examples to train on; slices such as 'train[:5000]' or 'train[:90%%]' work."""
+
+    eval_split: str | None = None
+    """Examples to evaluate on. Default: validation if the dataset has it, else test."""
+
+    data_dir: str | None = None
+    """Folder of TensorFlow Datasets. Default: ~/tensorflow_datasets."""
+
+    download: bool = False
+    """Download and prepare the dataset if it is not there."""
+
+    image_size: int | None = None
+    """Side of the input in pixels. Default: the architecture's native size."""
+
+    eval_resize: int | None = None
+    """For evaluation, resize the shorter side to this and crop the centre.
+    Default: the image size."""
+
+    augment: Literal["none", "crop", "crop-flip", "resized-crop"] = "crop"
+    """crop: pad 4 pixels and crop; crop-flip: and mirror at random; resized-crop: a
+    random part of the image (8 to 100 %% of its area) and mirror at random."""
+
+    normalization: Literal["imagenet", "cifar10", "cifar100", "centered"] = "centered"
+    """Mean and deviation of the pixels, as in scalenet_tf.preprocess_input."""
+
+    strategy: Literal["auto", "none", "mirrored"] = "auto"
+    """none: one device; mirrored: all GPUs, or all virtual devices, of this machine;
+    auto: mirrored where there is more than one device."""
+
+    virtual_devices: int = 0
+    """Split the CPU in that many logical devices, to try several replicas without
+    GPUs."""
+
+    jit: Literal["auto", "on", "off"] = "auto"
+    """XLA for each replica's forward and backward pass. auto: on for GPUs, off for
+    CPUs, where it is slower."""
+
+    mixed_precision: Literal["off", "bfloat16"] = "off"
+    """Compute in 16 bits, keep weights in float32."""
+
+    batch_size: int = 64
+    """Global batch: summed over all replicas."""
+
+    epochs: int = 8
+    """Epochs in all. A run that has ended goes on with a larger number."""
+
+    max_steps: int | None = None
+    """Stop after this many steps in all, to try things; the schedule stays as it is."""
+
+    learning_rate: float = 0.1
+    """Highest learning rate, after the warm-up."""
+
+    schedule: Literal["cosine", "steps"] = "cosine"
+    """cosine: to zero over the run; steps: a tenth at each milestone."""
+
+    milestones: tuple[float, ...] = (0.5, 0.75)
+    """For --schedule steps: when to divide by ten, as fractions of the run."""
+
+    warmup_epochs: float = 1.0
+    """Epochs over which the learning rate rises linearly from zero."""
+
+    momentum: float = 0.9
+    """Momentum of SGD."""
+
+    weight_decay: float = 1e-4
+    """L2 penalty: weight_decay / 2 times the sum of the squared kernels."""
+
+    decay_all: bool = False
+    """Also decay batch norms' scales and offsets and biases, as PyTorch's SGD does."""
+
+    label_smoothing: float = 0.0
+    """Part of the target spread evenly over all classes."""
+
+    ema: float = 0.0
+    """Decay of an exponential moving average of all weights, such as 0.999, which is
+    what is evaluated and saved. 0: none."""
+
+    seed: int = 0
+    """Seed of the initial weights, the order of examples and the augmentation."""
+
+    workdir: str | None = None
+    """Folder of the run. Default: runs/<dataset>-<model>. The same command run again
+    resumes the run that is there."""
+
+    def __post_init__(self) -> None:
+        _check(self)
+
+    @property
+    def run_folder(self) -> str:
+        """`workdir`, or its default."""
+        if self.workdir is not None:
+            return self.workdir
+        dataset = os.path.basename(os.path.normpath(self.dataset))
+        model = os.path.splitext(os.path.basename(self.model))[0]
+        return os.path.join("runs", f"{dataset}-{model}")
+
+    def to_json(self) -> dict[str, Any]:
+        """The settings as plain JSON values."""
+        values = dataclasses.asdict(self)
+        return {**values, "milestones": list(self.milestones)}
+
+    def differences(self, recorded: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:
+        """Fields in which this is another run than the recorded one.
+
+        Returns:
+            Field -> (recorded, now). More epochs are no difference, nor is where or
+            on how many devices the run computes.
+        """
+        now = self.to_json()
+        different = {
+            name: (recorded.get(name), value)
+            for name, value in now.items()
+            if name not in _FREE_FIELDS and recorded.get(name) != value
+        }
+        if self.epochs > recorded.get("epochs", 0):
+            different.pop("epochs", None)
+        return different
+
+
+def config_from_json(values: Mapping[str, Any]) -> TrainConfig:
+    """The settings that `TrainConfig.to_json` gave; unknown fields are ignored."""
+    names = {field.name for field in dataclasses.fields(TrainConfig)}
+    known = {name: value for name, value in values.items() if name in names}
+    return TrainConfig(**{**known, "milestones": tuple(known["milestones"])})
+
+
+@dataclasses.dataclass(frozen=True)
+class Preset:
+    """A recipe: its settings, the exact command, and the result to expect."""
+
+    config: TrainConfig
+    command: str
+    expectation: str
+
+
+def _cifar(name: str, published: str) -> Preset:
+    return Preset(
+        TrainConfig(
+            preset=name,
+            dataset=name,
+            normalization=name,
+            augment="crop-flip",
+            batch_size=128,
+            epochs=164,
+            learning_rate=0.1,
+            schedule="steps",
+            milestones=(0.5, 0.75),
+            warmup_epochs=0.0,
+            weight_decay=1e-4,
+        ),
+        command=f"python training/train.py --preset {name} --data-dir DIR",
+        expectation=f"the CIFAR recipe of He et al., 2016; {published}",
+    )
+
+
+PRESETS: Mapping[str, Preset] = MappingProxyType(
+    {
+        "digits": Preset(
+            TrainConfig(),
+            command="python training/train.py",
+            expectation="at most 5 % validation error after 8 epochs of 1,437 digits",
+        ),
+        "cifar10": _cifar("cifar10", "not run here to its end"),
+        "cifar100": _cifar("cifar100", "not run here to its end"),
+        "imagenet": Preset(
+            TrainConfig(
+                preset="imagenet",
+                model="ScaleNet50",
+                dataset="imagenet2012",
+                eval_resize=256,
+                augment="resized-crop",
+                normalization="imagenet",
+                batch_size=256,
+                epochs=120,
+                learning_rate=0.1,
+                warmup_epochs=0.0,
+                weight_decay=1e-4,
+            ),
+            command="python training/train.py --preset imagenet --data-dir DIR",
+            expectation="22.02 % top-1, 6.05 % top-5 error published for ScaleNet-50; "
+            "not run here",
+        ),
+    }
+)
+
+
+def _check(config: TrainConfig) -> None:
+    positive = ("batch_size", "epochs", "learning_rate")
+    not_negative = ("virtual_devices", "warmup_epochs", "weight_decay", "seed")
+    below_one = ("momentum", "label_smoothing", "ema")
+    for name in positive:
+        _require(config, name, getattr(config, name) > 0, "more than 0")
+    for name in not_negative:
+        _require(config, name, getattr(config, name) >= 0, "0 or more")
+    for name in below_one:
+        _require(config, name, 0 <= getattr(config, name) < 1, "from 0 to below 1")
+    for name in ("max_steps", "image_size", "eval_resize"):
+        value = getattr(config, name)
+        _require(config, name, value is None or value > 0, "more than 0")
+    ascending = list(config.milestones) == sorted(config.milestones)
+    inside = all(0 < point < 1 for point in config.milestones)
+    _require(config, "milestones", ascending and inside, "ascending, between 0 and 1")
+
+
+def _require(config: TrainConfig, name: str, holds: bool, allowed: str) -> None:
+    if not holds:
+        raise ValueError(
+            f"--{name.replace('_', '-')} must be {allowed}. "
+            f"Received: {getattr(config, name)!r}."
+        )

@@ -1,0 +1,215 @@
+"""Batches of a replica: which examples, how transformed.
+
+The order of examples is a function of (seed, epoch), the augmentation of (seed, epoch,
+example): neither depends on how many replicas or workers share a global batch.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from scalenet_tf.preprocessing import decode_image, preprocess_input, resize_and_crop
+from scalenet_training.splits import Split
+
+# images (batch, size, size, 3), labels (batch,), weights (batch,): 0 marks padding
+Batch = tuple[tf.Tensor, tf.Tensor, tf.Tensor]
+Context = tf.distribute.InputContext
+
+_PADDING = 4
+_CROP_AREA = (0.08, 1.0)
+_CROP_ASPECT_RATIO = (3 / 4, 4 / 3)
+
+
+@dataclasses.dataclass(frozen=True)
+class Transform:
+    """From a stored image to the network's input."""
+
+    image_size: int
+    eval_resize: int
+    augment: str
+    normalization: str
+    classes: int
+
+    def evaluation(self, image: tf.Tensor) -> tf.Tensor:
+        """The image resized, its centre cropped, normalised."""
+        image = _resized(_decoded(image), self.image_size, self.eval_resize)
+        return self.normalize(image)
+
+    def training(self, image: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
+        """The image augmented as the seed (2,) says, normalised."""
+        if self.augment == "none":
+            return self.evaluation(image)
+        if self.augment == "resized-crop":
+            image = _random_resized_crop(image, self.image_size, seed)
+        else:
+            image = _resized(_decoded(image), self.image_size, self.image_size)
+            image = _random_shift(image, self.image_size, seed)
+        if self.augment != "crop":
+            flip_seed = tf.random.experimental.stateless_fold_in(seed, 1)
+            image = tf.image.stateless_random_flip_left_right(image, flip_seed)
+        return self.normalize(image)
+
+    def normalize(self, image: tf.Tensor) -> tf.Tensor:
+        """Pixels from 0 to 255 as the network takes them, in Keras' float type."""
+        image = tf.cast(image, keras.config.floatx())
+        return preprocess_input(image, self.normalization)
+
+    def checked_label(self, label: tf.Tensor) -> tf.Tensor:
+        """The label; an error where it is not one of the classes."""
+        message = f"labels must be from 0 to {self.classes - 1}"
+        with tf.control_dependencies(
+            [
+                tf.debugging.assert_non_negative(label, message),
+                tf.debugging.assert_less(
+                    label, tf.cast(self.classes, label.dtype), message
+                ),
+            ]
+        ):
+            return tf.identity(label)
+
+
+def training_batches(
+    split: Split,
+    transform: Transform,
+    batch_size: int,
+    seed: int,
+    epoch: int,
+    start_step: int,
+) -> Callable[[Context], tf.data.Dataset]:
+    """The full global batches of an epoch, from `start_step` on.
+
+    Returns:
+        A function for `distribute_datasets_from_function`.
+    """
+    mixed = np.random.default_rng((seed, epoch)).integers(2**31)
+
+    def load(reference: Any) -> Batch:
+        example = split.fetch(reference)
+        pair = tf.stack([tf.constant(mixed), tf.cast(example["id"], tf.int64)])
+        image = transform.training(example["image"], pair)
+        label = transform.checked_label(example["label"])
+        return image, label, tf.ones((), image.dtype)
+
+    def batches(context: Context) -> tf.data.Dataset:
+        references = split.references((seed, epoch))
+        references = references.take(split.size // batch_size * batch_size)
+        references = references.skip(start_step * batch_size)
+        return _replica_batches(references, load, batch_size, context)
+
+    return batches
+
+
+def evaluation_batches(
+    split: Split, transform: Transform, batch_size: int
+) -> Callable[[Context], tf.data.Dataset]:
+    """Every example once, in order; padding of weight 0 fills the last global batch.
+
+    Returns:
+        A function for `distribute_datasets_from_function`.
+    """
+    padding = -split.size % batch_size
+
+    def load(reference: Any, weight: tf.Tensor) -> Batch:
+        example = split.fetch(reference)
+        image = transform.evaluation(example["image"])
+        label = transform.checked_label(example["label"])
+        return image, label, tf.cast(weight, image.dtype)
+
+    def batches(context: Context) -> tf.data.Dataset:
+        references = split.references(None)
+        filler = references.take(1).repeat().take(padding)
+        weighted = references.map(lambda reference: (reference, 1.0)).concatenate(
+            filler.map(lambda reference: (reference, 0.0))
+        )
+        return _replica_batches(weighted, load, batch_size, context)
+
+    return batches
+
+
+def _replica_batches(
+    references: tf.data.Dataset,
+    load: Callable[..., Batch],
+    batch_size: int,
+    context: Context,
+) -> tf.data.Dataset:
+    """This worker's part of every global batch, loaded, in batches of a replica.
+
+    The number of references is a multiple of the global batch.
+    """
+    replica_batch = context.get_per_replica_batch_size(batch_size)
+    part = batch_size // context.num_input_pipelines
+    start = part * context.input_pipeline_id
+
+    def own_part(batch: tf.Tensor) -> tf.Tensor:
+        return batch[start : start + part]
+
+    if context.num_input_pipelines > 1:
+        references = references.batch(batch_size).map(
+            lambda *batch: tf.nest.map_structure(own_part, batch)
+        )
+        references = references.unbatch()
+    examples = references.map(
+        load, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True
+    )
+    return examples.batch(replica_batch, drop_remainder=True).prefetch(tf.data.AUTOTUNE)
+
+
+def _decoded(image: tf.Tensor) -> tf.Tensor:
+    return decode_image(image) if image.dtype == tf.string else image
+
+
+def _resized(image: tf.Tensor, size: int, resize: int) -> tf.Tensor:
+    if size == resize and image.shape == (size, size, 3):
+        return tf.cast(image, tf.float32)
+    return resize_and_crop(image, size, resize)
+
+
+def _random_shift(image: tf.Tensor, size: int, seed: tf.Tensor) -> tf.Tensor:
+    """Pads with black on all sides and crops at random, as He et al., 2016."""
+    side = size + 2 * _PADDING
+    image = tf.image.pad_to_bounding_box(image, _PADDING, _PADDING, side, side)
+    return tf.image.stateless_random_crop(image, (size, size, 3), seed)
+
+
+def _random_resized_crop(image: tf.Tensor, size: int, seed: tf.Tensor) -> tf.Tensor:
+    """Crops a random part of random aspect ratio and resizes it, as Inception."""
+    if image.dtype == tf.string:
+        crop = _random_encoded_part(image, seed)
+    else:
+        crop = tf.slice(image, *_random_part(tf.shape(image), seed))
+    crop = tf.image.resize(crop, (size, size), antialias=True)
+    return tf.ensure_shape(crop, (size, size, 3))
+
+
+def _random_encoded_part(data: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
+    """A random part; of a JPEG, only that part is decoded, which is faster."""
+
+    def of_jpeg() -> tf.Tensor:
+        begin, extent = _random_part(tf.io.extract_jpeg_shape(data), seed)
+        window = tf.concat([begin[:2], extent[:2]], 0)
+        return tf.io.decode_and_crop_jpeg(data, window, channels=3)
+
+    def of_other() -> tf.Tensor:
+        image = decode_image(data)
+        return tf.slice(image, *_random_part(tf.shape(image), seed))
+
+    return tf.cond(tf.io.is_jpeg(data), of_jpeg, of_other)
+
+
+def _random_part(shape: tf.Tensor, seed: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    begin, extent, _ = tf.image.stateless_sample_distorted_bounding_box(
+        tf.concat([shape[:2], [3]], 0),
+        bounding_boxes=tf.constant([[[0.0, 0.0, 1.0, 1.0]]]),
+        seed=seed,
+        min_object_covered=0.0,
+        aspect_ratio_range=_CROP_ASPECT_RATIO,
+        area_range=_CROP_AREA,
+        use_image_if_no_bounding_boxes=True,
+    )
+    return begin, tf.concat([extent[:2], [3]], 0)

@@ -11,8 +11,9 @@ from typing import TypeVar
 
 import tyro
 
-from scalenet_training.config import PRESETS, TrainConfig
+from scalenet_training.config import TrainConfig
 from scalenet_training.errors import RunError, UsageError
+from scalenet_training.presets import PRESETS
 
 T = TypeVar("T")
 

@@ -1,0 +1,263 @@
+"""Epochs of training and evaluation, with checkpoints: one loop for all strategies."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from scalenet_training import distribution
+from scalenet_training.callbacks import ScalarSummaries
+from scalenet_training.cli import usage_errors
+from scalenet_training.config import TrainConfig
+from scalenet_training.errors import RunError
+from scalenet_training.pipeline import (
+    Transform,
+    evaluation_batches,
+    training_batches,
+)
+from scalenet_training.plan import Plan, prepare
+from scalenet_training.plots import plot_curves
+from scalenet_training.run_folder import CURVES_FILE, RunFolder, disk_errors, replaced
+from scalenet_training.splits import Split, find_damaged_image
+from scalenet_training.step import (
+    SUMS,
+    make_evaluation_step,
+    make_train_step,
+    means,
+)
+
+# Reading a number makes the host wait for the devices, so not at every step.
+_STEPS_BETWEEN_READS = 20
+_CHECKPOINTS_KEPT = 3
+
+
+def train_and_evaluate(config: TrainConfig, workdir: str) -> dict[str, float]:
+    """Trains as the settings say, in `workdir`; resumes the run that is there.
+
+    Returns:
+        The last row of metrics.csv.
+
+    Raises:
+        UsageError: The settings cannot be run; nothing was written.
+        RunError: The run began and could not go on.
+    """
+    folder = RunFolder(workdir)
+    with usage_errors():
+        folder.check(config)
+        plan = prepare(config)
+    folder.write_config(plan.describe())
+    return Trainer(plan, folder).run()
+
+
+class Trainer:
+    """A run in progress.
+
+    All that a continuation needs is in its checkpoint: weights, optimizer, moving
+    average, the sums of the epoch so far, the best error. The step says how far the
+    run is in which epoch.
+    """
+
+    def __init__(self, plan: Plan, folder: RunFolder):
+        self.plan = plan
+        self.folder = folder
+        self.totals = tf.Variable(tf.zeros(SUMS, tf.float64), name="epoch_sums")
+        self.best_error = tf.Variable(np.inf, dtype=tf.float64, name="best_error")
+        checkpoint = tf.train.Checkpoint(
+            model=plan.model,
+            optimizer=plan.optimizer,
+            totals=self.totals,
+            best_error=self.best_error,
+            **({} if plan.average is None else {"average": plan.average}),
+        )
+        self.checkpoints = tf.train.CheckpointManager(
+            checkpoint, folder.file("checkpoints"), max_to_keep=_CHECKPOINTS_KEPT
+        )
+        self.train_step = make_train_step(
+            plan.model,
+            plan.optimizer,
+            plan.objective,
+            plan.strategy,
+            plan.xla,
+            plan.average,
+            plan.config.ema,
+        )
+        self.evaluator = Evaluator(
+            plan.final_model,
+            plan.eval_split,
+            plan.transform,
+            plan.config.batch_size,
+            plan.strategy,
+            plan.xla,
+        )
+
+    @property
+    def step(self) -> int:
+        """Updates made so far."""
+        return int(self.plan.optimizer.iterations)
+
+    def run(self) -> dict[str, float]:
+        """Goes on from the newest checkpoint to the end; returns the last row."""
+        self.checkpoints.restore_or_initialize()
+        plan, folder = self.plan, self.folder
+        self._announce()
+        if self.step >= plan.total_steps:
+            return folder.rows()[-1]
+        callbacks = self._callbacks()
+        callbacks.on_train_begin()
+        first_epoch = self.step // plan.steps_per_epoch
+        row: dict[str, float] = {}
+        for epoch in range(first_epoch, plan.config.epochs):
+            callbacks.on_epoch_begin(epoch)
+            images_per_second = self._train_epoch(epoch, callbacks)
+            row = self._finish_epoch(epoch, images_per_second)
+            callbacks.on_epoch_end(
+                epoch, {name: row[name] for name in row if name != "epoch"}
+            )
+            if self.step >= plan.total_steps:
+                break
+        callbacks.on_train_end()
+        with disk_errors(folder.path), replaced(folder.file(CURVES_FILE)) as path:
+            plot_curves({plan.architecture.name: folder.rows()}, path)
+        return row
+
+    def _train_epoch(
+        self, epoch: int, callbacks: keras.callbacks.CallbackList
+    ) -> float:
+        """Trains to the epoch's end, or the run's; returns images a second."""
+        plan = self.plan
+        start = self.step - epoch * plan.steps_per_epoch
+        stop = min(
+            plan.steps_per_epoch, plan.total_steps - epoch * plan.steps_per_epoch
+        )
+        batches = plan.strategy.distribute_datasets_from_function(
+            training_batches(
+                plan.train_split,
+                plan.transform,
+                plan.config.batch_size,
+                plan.config.seed,
+                epoch,
+                start,
+            )
+        )
+        began = time.perf_counter()
+        timed_from = start
+        with data_errors(plan.train_split):
+            for index, batch in zip(range(start, stop), batches, strict=False):
+                callbacks.on_train_batch_begin(index)
+                self.totals.assign_add(self.train_step(batch))
+                read = (index + 1) % _STEPS_BETWEEN_READS == 0 or index + 1 == stop
+                logs = means(self.totals.numpy()) if read else {}
+                callbacks.on_train_batch_end(index, logs)
+                if index == start and stop - start > 1:  # the first step compiles
+                    self.totals.numpy()
+                    began, timed_from = time.perf_counter(), start + 1
+        seconds = time.perf_counter() - began
+        return (stop - timed_from) * plan.config.batch_size / seconds
+
+    def _finish_epoch(self, epoch: int, images_per_second: float) -> dict[str, float]:
+        """Evaluates and saves; the checkpoint comes last, as it ends the epoch."""
+        plan, folder = self.plan, self.folder
+        distribution.average_statistics(plan.model, plan.strategy)
+        if plan.average is not None:
+            distribution.average_statistics(plan.average, plan.strategy)
+        evaluation = self.evaluator.run()
+        row = {
+            "epoch": epoch,
+            **means(self.totals.numpy()),
+            **{f"val_{name}": value for name, value in evaluation.items()},
+            "learning_rate": float(plan.schedule(self.step - 1)),
+            "images_per_second": images_per_second,
+        }
+        folder.write_row(row)
+        folder.save_model(plan.final_model, "last")
+        if row["val_top1_error"] < float(self.best_error):
+            self.best_error.assign(row["val_top1_error"])
+            folder.save_model(plan.final_model, "best")
+        self.totals.assign(tf.zeros_like(self.totals))
+        with disk_errors(folder.path):
+            self.checkpoints.save(checkpoint_number=self.step)
+        return row
+
+    def _announce(self) -> None:
+        plan = self.plan
+        print(
+            f"{plan.architecture.name} on {plan.source.name}: "
+            f"{plan.train_split.size} training and {plan.eval_split.size} evaluation "
+            f"examples, {len(plan.source.class_names)} classes, "
+            f"{plan.model.count_params():,} parameters; "
+            f"{plan.strategy.num_replicas_in_sync} replica(s), "
+            f"XLA {'on' if plan.xla else 'off'}. Run folder: {self.folder.path}"
+        )
+        if self.step >= plan.total_steps:
+            print(f"Already at step {self.step} of {plan.total_steps}: nothing to do.")
+        elif self.step:
+            print(f"Resuming at step {self.step} of {plan.total_steps}.")
+
+    def _callbacks(self) -> keras.callbacks.CallbackList:
+        log_dir = self.folder.file("tensorboard")
+        return keras.callbacks.CallbackList(
+            [ScalarSummaries(log_dir)],
+            add_progbar=True,
+            model=self.plan.model,
+            epochs=self.plan.config.epochs,
+            steps=self.plan.steps_per_epoch,
+            verbose=1,
+        )
+
+
+class Evaluator:
+    """Evaluates a model on every example of a split exactly once."""
+
+    def __init__(
+        self,
+        model: keras.Model,
+        split: Split,
+        transform: Transform,
+        batch_size: int,
+        strategy: tf.distribute.Strategy,
+        xla: bool,
+    ):
+        self.split = split
+        self.strategy = strategy
+        self.batches = evaluation_batches(split, transform, batch_size)
+        self.step = make_evaluation_step(model, strategy, xla)
+        self.steps = -(-split.size // batch_size)
+
+    def run(self, progress: Callable[[int], Any] | None = None) -> dict[str, float]:
+        """Loss and errors; `progress` is called with the number of steps done."""
+        totals = np.zeros(SUMS)
+        batches = self.strategy.distribute_datasets_from_function(self.batches)
+        with data_errors(self.split):
+            for done, batch in enumerate(batches, start=1):
+                totals += self.step(batch).numpy()
+                if progress is not None:
+                    progress(done)
+        if totals[-1] != self.split.size:
+            raise RunError(
+                f"evaluated {totals[-1]:.0f} of {self.split.size} examples: the "
+                "dataset changed while it was read."
+            )
+        return means(totals)
+
+
+@contextlib.contextmanager
+def data_errors(split: Split) -> Iterator[None]:
+    """Turns errors of the input pipeline into a RunError that names the example."""
+    try:
+        yield
+    except tf.errors.InvalidArgumentError as error:
+        if "labels must be from" in error.message:
+            text = error.message[error.message.index("labels must be") :]
+            raise RunError(f"--dataset: {text.splitlines()[0]}") from error
+        damaged = find_damaged_image(split)
+        if damaged is None:
+            raise
+        raise RunError(
+            f"--dataset: an image cannot be decoded: {damaged}. Replace or remove it."
+        ) from error

@@ -68,7 +68,7 @@ def load_pytorch_weights(
 
     Source: names of the authors' code; `conv2.<i>` and `bn2.<i>` are scale index i.
     """
-    tensors = _state_dict(source)
+    tensors = read_pytorch_weights(source)
     slots = list(_slots(model))
     _check_names(slots, tensors, has_top=any(la.name == HEAD for la in model.layers))
     arrays = []
@@ -82,6 +82,30 @@ def load_pytorch_weights(
         arrays.append(array.transpose(slot.axes))
     for slot, array in zip(slots, arrays, strict=True):
         slot.variable.assign(array)
+
+
+def read_pytorch_weights(
+    source: str | os.PathLike[str] | Mapping[str, Any],
+) -> dict[str, Any]:
+    """Reads the tensors of a PyTorch checkpoint, by the authors' names.
+
+    Args:
+        source: As for `load_pytorch_weights`.
+
+    Returns:
+        Name, without the prefix `module.`, -> array; `num_batches_tracked` left out.
+
+    Raises:
+        FileNotFoundError: There is no such file.
+        ImportError: The package that reads the file is not installed.
+        ValueError: The file cannot be read.
+    """
+    tensors = source if isinstance(source, Mapping) else _read(os.fspath(source))
+    return {
+        str(name).removeprefix("module."): tensor
+        for name, tensor in tensors.items()
+        if not str(name).endswith("num_batches_tracked")
+    }
 
 
 def pytorch_shapes(model: keras.Model) -> dict[str, tuple[int, ...]]:
@@ -107,15 +131,6 @@ def _check_names(slots: list[_Slot], tensors: Mapping[str, Any], has_top: bool) 
                 f"tensor {name!r} of `source` is unexpected: the model has no place "
                 "for it."
             )
-
-
-def _state_dict(source: Any) -> dict[str, Any]:
-    tensors = source if isinstance(source, Mapping) else _read(os.fspath(source))
-    return {
-        str(name).removeprefix("module."): tensor
-        for name, tensor in tensors.items()
-        if not str(name).endswith("num_batches_tracked")
-    }
 
 
 def _read(path: str) -> Mapping[str, Any]:

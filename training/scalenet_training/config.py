@@ -88,7 +88,7 @@ class TrainConfig:
     mixed_precision: Literal["off", "bfloat16"] = "off"
     """Compute in 16 bits, keep weights in float32."""
 
-    batch_size: int = 64
+    batch_size: int = 32
     """Global batch: summed over all replicas."""
 
     epochs: int = 8
@@ -97,7 +97,7 @@ class TrainConfig:
     max_steps: int | None = None
     """Stop after this many steps in all, to try things; the schedule stays as it is."""
 
-    learning_rate: float = 0.1
+    learning_rate: float = 0.02
     """Highest learning rate, after the warm-up."""
 
     schedule: Literal["cosine", "steps"] = "cosine"

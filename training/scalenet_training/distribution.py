@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+
 import keras
 import tensorflow as tf
 
@@ -70,24 +72,30 @@ def check_global_batch(batch_size: int, strategy: tf.distribute.Strategy) -> Non
         )
 
 
-def average_statistics(model: keras.Model, strategy: tf.distribute.Strategy) -> None:
-    """Sets every replica's BN moving statistics to the mean over the replicas.
+def make_statistics_average(
+    models: Sequence[keras.Model], strategy: tf.distribute.Strategy
+) -> Callable[[], None]:
+    """Makes the function that averages BN moving statistics over the replicas.
 
     Each replica keeps statistics of its own examples; what is evaluated and saved
     without this is the first replica's.
     """
-    if strategy.num_replicas_in_sync == 1:
-        return
-    variables = [variable.value for variable in model.non_trainable_variables]
+    variables = [
+        variable.value
+        for model in models
+        for variable in model.weights
+        if variable.name in ("moving_mean", "moving_variance")
+    ]
+
+    def replica_average() -> None:
+        context = tf.distribute.get_replica_context()
+        means = context.all_reduce(tf.distribute.ReduceOp.MEAN, variables)
+        for variable, mean in zip(variables, means, strict=True):
+            variable.assign(mean)
 
     @tf.function
     def average() -> None:
-        def replica_average() -> None:
-            context = tf.distribute.get_replica_context()
-            means = context.all_reduce(tf.distribute.ReduceOp.MEAN, variables)
-            for variable, mean in zip(variables, means, strict=True):
-                variable.assign(mean)
+        if strategy.num_replicas_in_sync > 1:
+            strategy.run(replica_average)
 
-        strategy.run(replica_average)
-
-    average()
+    return average

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
 import time
-from collections.abc import Callable, Iterator
-from typing import Any
 
 import keras
 import numpy as np
@@ -15,19 +12,13 @@ from scalenet_training import distribution
 from scalenet_training.callbacks import ScalarSummaries
 from scalenet_training.cli import usage_errors
 from scalenet_training.config import TrainConfig
-from scalenet_training.errors import RunError
-from scalenet_training.pipeline import (
-    Transform,
-    evaluation_batches,
-    training_batches,
-)
+from scalenet_training.evaluation import Evaluator, data_errors
+from scalenet_training.pipeline import training_batches
 from scalenet_training.plan import Plan, prepare
 from scalenet_training.plots import plot_curves
 from scalenet_training.run_folder import CURVES_FILE, RunFolder, disk_errors, replaced
-from scalenet_training.splits import Split, find_damaged_image
 from scalenet_training.step import (
     SUMS,
-    make_evaluation_step,
     make_train_step,
     means,
 )
@@ -87,6 +78,10 @@ class Trainer:
             plan.average,
             plan.config.ema,
         )
+        models = [plan.model, *([] if plan.average is None else [plan.average])]
+        self.average_statistics = distribution.make_statistics_average(
+            models, plan.strategy
+        )
         self.evaluator = Evaluator(
             plan.final_model,
             plan.eval_split,
@@ -99,7 +94,7 @@ class Trainer:
     @property
     def step(self) -> int:
         """Updates made so far."""
-        return int(self.plan.optimizer.iterations)
+        return int(self.plan.optimizer.iterations.numpy())
 
     def run(self) -> dict[str, float]:
         """Goes on from the newest checkpoint to the end; returns the last row."""
@@ -163,9 +158,7 @@ class Trainer:
     def _finish_epoch(self, epoch: int, images_per_second: float) -> dict[str, float]:
         """Evaluates and saves; the checkpoint comes last, as it ends the epoch."""
         plan, folder = self.plan, self.folder
-        distribution.average_statistics(plan.model, plan.strategy)
-        if plan.average is not None:
-            distribution.average_statistics(plan.average, plan.strategy)
+        self.average_statistics()
         evaluation = self.evaluator.run()
         row = {
             "epoch": epoch,
@@ -179,7 +172,6 @@ class Trainer:
         if row["val_top1_error"] < float(self.best_error):
             self.best_error.assign(row["val_top1_error"])
             folder.save_model(plan.final_model, "best")
-        self.totals.assign(tf.zeros_like(self.totals))
         with disk_errors(folder.path):
             self.checkpoints.save(checkpoint_number=self.step)
         return row
@@ -209,55 +201,3 @@ class Trainer:
             steps=self.plan.steps_per_epoch,
             verbose=1,
         )
-
-
-class Evaluator:
-    """Evaluates a model on every example of a split exactly once."""
-
-    def __init__(
-        self,
-        model: keras.Model,
-        split: Split,
-        transform: Transform,
-        batch_size: int,
-        strategy: tf.distribute.Strategy,
-        xla: bool,
-    ):
-        self.split = split
-        self.strategy = strategy
-        self.batches = evaluation_batches(split, transform, batch_size)
-        self.step = make_evaluation_step(model, strategy, xla)
-        self.steps = -(-split.size // batch_size)
-
-    def run(self, progress: Callable[[int], Any] | None = None) -> dict[str, float]:
-        """Loss and errors; `progress` is called with the number of steps done."""
-        totals = np.zeros(SUMS)
-        batches = self.strategy.distribute_datasets_from_function(self.batches)
-        with data_errors(self.split):
-            for done, batch in enumerate(batches, start=1):
-                totals += self.step(batch).numpy()
-                if progress is not None:
-                    progress(done)
-        if totals[-1] != self.split.size:
-            raise RunError(
-                f"evaluated {totals[-1]:.0f} of {self.split.size} examples: the "
-                "dataset changed while it was read."
-            )
-        return means(totals)
-
-
-@contextlib.contextmanager
-def data_errors(split: Split) -> Iterator[None]:
-    """Turns errors of the input pipeline into a RunError that names the example."""
-    try:
-        yield
-    except tf.errors.InvalidArgumentError as error:
-        if "labels must be from" in error.message:
-            text = error.message[error.message.index("labels must be") :]
-            raise RunError(f"--dataset: {text.splitlines()[0]}") from error
-        damaged = find_damaged_image(split)
-        if damaged is None:
-            raise
-        raise RunError(
-            f"--dataset: an image cannot be decoded: {damaged}. Replace or remove it."
-        ) from error

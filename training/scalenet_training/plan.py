@@ -116,7 +116,7 @@ def prepare(config: TrainConfig) -> Plan:
     distribution.check_global_batch(config.batch_size, strategy)
     image_size = _image_size(config, architecture)
     source = open_source(config.dataset, config.data_dir, config.download)
-    train_split = _open_split(source, config.train_split, "--train-split")
+    train_split = open_split(source, config.train_split, "--train-split")
     if train_split.size < config.batch_size:
         raise ValueError(
             f"--batch-size must be at most the {train_split.size} examples of "
@@ -139,7 +139,7 @@ def prepare(config: TrainConfig) -> Plan:
         architecture=architecture,
         source=source,
         train_split=train_split,
-        eval_split=_open_split(source, eval_name, "--eval-split"),
+        eval_split=open_split(source, eval_name, "--eval-split"),
         transform=transform,
         strategy=strategy,
         xla=distribution.uses_xla(config.jit),
@@ -186,7 +186,12 @@ def _image_size(config: TrainConfig, architecture: Architecture) -> int:
     return size
 
 
-def _open_split(source: Source, name: str, option: str) -> Split:
+def open_split(source: Source, name: str, option: str) -> Split:
+    """Opens a split; errors name the option.
+
+    Raises:
+        ValueError: There is no such split, or it has no examples.
+    """
     try:
         split = source.open_split(name)
     except ValueError as error:

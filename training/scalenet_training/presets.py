@@ -30,7 +30,7 @@ def _cifar(name: str, published: str) -> Preset:
             learning_rate=0.1,
             schedule="steps",
             milestones=(0.5, 0.75),
-            warmup_epochs=0.0,
+            warmup_epochs=5.0,
             weight_decay=1e-4,
         ),
         command=f"python training/train.py --preset {name} --data-dir DIR",

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import csv
 import json
 import os
 import tempfile
@@ -14,9 +13,9 @@ import keras
 
 from scalenet_training.config import TrainConfig
 from scalenet_training.errors import RunError, UsageError
+from scalenet_training.run_metrics import METRICS_FILE, read_rows, write_rows
 
 CONFIG_FILE = "config.json"
-METRICS_FILE = "metrics.csv"
 CURVES_FILE = "curves.png"
 
 
@@ -89,27 +88,17 @@ class RunFolder:
 
     def rows(self) -> list[dict[str, float]]:
         """The rows of metrics.csv, with numbers for values."""
-        try:
-            with open(self.file(METRICS_FILE), newline="", encoding="utf-8") as file:
-                return [
-                    {name: float(value) for name, value in row.items()}
-                    for row in csv.DictReader(file)
-                ]
-        except FileNotFoundError:
-            return []
+        return read_rows(self.file(METRICS_FILE))
 
     def write_row(self, row: Mapping[str, float]) -> None:
         """Adds an epoch's row in the place of that epoch's and all later ones."""
         rows = [old for old in self.rows() if old["epoch"] < row["epoch"]]
-        rows = [{**old, "epoch": int(old["epoch"])} for old in rows]
         with (
             disk_errors(self.path),
             replaced(self.file(METRICS_FILE)) as path,
             _text(path) as file,
         ):
-            writer = csv.DictWriter(file, fieldnames=list(row), restval="nan")
-            writer.writeheader()
-            writer.writerows([*rows, row])
+            write_rows(file, [*rows, row])
 
     def save_model(self, model: keras.Model, name: str) -> None:
         """Saves a model as `<name>.keras`."""

@@ -185,13 +185,12 @@ def _tensorflow_dataset(name: str, data_dir: str | None, download: bool) -> Sour
             f"--dataset: {name} is not in {builder.data_dir!r}. Give the folder that "
             "holds it with --data-dir, or let it be fetched with --download."
         )
-    label = builder.info.features.get("label")
-    if "image" not in builder.info.features or not isinstance(
-        label, tfds.features.ClassLabel
-    ):
+    features = dict(builder.info.features)
+    label = features.get("label")
+    if "image" not in features or not isinstance(label, tfds.features.ClassLabel):
         raise ValueError(
             f"--dataset: {name} must have the features image and label (a class). "
-            f"It has: {', '.join(builder.info.features)}."
+            f"It has: {', '.join(features)}."
         )
     return Source(
         name=name,

@@ -108,10 +108,15 @@ def make_evaluation_step(
     logits_model = logits_of(model)
 
     @tf.function(jit_compile=xla)
-    def replica_step(batch: Batch) -> tf.Tensor:
+    def sums_of(batch: Batch) -> tf.Tensor:
         images, labels, weights = batch
         logits = logits_model(images, training=False)
         return sums(cross_entropy(logits, labels), logits, labels, weights)
+
+    def replica_step(batch: Batch) -> tf.Tensor:
+        # A compiled function given to `run` itself would be compiled for all replicas
+        # at once, which cannot reach the variables of the others.
+        return sums_of(batch)
 
     @tf.function
     def evaluation_step(batch: Batch) -> tf.Tensor:

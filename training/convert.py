@@ -1,0 +1,40 @@
+"""Converts a PyTorch checkpoint of the authors' code to Keras weights."""
+
+import dataclasses
+
+import tyro
+from scalenet_training import cli
+
+
+@dataclasses.dataclass(frozen=True)
+class ConvertConfig:
+    """What to convert, to what."""
+
+    checkpoint: tyro.conf.Positional[str]
+    """A .pth, .pt or .safetensors file."""
+
+    model: str
+    """A public name (see scalenet_tf.list_models) or an architecture's JSON file."""
+
+    output: str
+    """The .weights.h5 file to write (for `weights=`), or a .keras file (the model)."""
+
+    overwrite: bool = False
+    """Replace the output if it exists."""
+
+
+def main() -> None:
+    """Runs the command line."""
+    config = cli.parse(ConvertConfig, __doc__)
+
+    from scalenet_training.conversion import convert
+
+    model = convert(config.checkpoint, config.model, config.output, config.overwrite)
+    print(
+        f"{config.output}: {model.name}, {model.output_shape[-1]} classes, "
+        f"{model.count_params():,} parameters"
+    )
+
+
+if __name__ == "__main__":
+    cli.run(main)

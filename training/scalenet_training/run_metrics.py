@@ -1,0 +1,31 @@
+"""The rows of metrics.csv, one an epoch. Imports no TensorFlow."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Mapping, Sequence
+from typing import Any, TextIO
+
+METRICS_FILE = "metrics.csv"
+
+
+def read_rows(path: str) -> list[dict[str, Any]]:
+    """The rows, numbers for values; none where there is no file."""
+    try:
+        with open(path, newline="", encoding="utf-8") as file:
+            return [
+                {
+                    name: int(value) if name == "epoch" else float(value)
+                    for name, value in row.items()
+                }
+                for row in csv.DictReader(file)
+            ]
+    except FileNotFoundError:
+        return []
+
+
+def write_rows(file: TextIO, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Writes rows that have the columns of the last one."""
+    writer = csv.DictWriter(file, fieldnames=list(rows[-1]), restval="nan")
+    writer.writeheader()
+    writer.writerows(rows)

@@ -77,14 +77,28 @@ class ScaleAggregation(keras.layers.Layer):
         self.scales = tuple(scales)
         self.kernel_sizes = tuple(kernel_sizes)
         self.synchronized = synchronized
-        self.convs: dict[str, keras.layers.Conv2D] = {}
-        self.norms: dict[str, keras.layers.BatchNormalization] = {}
         for scale, count, side in zip(
             self.scales, self.channels, self.kernel_sizes, strict=True
         ):
             if count:
-                self.convs[str(scale)] = self._conv(scale, count, side)
-                self.norms[str(scale)] = self._norm(scale)
+                # tf.train.Checkpoint passes over layers in a dict: one attribute each.
+                setattr(self, f"scale{scale}_conv", self._conv(scale, count, side))
+                setattr(self, f"scale{scale}_bn", self._norm(scale))
+
+    @property
+    def convs(self) -> dict[int, keras.layers.Conv2D]:
+        """The convolution of each scale that has neurons."""
+        return {scale: getattr(self, f"scale{scale}_conv") for scale in self._active}
+
+    @property
+    def norms(self) -> dict[int, keras.layers.BatchNormalization]:
+        """The batch norm of each scale that has neurons."""
+        return {scale: getattr(self, f"scale{scale}_bn") for scale in self._active}
+
+    @property
+    def _active(self) -> list[int]:
+        pairs = zip(self.scales, self.channels, strict=True)
+        return [scale for scale, count in pairs if count]
 
     def _conv(self, scale: int, count: int, side: int) -> keras.layers.Conv2D:
         return keras.layers.Conv2D(
@@ -116,12 +130,11 @@ class ScaleAggregation(keras.layers.Layer):
         size = _spatial_size(inputs)
         pooled = {1: inputs}
         branches = []
-        for key, conv in self.convs.items():
-            scale = int(key)
+        for scale, conv in self.convs.items():
             if scale not in pooled:
                 pooled[scale] = _max_pool_from(pooled, scale)
             features = conv(pooled[scale])
-            norm = self.norms[key]
+            norm = self.norms[scale]
             if scale == 1 or _repeats_pixels(features, size):
                 features = _resize(tf.nn.relu(norm(features, training=training)), size)
             else:

@@ -42,8 +42,6 @@ def _layer_macs(layer: keras.Layer) -> int:
 def _scale_aggregation_macs(layer: ScaleAggregation) -> int:
     _, height, width, _ = layer.input.shape
     return sum(
-        max(height // int(scale), 1)
-        * max(width // int(scale), 1)
-        * math.prod(conv.kernel.shape)
+        max(height // scale, 1) * max(width // scale, 1) * math.prod(conv.kernel.shape)
         for scale, conv in layer.convs.items()
     )

@@ -205,7 +205,7 @@ def _layer_slots(layer: keras.Layer) -> Iterator[_Slot]:
     block = f"layer{match[1]}.{int(match[2]) - 1}"
     if isinstance(layer, ScaleAggregation):
         for scale, conv in layer.convs.items():
-            index = layer.scales.index(int(scale))
+            index = layer.scales.index(scale)
             yield from _variable_slots(conv, f"{block}.conv2.{index}")
             yield from _variable_slots(layer.norms[scale], f"{block}.bn2.{index}")
     elif match[3] in _BLOCK_MODULES:

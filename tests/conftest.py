@@ -1,5 +1,6 @@
 """Shared by all tests: two virtual CPU devices, a tiny architecture, real data."""
 
+import json
 import os
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
@@ -30,6 +31,27 @@ TINY = scalenet_tf.Architecture(
     budget_per_stage=(8, 7, 9, 8),
     allocation=((2, 2, 2, 2), (4, 0, 3, 1), (3, 2, 1, 1), (4, 3, 0, 2), (2, 2, 2, 2)),
 )
+
+
+# For whole runs on 32x32 images: an epoch takes a second.
+TINY_CIFAR = scalenet_tf.Architecture(
+    name="TinyCifar",
+    stem="cifar",
+    native_size=32,
+    scales=(1, 2, 4),
+    stage_widths=(4, 8),
+    blocks_per_stage=(1, 1),
+    budget_per_stage=(6, 9),
+    allocation=((3, 2, 1), (5, 4, 0)),
+)
+
+
+@pytest.fixture
+def tiny_cifar_file(tmp_path):
+    """The architecture file of a tiny network for 32x32 images."""
+    path = tmp_path / "tiny_cifar.json"
+    path.write_text(json.dumps(TINY_CIFAR.to_record()))
+    return str(path)
 
 
 @pytest.fixture

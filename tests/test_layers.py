@@ -33,7 +33,7 @@ def by_the_book(layer, x, training):
     size = x.shape[1:3]
     branches = []
     for key, conv in layer.convs.items():
-        window = [min(int(key), side) for side in size]
+        window = [min(key, side) for side in size]
         y = conv(tf.nn.max_pool2d(x, window, window, "VALID"))
         rows, columns = (
             _weights(big, small) for big, small in zip(size, y.shape[1:3], strict=True)
@@ -143,8 +143,18 @@ def test_config_round_trip():
     assert config["registered_name"] == "scalenet_tf>ScaleAggregation"
     again = keras.saving.deserialize_keras_object(config)
     assert again.get_config() == layer.get_config()
-    assert list(again.convs) == ["1", "4"]
-    assert again.convs["4"].kernel_size == (1, 1)
+    assert list(again.convs) == [1, 4]
+    assert again.convs[4].kernel_size == (1, 1)
+
+
+def test_tensorflow_checkpoints_hold_every_weight(tmp_path):
+    layer, other = block(), block()
+    path = tf.train.Checkpoint(layer=layer).save(tmp_path / "checkpoint")
+    for weight in other.weights:
+        weight.assign(tf.zeros_like(weight) - 1)
+    tf.train.Checkpoint(layer=other).restore(path).assert_consumed()
+    for weight, expected in zip(other.weights, layer.weights, strict=True):
+        np.testing.assert_array_equal(weight, expected)
 
 
 def test_scales_without_neurons_do_not_exist():

@@ -272,7 +272,7 @@ def test_initial_weights_have_the_recipes_variance():
         # a truncated normal would have none beyond two standard deviations
         assert np.abs(kernel).max() > 3 * kernel.std()
     sa = model.get_layer("stage4_block3_sa")
-    kernel = sa.convs["2"].kernel.numpy()
+    kernel = sa.convs[2].kernel.numpy()
     assert kernel.std() == pytest.approx(np.sqrt(2 / (9 * 462)), rel=0.05)
 
 

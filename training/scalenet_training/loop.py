@@ -12,6 +12,7 @@ from scalenet_training import distribution
 from scalenet_training.callbacks import ScalarSummaries
 from scalenet_training.cli import usage_errors
 from scalenet_training.config import TrainConfig
+from scalenet_training.errors import RunError
 from scalenet_training.evaluation import Evaluator, data_errors
 from scalenet_training.pipeline import training_batches
 from scalenet_training.plan import Plan, prepare
@@ -102,7 +103,7 @@ class Trainer:
         plan, folder = self.plan, self.folder
         self._announce()
         if self.step >= plan.total_steps:
-            return folder.rows()[-1]
+            return self._last_row()
         callbacks = self._callbacks()
         callbacks.on_train_begin()
         first_epoch = self.step // plan.steps_per_epoch
@@ -126,10 +127,11 @@ class Trainer:
     ) -> float:
         """Trains to the epoch's end, or the run's; returns images a second."""
         plan = self.plan
-        start = self.step - epoch * plan.steps_per_epoch
-        stop = min(
-            plan.steps_per_epoch, plan.total_steps - epoch * plan.steps_per_epoch
-        )
+        before = epoch * plan.steps_per_epoch
+        start = self.step - before
+        stop = min(plan.steps_per_epoch, plan.total_steps - before)
+        if start == 0:
+            self.totals.assign(tf.zeros_like(self.totals))
         batches = plan.strategy.distribute_datasets_from_function(
             training_batches(
                 plan.train_split,
@@ -175,6 +177,12 @@ class Trainer:
         with disk_errors(folder.path):
             self.checkpoints.save(checkpoint_number=self.step)
         return row
+
+    def _last_row(self) -> dict[str, float]:
+        rows = self.folder.rows()
+        if not rows:
+            raise RunError(f"{self.folder.path!r} has lost its metrics.csv.")
+        return rows[-1]
 
     def _announce(self) -> None:
         plan = self.plan

@@ -204,7 +204,7 @@ def _open_tensorflow_split(builder: Any, spec: str) -> Split:
     try:
         info = builder.info.splits[spec]
         size = info.num_examples
-    except (KeyError, ValueError, AssertionError) as error:
+    except (KeyError, ValueError, AssertionError, NotImplementedError) as error:
         raise ValueError(
             f"no split {spec!r} in {builder.name}: its splits are "
             f"{', '.join(builder.info.splits)}, sliced as in 'train[:5000]'."

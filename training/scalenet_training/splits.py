@@ -132,11 +132,13 @@ def select(splits: Mapping[str, np.ndarray], spec: str, name: str) -> np.ndarray
     # The grammar of slices is that of TensorFlow Datasets, for all datasets.
     import tensorflow_datasets as tfds
 
+    infos = {
+        key: tfds.core.SplitInfo(name=key, shard_lengths=[len(indices)], num_bytes=0)
+        for key, indices in splits.items()
+    }
     try:
-        parts = tfds.core.ReadInstruction.from_spec(spec).to_absolute(
-            {key: len(indices) for key, indices in splits.items()}
-        )
-    except (ValueError, AssertionError, KeyError) as error:
+        parts = tfds.core.ReadInstruction.from_spec(spec).to_absolute(infos)
+    except (ValueError, AssertionError, KeyError, NotImplementedError) as error:
         raise ValueError(
             f"no split {spec!r} in {name}: its splits are {', '.join(splits)}, sliced "
             "as in 'train[:100]' or 'train[:50%]'."

@@ -1,0 +1,380 @@
+import csv
+import dataclasses
+import json
+import os
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+from PIL import Image
+from scalenet_training.errors import RunError, UsageError
+from scalenet_training.loop import train_and_evaluate
+from scalenet_training.presets import PRESETS
+
+import scalenet_tf
+
+DIGITS = PRESETS["digits"].config
+
+
+@pytest.fixture
+def config(tiny_cifar_file):
+    """Two epochs of four steps of a tiny network on digits."""
+    return dataclasses.replace(
+        DIGITS,
+        model=tiny_cifar_file,
+        train_split="train[:128]",
+        eval_split="validation[:50]",
+        epochs=2,
+    )
+
+
+def saved_weights(folder, name="last"):
+    return keras.saving.load_model(os.path.join(folder, f"{name}.keras")).get_weights()
+
+
+def assert_same_weights(actual, expected):
+    for left, right in zip(actual, expected, strict=True):
+        np.testing.assert_array_equal(left, right)
+
+
+def rows_without_speed(folder):
+    with open(os.path.join(folder, "metrics.csv"), newline="") as file:
+        rows = list(csv.DictReader(file))
+    return [{k: v for k, v in row.items() if k != "images_per_second"} for row in rows]
+
+
+def test_a_run_leaves_metrics_models_curves_and_its_settings(config, tmp_path):
+    row = train_and_evaluate(config, str(tmp_path / "run"))
+    files = set(os.listdir(tmp_path / "run"))
+    assert files == {
+        "best.keras",
+        "checkpoints",
+        "config.json",
+        "curves.png",
+        "last.keras",
+        "metrics.csv",
+        "tensorboard",
+    }
+    rows = rows_without_speed(tmp_path / "run")
+    assert [r["epoch"] for r in rows] == ["0", "1"]
+    assert {
+        "epoch",
+        "loss",
+        "top1_error",
+        "top5_error",
+        "val_loss",
+        "val_top1_error",
+        "val_top5_error",
+        "learning_rate",
+    } == set(rows[0])
+    assert float(rows[1]["val_loss"]) == row["val_loss"]
+    content = json.loads((tmp_path / "run/config.json").read_text())
+    assert content["config"]["epochs"] == 2
+    assert content["versions"]["keras"] == keras.__version__
+    assert content["architecture"]["name"] == "TinyCifar"
+    assert content["training_examples"] == 128
+    assert content["class_names"] == list("0123456789")
+    with Image.open(tmp_path / "run/curves.png") as image:
+        assert image.format == "PNG"
+    model = keras.saving.load_model(tmp_path / "run/last.keras")
+    assert model.layers[-1].activation is keras.activations.softmax
+
+
+def test_the_same_command_again_changes_nothing(config, tmp_path, capsys):
+    first = train_and_evaluate(config, str(tmp_path / "run"))
+    before = (tmp_path / "run/last.keras").read_bytes()
+    assert train_and_evaluate(config, str(tmp_path / "run")) == first
+    assert (tmp_path / "run/last.keras").read_bytes() == before
+    assert "Already at step 8 of 8" in capsys.readouterr().out
+
+
+def test_a_run_stopped_within_an_epoch_goes_on_as_if_undisturbed(config, tmp_path):
+    config = dataclasses.replace(config, ema=0.9)
+    train_and_evaluate(config, str(tmp_path / "whole"))
+    stopped = dataclasses.replace(config, max_steps=6)
+    train_and_evaluate(stopped, str(tmp_path / "parts"))
+    train_and_evaluate(config, str(tmp_path / "parts"))
+    assert_same_weights(
+        saved_weights(tmp_path / "parts"), saved_weights(tmp_path / "whole")
+    )
+    whole = rows_without_speed(tmp_path / "whole")
+    assert rows_without_speed(tmp_path / "parts") == whole
+
+
+def test_a_run_goes_on_with_more_epochs(config, tmp_path, capsys):
+    train_and_evaluate(config, str(tmp_path / "run"))
+    more = dataclasses.replace(config, epochs=3)
+    train_and_evaluate(more, str(tmp_path / "run"))
+    assert "Resuming at step 8 of 12" in capsys.readouterr().out
+    assert [r["epoch"] for r in rows_without_speed(tmp_path / "run")] == ["0", "1", "2"]
+
+
+def test_two_replicas_with_xla_learn_and_evaluate_every_example(config, tmp_path):
+    config = dataclasses.replace(
+        config, virtual_devices=2, jit="on", ema=0.9, max_steps=5
+    )
+    row = train_and_evaluate(config, str(tmp_path / "run"))
+    content = json.loads((tmp_path / "run/config.json").read_text())
+    assert (content["replicas"], content["xla"]) == (2, True)
+    assert np.isfinite(row["val_loss"])
+    assert round(row["val_top1_error"] * 50, 6) % 1 == 0
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"schedule": "steps", "milestones": (0.3, 0.6), "label_smoothing": 0.1},
+        {"decay_all": True, "momentum": 0.0, "augment": "none"},
+        {"augment": "crop-flip", "eval_resize": 36, "normalization": "cifar10"},
+        {"augment": "resized-crop", "image_size": 24},
+        {"mixed_precision": "bfloat16"},
+    ],
+    ids=str,
+)
+def test_options_run(config, tmp_path, changes):
+    config = dataclasses.replace(config, max_steps=2, **changes)
+    row = train_and_evaluate(config, str(tmp_path / "run"))
+    assert np.isfinite(row["loss"])
+    assert keras.config.dtype_policy().name == "float32"
+
+
+@pytest.mark.parametrize("suffix", [".keras", ".weights.h5"])
+def test_freeze_trains_the_classifier_alone_from_given_weights(
+    config, tmp_path, suffix
+):
+    architecture = scalenet_tf.load_architecture(config.model)
+    donor = scalenet_tf.ScaleNet(architecture, classes=7)
+    path = str(tmp_path / f"donor{suffix}")
+    donor.save(path) if suffix == ".keras" else donor.save_weights(path)
+    config = dataclasses.replace(config, weights=path, freeze=True, max_steps=2)
+    train_and_evaluate(config, str(tmp_path / "run"))
+    weights = saved_weights(tmp_path / "run")
+    assert_same_weights(weights[:-2], donor.get_weights()[:-2])
+    assert weights[-1].shape == (10,)
+
+
+def test_weights_with_as_many_classes_bring_their_classifier(config, tmp_path):
+    architecture = scalenet_tf.load_architecture(config.model)
+    donor = scalenet_tf.ScaleNet(architecture, classes=10)
+    donor.save_weights(tmp_path / "donor.weights.h5")
+    config = dataclasses.replace(
+        config,
+        weights=str(tmp_path / "donor.weights.h5"),
+        max_steps=1,
+        learning_rate=1e-30,
+        freeze=True,
+    )
+    train_and_evaluate(config, str(tmp_path / "run"))
+    for actual, expected in zip(
+        saved_weights(tmp_path / "run"), donor.get_weights(), strict=True
+    ):
+        np.testing.assert_allclose(actual, expected, atol=1e-20)
+
+
+def test_one_step_is_sgd_with_momentum_and_l2_on_kernels(config, tmp_path):
+    """Against PyTorch's rule, v = m v + g + wd w; w = w - lr v, written out here."""
+    config = dataclasses.replace(
+        config, max_steps=1, warmup_epochs=0, weight_decay=0.1, augment="none"
+    )
+    train_and_evaluate(config, str(tmp_path / "one"))
+    without = dataclasses.replace(config, weight_decay=0.0)
+    train_and_evaluate(without, str(tmp_path / "without"))
+    keras.utils.set_random_seed(0)
+    architecture = scalenet_tf.load_architecture(config.model)
+    start = scalenet_tf.ScaleNet(architecture, classes=10)
+    decayed, plain = (
+        keras.saving.load_model(tmp_path / name / "last.keras").weights
+        for name in ("one", "without")
+    )
+    for before, with_decay, free in zip(start.weights, decayed, plain, strict=True):
+        difference = np.asarray(with_decay) - np.asarray(free)
+        expected = -0.02 * 0.1 * np.asarray(before)
+        if before.name != "kernel":
+            expected = np.zeros_like(expected)
+        np.testing.assert_allclose(difference, expected, atol=1e-6)
+
+
+def folder_of_images(path, classes=3, count=12):
+    rng = np.random.default_rng(0)
+    for label in range(classes):
+        (path / f"class{label}").mkdir(parents=True)
+        for index in range(count):
+            pixels = rng.integers(0, 256, (40 + index, 50, 3), np.uint8)
+            suffix = "png" if index % 2 else "jpg"
+            Image.fromarray(pixels).save(path / f"class{label}/{index}.{suffix}")
+    return path
+
+
+def test_a_folder_of_images_of_many_sizes(config, tmp_path):
+    folder = folder_of_images(tmp_path / "images")
+    config = dataclasses.replace(
+        config,
+        dataset=str(folder),
+        train_split="train",
+        eval_split=None,
+        augment="resized-crop",
+        batch_size=8,
+        epochs=1,
+    )
+    train_and_evaluate(config, str(tmp_path / "run"))
+    content = json.loads((tmp_path / "run/config.json").read_text())
+    assert content["class_names"] == ["class0", "class1", "class2"]
+    assert content["training_examples"] + content["evaluation_examples"] == 36
+
+
+def test_a_damaged_image_is_named_when_it_is_met(config, tmp_path):
+    folder = folder_of_images(tmp_path / "images")
+    path = folder / "class1/4.jpg"
+    path.write_bytes(path.read_bytes()[:700])
+    config = dataclasses.replace(
+        config, dataset=str(folder), train_split="all", eval_split="all", batch_size=36
+    )
+    with pytest.raises(RunError, match=r"cannot be decoded: '.*class1/4\.jpg'"):
+        train_and_evaluate(config, str(tmp_path / "run"))
+
+
+def test_cifar10_of_tensorflow_datasets(config, tmp_path, data_dir):
+    config = dataclasses.replace(
+        config,
+        dataset="cifar10",
+        data_dir=os.path.join(data_dir, "tfds"),
+        train_split="train[:256]",
+        eval_split="test[:100]",
+        normalization="cifar10",
+        augment="crop-flip",
+        max_steps=3,
+    )
+    train_and_evaluate(config, str(tmp_path / "run"))
+    content = json.loads((tmp_path / "run/config.json").read_text())
+    assert content["class_names"][0] == "airplane"
+    assert content["evaluation_examples"] == 100
+
+
+def test_imagenet_photographs_with_the_imagenet_recipe(tiny, tmp_path, data_dir):
+    path = tmp_path / "tiny.json"
+    path.write_text(json.dumps(tiny.to_record()))
+    config = dataclasses.replace(
+        PRESETS["imagenet"].config,
+        model=str(path),
+        dataset=os.path.join(data_dir, "imagenet-sample"),
+        image_size=56,
+        eval_resize=64,
+        batch_size=16,
+        max_steps=2,
+    )
+    train_and_evaluate(config, str(tmp_path / "run"))
+    content = json.loads((tmp_path / "run/config.json").read_text())
+    assert len(content["class_names"]) == 1000
+    assert (content["image_size"], content["eval_resize"]) == (56, 64)
+
+
+BAD_SETTINGS = [
+    ({"model": "ScaleNet5O"}, r"--model: unknown model 'ScaleNet5O'.*ScaleNet50"),
+    ({"model": "none.json"}, r"no architecture file at 'none\.json'"),
+    ({"dataset": "mnist_typo"}, r"--dataset must be digits, a folder.*'mnist_typo'"),
+    ({"dataset": "no/such/folder"}, r"--dataset: there is no folder 'no/such/folder'"),
+    ({"dataset": "cifar10", "data_dir": "nowhere"}, r"--data-dir: there is no folder"),
+    ({"train_split": "trian"}, r"--train-split: no split 'trian' in digits.*train"),
+    ({"eval_split": "test[:3"}, r"--eval-split: no split 'test\[:3' in digits"),
+    ({"eval_split": "train[:0]"}, r"--eval-split: 'train\[:0\]'.*no examples"),
+    ({"batch_size": 33, "virtual_devices": 2}, r"--batch-size must be a multiple.*33"),
+    ({"batch_size": 129}, r"--batch-size must be at most the 128 examples.*129"),
+    ({"virtual_devices": 2, "strategy": "none"}, r"--virtual-devices needs --strategy"),
+    ({"virtual_devices": 3}, r"--virtual-devices: TensorFlow already runs with 2"),
+    ({"image_size": 1}, r"--image-size must be at least 2 for TinyCifar.*1"),
+    ({"eval_resize": 31}, r"--eval-resize must be at least the image size, 32.*31"),
+    ({"weights": "none.weights.h5"}, r"--weights must be the path of.*none\.weights"),
+    ({"weights": "imagenet"}, r"--weights must be the path of.*'imagenet'"),
+]
+
+
+@pytest.mark.parametrize(("changes", "message"), BAD_SETTINGS, ids=str)
+def test_settings_that_cannot_run_are_errors_and_write_nothing(
+    config, tmp_path, changes, message
+):
+    with pytest.raises(UsageError, match=message):
+        train_and_evaluate(
+            dataclasses.replace(config, **changes), str(tmp_path / "run")
+        )
+    assert not (tmp_path / "run").exists()
+
+
+def test_weights_of_another_network_are_an_error(config, tmp_path, tiny):
+    scalenet_tf.ScaleNet(tiny).save(tmp_path / "other.keras")
+    config = dataclasses.replace(config, weights=str(tmp_path / "other.keras"))
+    with pytest.raises(UsageError, match=r"--weights .* is another network"):
+        train_and_evaluate(config, str(tmp_path / "run"))
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda path: path.mkdir(), r"needs at least 2 sub-folders"),
+        (lambda path: (path / "cat").mkdir(parents=True), r"at least 2 .* with 1"),
+        (
+            lambda path: [(path / c).mkdir(parents=True) for c in "ab"],
+            r"holds no images",
+        ),
+        (
+            lambda path: (folder_of_images(path) / "class0/x.jpg").write_text("text"),
+            r"1 of 37 files are not images.*class0/x\.jpg \(not an image\)",
+        ),
+        (
+            lambda path: (folder_of_images(path) / "class0/x.jpg").touch(),
+            r"1 of 37 files are not images",
+        ),
+    ],
+)
+def test_folders_that_hold_no_dataset_are_errors(config, tmp_path, make, message):
+    make(tmp_path / "images")
+    config = dataclasses.replace(
+        config, dataset=str(tmp_path / "images"), train_split="train", eval_split=None
+    )
+    with pytest.raises(UsageError, match=message):
+        train_and_evaluate(config, str(tmp_path / "run"))
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_workdir_with_another_run_is_refused_naming_the_fields(config, tmp_path):
+    once = dataclasses.replace(config, max_steps=1)
+    train_and_evaluate(once, str(tmp_path / "run"))
+    before = {f: os.stat(tmp_path / "run" / f) for f in os.listdir(tmp_path / "run")}
+    other = dataclasses.replace(config, learning_rate=0.5, seed=3)
+    message = r"other settings: learning_rate \(0\.02 there, 0\.5 now\), seed \(0 there"
+    with pytest.raises(UsageError, match=message):
+        train_and_evaluate(other, str(tmp_path / "run"))
+    fewer = dataclasses.replace(config, epochs=1)
+    with pytest.raises(UsageError, match=r"epochs \(2 there, 1 now\)"):
+        train_and_evaluate(fewer, str(tmp_path / "run"))
+    after = {f: os.stat(tmp_path / "run" / f) for f in os.listdir(tmp_path / "run")}
+    assert {f: s.st_mtime_ns for f, s in before.items()} == {
+        f: s.st_mtime_ns for f, s in after.items()
+    }
+
+
+def test_a_workdir_that_is_no_run_is_refused(config, tmp_path):
+    (tmp_path / "thesis").mkdir()
+    (tmp_path / "thesis/chapter1.tex").write_text("text")
+    with pytest.raises(UsageError, match=r"--workdir must be new, empty, or"):
+        train_and_evaluate(config, str(tmp_path / "thesis"))
+    with pytest.raises(UsageError, match=r"--workdir must be a folder"):
+        train_and_evaluate(config, str(tmp_path / "thesis/chapter1.tex"))
+    with pytest.raises(UsageError, match=r"--workdir .* cannot be made"):
+        train_and_evaluate(config, str(tmp_path / "thesis/chapter1.tex/run"))
+
+
+def test_labels_outside_the_classes_are_an_error():
+    from scalenet_training.evaluation import data_errors
+    from scalenet_training.pipeline import Transform
+    from scalenet_training.splits import IndexedSplit
+
+    transform = Transform(32, 32, "none", "centered", classes=10)
+    split = IndexedSplit(np.arange(3), lambda i: (tf.zeros((32, 32, 3), tf.uint8), i))
+    labels = tf.data.Dataset.from_tensor_slices([3, 10]).map(transform.checked_label)
+    with (
+        pytest.raises(RunError, match=r"labels must be from 0 to 9.*10"),
+        data_errors(split),
+    ):
+        list(labels)

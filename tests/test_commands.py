@@ -1,0 +1,224 @@
+"""The commands as a user types them, in processes of their own."""
+
+import json
+import pathlib
+import subprocess
+import sys
+
+import keras
+import numpy as np
+import pytest
+import reference
+from conftest import TINY
+
+import scalenet_tf
+from scalenet_tf.weights import pytorch_shapes
+
+TRAINING = pathlib.Path(__file__).parent.parent / "training"
+COMMANDS = sorted(path.name for path in TRAINING.glob("*.py"))
+
+
+def run(*arguments, cwd):
+    return subprocess.run(
+        [sys.executable, TRAINING / arguments[0], *map(str, arguments[1:])],
+        cwd=cwd,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def in_process(monkeypatch, *arguments):
+    """The exit code of a command, without the time that TensorFlow takes to load."""
+    import runpy
+
+    monkeypatch.setattr(sys, "argv", [str(TRAINING / arguments[0]), *arguments[1:]])
+    try:
+        runpy.run_path(str(TRAINING / arguments[0]), run_name="__main__")
+    except SystemExit as exit_:
+        return exit_.code
+    return 0
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_help_needs_no_tensorflow(command, tmp_path):
+    code = (
+        "import runpy, sys\n"
+        "sys.argv = sys.argv[1:] + ['--help']\n"
+        "try:\n"
+        "    runpy.run_path(sys.argv[0], run_name='__main__')\n"
+        "except SystemExit as exit_:\n"
+        "    assert not exit_.code\n"
+        "assert not {'tensorflow', 'keras', 'numpy'} & set(sys.modules)\n"
+    )
+    environment = {"PYTHONPATH": str(TRAINING), "COLUMNS": "100"}
+    result = subprocess.run(
+        [sys.executable, "-c", code, TRAINING / command],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+        env=environment,
+    )
+    assert result.returncode == 0, result.stderr
+    assert "--help" in result.stdout
+
+
+def test_help_of_train_has_every_preset_and_option(tmp_path):
+    text = run("train.py", "--help", cwd=tmp_path).stdout
+    for word in (
+        "digits",
+        "imagenet",
+        "22.02",
+        "--virtual-devices",
+        "--label-smoothing",
+    ):
+        assert word in text
+
+
+def test_train_evaluate_and_plot_from_any_folder(tiny_cifar_file, tmp_path):
+    options = ["--model", tiny_cifar_file, "--train-split", "train[:64]"]
+    result = run("train.py", *options, "--epochs", 1, cwd=tmp_path)
+    assert result.returncode == 0, result.stderr
+    assert "validation: top-1 error" in result.stdout
+    assert "2/2" in result.stdout
+    folder = tmp_path / "runs/digits-tiny_cifar"
+    assert (folder / "metrics.csv").is_file()
+    evaluation = run("evaluate.py", folder, "--eval-split", "all", cwd=tmp_path)
+    assert evaluation.returncode == 0, evaluation.stderr
+    assert "1797 examples: top-1 error" in evaluation.stdout
+    plot = run("plot.py", "curves", folder, "--output", "both.png", cwd=tmp_path)
+    assert plot.returncode == 0, plot.stderr
+    assert (tmp_path / "both.png").is_file()
+
+
+def test_convert_gives_weights_that_the_model_takes(tmp_path, monkeypatch, capsys):
+    import safetensors.numpy
+
+    (tmp_path / "tiny.json").write_text(json.dumps(TINY.to_record()))
+    model = scalenet_tf.ScaleNet(TINY, classes=7)
+    weights = reference.generated_weights(pytorch_shapes(model))
+    scalenet_tf.load_pytorch_weights(model, weights)
+    safetensors.numpy.save_file(weights, tmp_path / "tiny.safetensors")
+    monkeypatch.chdir(tmp_path)
+    arguments = ["convert.py", "tiny.safetensors", "--model", "tiny.json"]
+    for output in ("tiny.weights.h5", "tiny.keras"):
+        assert in_process(monkeypatch, *arguments, "--output", output) == 0
+    assert "tiny, 7 classes" in capsys.readouterr().out
+    x = np.random.default_rng(0).standard_normal((1, 56, 56, 3)).astype("f4")
+    loaded = scalenet_tf.ScaleNet(TINY, classes=7, weights="tiny.weights.h5")
+    np.testing.assert_array_equal(loaded(x), model(x))
+    saved = keras.saving.load_model("tiny.keras")
+    np.testing.assert_array_equal(saved(x), model(x))
+
+
+BAD_COMMANDS = [
+    (["train.py", "--preset", "mnist"], "Expected one of ('digits', 'cifar10'"),
+    (["train.py", "--strategy", "horovod"], "--strategy"),
+    (
+        ["train.py", "--batch-size", "0"],
+        "--batch-size must be more than 0",
+    ),
+    (["train.py", "--ema", "1"], "--ema must be from 0 to below 1. Received: 1.0"),
+    (["train.py", "--milestones", "0.5", "0.2"], "--milestones must be ascending"),
+    (["train.py", "--epochz", "3"], "--epochz"),
+    (["train.py", "--model", "VGG16"], "--model: unknown model 'VGG16'"),
+    (["evaluate.py", "nothing.keras"], "RUN-OR-MODEL must be the folder of a run"),
+    (["evaluate.py", "."], "is no run's config.json"),
+    (["plot.py", "curves", "."], "is no run that has finished an epoch"),
+    (
+        ["convert.py", "none.pth", "--model", "ScaleNet50", "--output", "a.weights.h5"],
+        "no checkpoint file at 'none.pth'",
+    ),
+    (
+        ["convert.py", "none.pth", "--model", "ScaleNet50", "--output", "a.h5"],
+        "--output must end in .weights.h5 or .keras. Received: 'a.h5'",
+    ),
+    (
+        ["convert.py", "none.pth", "--model", "ScaleNet50", "--output", "x/a.keras"],
+        "--output: there is no folder 'x'",
+    ),
+]
+
+
+@pytest.mark.parametrize(("arguments", "message"), BAD_COMMANDS, ids=str)
+def test_bad_input_ends_with_a_line_and_2_and_writes_nothing(
+    arguments, message, tmp_path, monkeypatch, capsys
+):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("COLUMNS", "200")
+    assert in_process(monkeypatch, *arguments) == 2
+    assert message in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
+
+
+def test_convert_does_not_replace_a_file_unless_told(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "a.keras").write_text("mine")
+    arguments = ["convert.py", "none.pth", "--model", "ScaleNet50"]
+    assert in_process(monkeypatch, *arguments, "--output", "a.keras") == 2
+    assert "exists. Give --overwrite" in capsys.readouterr().err
+    assert (tmp_path / "a.keras").read_text() == "mine"
+
+
+def saved_tiny(folder, classes):
+    path = folder / "tiny.keras"
+    scalenet_tf.ScaleNet(TINY, classes=classes).save(path)
+    return str(path)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ([], "--dataset must be given"),
+        (["--dataset", "digits"], "--normalization must be given"),
+        (
+            ["--dataset", "digits", "--normalization", "centered"],
+            "--dataset must have the model's 7 classes. Received: 'digits' with 10",
+        ),
+    ],
+)
+def test_evaluate_needs_data_that_fit_the_model(
+    options, message, tmp_path, monkeypatch, capsys
+):
+    path = saved_tiny(tmp_path, classes=7)
+    assert in_process(monkeypatch, "evaluate.py", path, *options) == 2
+    assert message in capsys.readouterr().err
+
+
+def test_evaluate_a_model_file_without_a_run(tmp_path, monkeypatch, capsys):
+    path = saved_tiny(tmp_path, classes=10)
+    options = ["--dataset", "digits", "--normalization", "centered"]
+    assert in_process(monkeypatch, "evaluate.py", path, *options) == 0
+    assert "359 examples: top-1 error" in capsys.readouterr().out
+
+
+def test_a_full_disk_is_a_clear_error_and_leaves_what_was_saved(
+    tiny_cifar_file, tmp_path
+):
+    options = ["train.py", "--model", tiny_cifar_file, "--train-split", "train[:64]"]
+    assert run(*options, "--epochs", 1, cwd=tmp_path).returncode == 0
+    folder = tmp_path / "runs/digits-tiny_cifar"
+    before = {p: p.read_bytes() for p in folder.rglob("*.keras")}
+    limited = (
+        "import resource, runpy, signal, sys\n"
+        "signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))\n"
+        "sys.argv = sys.argv[1:]\n"
+        "sys.path.insert(0, sys.argv[0].rsplit('/', 1)[0])\n"
+        "runpy.run_path(sys.argv[0], run_name='__main__')\n"
+    )
+    command = [sys.executable, "-c", limited, str(TRAINING / options[0]), *options[1:]]
+    result = subprocess.run(
+        [*command, "--epochs", "2"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert result.returncode == 1
+    assert "error: cannot write to" in result.stderr
+    assert "the same command resumes" in result.stderr
+    assert "Traceback" not in result.stderr
+    assert {p: p.read_bytes() for p in folder.rglob("*.keras")} == before
+    assert run(*options, "--epochs", 2, cwd=tmp_path).returncode == 0

@@ -1,0 +1,97 @@
+"""The house: directions of imports, what an import costs, what a wheel holds."""
+
+import ast
+import pathlib
+import subprocess
+import sys
+import zipfile
+
+import pytest
+
+import scalenet_tf
+
+ROOT = pathlib.Path(__file__).parent.parent
+LIBRARY = ROOT / "scalenet_tf"
+
+# A module may import those to its left.
+ORDER = ["_version", "architectures", "layers", "models"]
+LEAVES = ["preprocessing", "profiling", "weights"]
+
+
+def imported(path):
+    """Names of the modules that a file imports at its top or anywhere inside."""
+    names = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            names.add(node.module)
+    return names
+
+
+def test_every_module_of_the_library_has_its_place():
+    modules = {path.stem for path in LIBRARY.glob("*.py")} - {"__init__"}
+    assert modules == {*ORDER, *LEAVES}
+
+
+@pytest.mark.parametrize("module", [*ORDER, *LEAVES])
+def test_imports_of_the_library_go_one_way(module):
+    allowed = ORDER[: ORDER.index(module)] if module in ORDER else ORDER
+    for name in imported(LIBRARY / f"{module}.py"):
+        assert not name.startswith(("scalenet_training", "training"))
+        if name.startswith("scalenet_tf"):
+            assert name.removeprefix("scalenet_tf.") in allowed, name
+
+
+def test_import_pulls_in_no_optional_package():
+    code = (
+        "import sys, keras, tensorflow\n"
+        "before = set(sys.modules)\n"
+        "import scalenet_tf\n"
+        "optional = {'keras_tuner', 'tensorflow_datasets', 'matplotlib', 'torch',\n"
+        "            'sklearn', 'tyro', 'safetensors', 'PIL'}\n"
+        "pulled = optional & (set(sys.modules) - before)\n"
+        "assert not pulled, pulled\n"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, cwd="/")
+
+
+def test_public_names_exist_and_are_documented():
+    for name in scalenet_tf.__all__:
+        assert getattr(scalenet_tf, name).__doc__, name
+
+
+def test_no_module_of_training_shadows_another_package():
+    standard = sys.stdlib_module_names
+    for path in (ROOT / "training").iterdir():
+        assert path.stem not in standard
+
+
+def test_a_wheel_works_outside_the_repository(tmp_path):
+    options = ["--quiet", "--no-deps", "--no-build-isolation", "--wheel-dir"]
+    subprocess.run(
+        [sys.executable, "-m", "pip", "wheel", *options, str(tmp_path), str(ROOT)],
+        check=True,
+    )
+    (wheel,) = tmp_path.glob("*.whl")
+    with zipfile.ZipFile(wheel) as archive:
+        tops = {name.split("/")[0] for name in archive.namelist()}
+        assert tops == {
+            "scalenet_tf",
+            f"scalenet_tf-{scalenet_tf.__version__}.dist-info",
+        }
+        archive.extractall(tmp_path / "installed")
+    code = (
+        "import numpy as np, scalenet_tf\n"
+        "assert 'installed' in scalenet_tf.__file__, scalenet_tf.__file__\n"
+        "model = scalenet_tf.ScaleNet50(weights=None, input_shape=(64, 64, 3))\n"
+        "out = model.predict(np.zeros((1, 64, 64, 3)), verbose=0)\n"
+        "names = scalenet_tf.decode_predictions(out)\n"
+        "assert len(names[0]) == 5\n"
+    )
+    subprocess.run(
+        [sys.executable, "-c", code],
+        check=True,
+        cwd=tmp_path,
+        env={"PYTHONPATH": str(tmp_path / "installed")},
+    )

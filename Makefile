@@ -1,0 +1,46 @@
+# Everything runs in a virtual environment of the project's own, made on first use.
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+# One version for everybody who runs the tests; used to read .pth files.
+TORCH ?= torch==2.13.0
+ARGS ?=
+
+.PHONY: help train test test-slow lint format clean
+
+help:
+	@echo "make train      train ScaleNetCifar38 on digits (ARGS='--epochs 3' and so on)"
+	@echo "make test       the quick tests"
+	@echo "make test-slow  the slow tests: every network, deep ones too"
+	@echo "make lint       ruff check and ruff format --check"
+	@echo "make format     let ruff mend and format"
+
+train: $(VENV)/train.stamp
+	$(BIN)/python training/train.py $(ARGS)
+
+test: $(VENV)/dev.stamp
+	$(BIN)/python -m pytest -n 2 $(ARGS)
+
+test-slow: $(VENV)/dev.stamp
+	$(BIN)/python -m pytest -n 2 -m slow $(ARGS)
+
+lint: $(VENV)/dev.stamp
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+format: $(VENV)/dev.stamp
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+clean:
+	rm -rf $(VENV) build dist *.egg-info
+
+$(VENV)/train.stamp: setup.cfg pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e ".[train]"
+	touch $@
+
+$(VENV)/dev.stamp: setup.cfg pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check "$(TORCH)" -e ".[dev]"
+	touch $@

@@ -205,7 +205,7 @@ def feature_pyramid(model: keras.Model) -> dict[str, Any]:
     Returns:
         Level -> Keras tensor `(batch, h, w, 4 x width)`. `"P2"` to `"P5"` have
         strides 4 to 32; CIFAR networks have `"P0"` to `"P2"`, strides 1 to 4. Use it
-        as `keras.Model(model.inputs, feature_pyramid(model))`.
+        as `keras.Model(model.input, feature_pyramid(model))`.
 
     Raises:
         ValueError: The model has no stages of this package.

@@ -194,10 +194,12 @@ def test_evaluate_a_model_file_without_a_run(tmp_path, monkeypatch, capsys):
 
 
 def test_a_full_disk_is_a_clear_error_and_leaves_what_was_saved(
-    tiny_cifar_file, tmp_path
+    tiny_cifar_file, tmp_path, monkeypatch
 ):
-    options = ["train.py", "--model", tiny_cifar_file, "--train-split", "train[:64]"]
-    assert run(*options, "--epochs", 1, cwd=tmp_path).returncode == 0
+    monkeypatch.chdir(tmp_path)
+    options = ["--model", tiny_cifar_file, "--train-split", "train[:64]"]
+    options += ["--eval-split", "validation[:32]"]
+    assert in_process(monkeypatch, "train.py", *options, "--epochs", "1") == 0
     folder = tmp_path / "runs/digits-tiny_cifar"
     before = {p: p.read_bytes() for p in folder.rglob("*.keras")}
     limited = (
@@ -208,17 +210,13 @@ def test_a_full_disk_is_a_clear_error_and_leaves_what_was_saved(
         "sys.path.insert(0, sys.argv[0].rsplit('/', 1)[0])\n"
         "runpy.run_path(sys.argv[0], run_name='__main__')\n"
     )
-    command = [sys.executable, "-c", limited, str(TRAINING / options[0]), *options[1:]]
+    command = [sys.executable, "-c", limited, str(TRAINING / "train.py"), *options]
     result = subprocess.run(
-        [*command, "--epochs", "2"],
-        cwd=tmp_path,
-        capture_output=True,
-        text=True,
-        check=False,
+        [*command, "--epochs", "2"], capture_output=True, text=True, check=False
     )
     assert result.returncode == 1
     assert "error: cannot write to" in result.stderr
     assert "the same command resumes" in result.stderr
     assert "Traceback" not in result.stderr
     assert {p: p.read_bytes() for p in folder.rglob("*.keras")} == before
-    assert run(*options, "--epochs", 2, cwd=tmp_path).returncode == 0
+    assert in_process(monkeypatch, "train.py", *options, "--epochs", "2") == 0

@@ -10,8 +10,6 @@ from conftest import ALL_NETWORKS, TINY
 import scalenet_tf
 from scalenet_tf.weights import pytorch_shapes
 
-DEEP = {"ScaleNet101", "ScaleNet152", "ResNet101", "ResNet152"}
-
 
 def slow_but(quick):
     """All networks, those that are not `quick` marked as slow."""
@@ -37,7 +35,9 @@ def relative_error(actual, expected):
     return np.abs(actual - expected).max() / np.abs(expected).max()
 
 
-@pytest.mark.parametrize("name", slow_but(set(ALL_NETWORKS) - DEEP))
+@pytest.mark.parametrize(
+    "name", slow_but({"ScaleNetCifar38", "ScaleNet50", "ResNet50"})
+)
 def test_logits_equal_pytorch_at_every_size(name):
     model = network(name, input_shape=(None, None, 3), classifier_activation=None)
     architecture = scalenet_tf.get_architecture(name)
@@ -87,7 +87,7 @@ def test_mixed_bfloat16_runs_the_blocks_in_bfloat16(name):
     np.testing.assert_allclose(tf.reduce_sum(probabilities, 1), 1, rtol=1e-5)
 
 
-@pytest.mark.parametrize("name", slow_but({"ScaleNetCifar38", "ScaleNet50"}))
+@pytest.mark.parametrize("name", slow_but({"ScaleNetCifar38"}))
 def test_export_gives_what_predict_gives(name, tmp_path):
     model = network(name, classifier_activation=None)
     size = model.input_shape[1]
@@ -238,7 +238,7 @@ def test_feature_pyramid_has_the_stages_strides(name, levels, tmp_path):
     for source in (model, keras.models.load_model(tmp_path / "model.keras")):
         pyramid = scalenet_tf.feature_pyramid(source)
         assert {level: 64 // p.shape[1] for level, p in pyramid.items()} == levels
-        features = keras.Model(source.inputs, pyramid)(images(1, 64, 64, 3))
+        features = keras.Model(source.input, pyramid)(images(1, 64, 64, 3))
         assert list(features) == list(levels)
 
 

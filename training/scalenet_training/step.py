@@ -13,10 +13,10 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+from scalenet_training.pipeline import Batch
+
 # Sums over examples: loss, top-1 errors, top-5 errors, number of examples.
 SUMS = 4
-
-Batch = tuple[tf.Tensor, tf.Tensor, tf.Tensor]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -89,12 +89,7 @@ def make_train_step(
             _update_average(average, model, average_decay, optimizer.iterations)
         return replica_sums
 
-    @tf.function
-    def train_step(batch: Batch) -> tf.Tensor:
-        replica_sums = strategy.run(replica_step, args=(batch,))
-        return strategy.reduce(tf.distribute.ReduceOp.SUM, replica_sums, axis=None)
-
-    return train_step
+    return _on_all_replicas(replica_step, strategy)
 
 
 def make_evaluation_step(
@@ -118,12 +113,18 @@ def make_evaluation_step(
         # at once, which cannot reach the variables of the others.
         return sums_of(batch)
 
+    return _on_all_replicas(replica_step, strategy)
+
+
+def _on_all_replicas(
+    replica_step: Callable[[Batch], tf.Tensor], strategy: tf.distribute.Strategy
+) -> Callable[[Batch], tf.Tensor]:
     @tf.function
-    def evaluation_step(batch: Batch) -> tf.Tensor:
+    def step(batch: Batch) -> tf.Tensor:
         replica_sums = strategy.run(replica_step, args=(batch,))
         return strategy.reduce(tf.distribute.ReduceOp.SUM, replica_sums, axis=None)
 
-    return evaluation_step
+    return step
 
 
 def cross_entropy(

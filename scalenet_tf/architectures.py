@@ -221,6 +221,8 @@ def get_architecture(name: str) -> Architecture:
     Raises:
         ValueError: There is none; the message suggests the nearest names.
     """
+    if not isinstance(name, str):
+        raise ValueError(f"the name of a model must be a string. Received: {name!r}.")
     names = {public.lower(): public for public in published_architectures()}
     try:
         return published_architectures()[names[name.lower()]]

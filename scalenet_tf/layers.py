@@ -135,7 +135,9 @@ class ScaleAggregation(keras.layers.Layer):
                 pooled[scale] = _max_pool_from(pooled, scale)
             features = conv(pooled[scale])
             norm = self.norms[scale]
-            if scale == 1 or _repeats_pixels(features, size):
+            if scale == 1:
+                features = tf.nn.relu(norm(features, training=training))
+            elif _repeats_pixels(features, size):
                 features = _resize(tf.nn.relu(norm(features, training=training)), size)
             else:
                 features = tf.nn.relu(norm(_resize(features, size), training=training))

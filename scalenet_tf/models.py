@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 import os
 import re
 from typing import Any, Protocol
@@ -89,7 +90,7 @@ def ScaleNet(
         name=name or architecture.name.lower(),
     )
     if weights is not None:
-        model.load_weights(os.fspath(weights))
+        load_weights(model, weights)
     return model
 
 
@@ -267,6 +268,52 @@ def check_weights(
         )
 
 
+def load_weights(model: keras.Model, path: str | os.PathLike[str]) -> None:
+    """Loads a weights file of the same network; one with a top also without it.
+
+    Raises:
+        ValueError: The file holds the weights of another network.
+    """
+    path = os.fspath(path)
+    has_top = any(layer.name == HEAD for layer in model.layers)
+    expected = len(model.weights)
+    if not has_top and _stem_and_head_shapes(path)[1] is not None:
+        expected += 2
+    if _count_arrays(path) != expected:
+        raise ValueError(
+            f"`weights` must be those of {model.name}, {expected} arrays. Received: "
+            f"{path!r} with {_count_arrays(path)}."
+        )
+    try:
+        model.load_weights(path)
+    except ValueError as error:
+        raise ValueError(
+            f"`weights` must be those of {model.name}. Received: {path!r}, in which "
+            f"shapes differ."
+        ) from error
+
+
+def weights_classes(path: str | os.PathLike[str]) -> int | None:
+    """Number of classes of a weights file; `None` where it has no top.
+
+    Raises:
+        ValueError: It is no weights file of this package.
+    """
+    head = _stem_and_head_shapes(os.fspath(path))[1]
+    return None if head is None else head[1]
+
+
+def _count_arrays(path: str) -> int:
+    names: list[str] = []
+    with h5py.File(path) as file:
+        file["layers"].visititems(
+            lambda name, item: (
+                names.append(name) if isinstance(item, h5py.Dataset) else None
+            )
+        )
+    return len(names)
+
+
 def _stem_and_head_shapes(path: str) -> tuple[tuple[int, ...], tuple[int, ...] | None]:
     try:
         with h5py.File(path) as file:
@@ -285,7 +332,7 @@ def _check_head(include_top: bool, pooling: str | None, classes: int) -> None:
         raise ValueError(
             f"`pooling` must be None, 'avg' or 'max'. Received: pooling={pooling!r}."
         )
-    if include_top and (not isinstance(classes, int) or classes < 1):
+    if include_top and (isinstance(classes, bool) or operator.index(classes) < 1):
         raise ValueError(
             f"`classes` must be a positive whole number. Received: classes={classes!r}."
         )
@@ -294,8 +341,14 @@ def _check_head(include_top: bool, pooling: str | None, classes: int) -> None:
 def _inputs(
     architecture: Architecture, include_top: bool, input_tensor: Any, input_shape: Any
 ) -> Any:
-    if input_tensor is not None and input_shape is None:
-        input_shape = input_tensor.shape[1:]
+    if input_tensor is not None:
+        given = tuple(input_tensor.shape[1:])
+        if input_shape is not None and tuple(input_shape) != given:
+            raise ValueError(
+                f"`input_shape` must be that of `input_tensor`, {given}, or be left "
+                f"out. Received: input_shape={tuple(input_shape)}."
+            )
+        input_shape = given
     elif input_shape is None:
         side = architecture.native_size if include_top else None
         input_shape = (side, side, 3)

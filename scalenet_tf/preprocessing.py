@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 from typing import Any
 
+import keras
 import numpy as np
 import tensorflow as tf
 
@@ -46,7 +47,7 @@ def preprocess_input(x: Any, statistics: str = "imagenet") -> Any:
             f"`statistics` must be one of {', '.join(STATISTICS)}. "
             f"Received: statistics={statistics!r}."
         )
-    is_tensor = tf.is_tensor(x) or hasattr(x, "_keras_history")
+    is_tensor = tf.is_tensor(x) or keras.backend.is_keras_tensor(x)
     if not is_tensor:
         x = np.asarray(x, dtype=np.float32)
     if not x.shape or x.shape[-1] != 3:
@@ -57,9 +58,10 @@ def preprocess_input(x: Any, statistics: str = "imagenet") -> Any:
     mean, deviation = (255.0 * np.asarray(part) for part in STATISTICS[statistics])
     if not is_tensor:
         return ((x - mean) / deviation).astype(np.float32)
-    if not x.dtype.is_floating:
-        x = tf.cast(x, tf.float32)
-    return (x - tf.constant(mean, x.dtype)) / tf.constant(deviation, x.dtype)
+    if not keras.backend.is_float_dtype(x.dtype):
+        x = keras.ops.cast(x, "float32")
+    dtype = keras.backend.standardize_dtype(x.dtype)
+    return (x - keras.ops.cast(mean, dtype)) / keras.ops.cast(deviation, dtype)
 
 
 def decode_image(data: tf.Tensor) -> tf.Tensor:

@@ -16,7 +16,8 @@ def count_macs(model: keras.Model) -> int:
     upsampling do not.
 
     Raises:
-        ValueError: The model's input size is unknown.
+        ValueError: The model's input size is unknown, or it has convolutions of a
+            kind that is not counted.
     """
     for tensor in model.inputs:
         if None in tensor.shape[1:]:
@@ -36,6 +37,10 @@ def _layer_macs(layer: keras.Layer) -> int:
     if isinstance(layer, (keras.layers.Conv2D, keras.layers.Dense)):
         positions = math.prod(layer.output.shape[1:-1])
         return positions * math.prod(layer.kernel.shape)
+    if "Conv" in type(layer).__name__:
+        raise ValueError(
+            f"MACs of layer {layer.name!r} ({type(layer).__name__}) cannot be counted."
+        )
     return 0
 
 

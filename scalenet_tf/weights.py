@@ -101,11 +101,14 @@ def read_pytorch_weights(
         ValueError: The file cannot be read.
     """
     tensors = source if isinstance(source, Mapping) else _read(os.fspath(source))
-    return {
-        str(name).removeprefix("module."): tensor
-        for name, tensor in tensors.items()
-        if not str(name).endswith("num_batches_tracked")
-    }
+    plain = {}
+    for name, tensor in tensors.items():
+        key = str(name).removeprefix("module.")
+        if key in plain:
+            raise ValueError(f"tensor {key!r} is twice in `source`, with `module.`.")
+        if not key.endswith("num_batches_tracked"):
+            plain[key] = tensor
+    return plain
 
 
 def pytorch_shapes(model: keras.Model) -> dict[str, tuple[int, ...]]:

@@ -216,7 +216,7 @@ def test_a_full_disk_is_a_clear_error_and_leaves_what_was_saved(
     )
     assert result.returncode == 1
     assert "error: cannot write to" in result.stderr
-    assert "the same command resumes" in result.stderr
+    assert "What was there before is intact" in result.stderr
     assert "Traceback" not in result.stderr
     assert {p: p.read_bytes() for p in folder.rglob("*.keras")} == before
     assert in_process(monkeypatch, "train.py", *options, "--epochs", "2") == 0

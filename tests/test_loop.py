@@ -13,6 +13,7 @@ from scalenet_training.loop import train_and_evaluate
 from scalenet_training.presets import PRESETS
 
 import scalenet_tf
+from scalenet_tf.architectures import architecture_from_record
 
 DIGITS = PRESETS["digits"].config
 
@@ -272,8 +273,9 @@ def test_imagenet_photographs_with_the_imagenet_recipe(tiny, tmp_path, data_dir)
 BAD_SETTINGS = [
     ({"model": "ScaleNet5O"}, r"--model: unknown model 'ScaleNet5O'.*ScaleNet50"),
     ({"model": "none.json"}, r"no architecture file at 'none\.json'"),
-    ({"dataset": "mnist_typo"}, r"--dataset must be digits, a folder.*'mnist_typo'"),
-    ({"dataset": "no/such/folder"}, r"--dataset: there is no folder 'no/such/folder'"),
+    ({"dataset": "mnist_typo"}, r"--dataset must be digits, an existing.*'mnist_typo'"),
+    ({"dataset": "./no/folder"}, r"--dataset: there is no folder '\./no/folder'"),
+    ({"dataset": "no/folder"}, r"--dataset must be digits, an existing folder"),
     ({"dataset": "cifar10", "data_dir": "nowhere"}, r"--data-dir: there is no folder"),
     ({"train_split": "trian"}, r"--train-split: no split 'trian' in digits.*train"),
     ({"eval_split": "test[:3"}, r"--eval-split: no split 'test\[:3' in digits"),
@@ -282,7 +284,7 @@ BAD_SETTINGS = [
     ({"batch_size": 129}, r"--batch-size must be at most the 128 examples.*129"),
     ({"virtual_devices": 2, "strategy": "none"}, r"--virtual-devices needs --strategy"),
     ({"virtual_devices": 3}, r"--virtual-devices: TensorFlow already runs with 2"),
-    ({"image_size": 1}, r"--image-size must be at least 2 for TinyCifar.*1"),
+    ({"image_size": 1}, r"--image-size must be at least 2.*1"),
     ({"eval_resize": 31}, r"--eval-resize must be at least the image size, 32.*31"),
     ({"weights": "none.weights.h5"}, r"--weights must be the path of.*none\.weights"),
     ({"weights": "imagenet"}, r"--weights must be the path of.*'imagenet'"),
@@ -300,12 +302,32 @@ def test_settings_that_cannot_run_are_errors_and_write_nothing(
     assert not (tmp_path / "run").exists()
 
 
-def test_weights_of_another_network_are_an_error(config, tmp_path, tiny):
-    scalenet_tf.ScaleNet(tiny).save(tmp_path / "other.keras")
-    config = dataclasses.replace(config, weights=str(tmp_path / "other.keras"))
-    with pytest.raises(UsageError, match=r"--weights .* is another network"):
+@pytest.mark.parametrize("suffix", [".keras", ".weights.h5"])
+def test_weights_of_a_deeper_network_are_an_error(config, tmp_path, suffix):
+    record = scalenet_tf.load_architecture(config.model).to_record()
+    record["blocks_per_stage"] = [1, 2]
+    record["allocation"].append([5, 4, 0])
+    deeper = scalenet_tf.ScaleNet(architecture_from_record(record), classes=10)
+    path = str(tmp_path / f"deeper{suffix}")
+    deeper.save(path) if suffix == ".keras" else deeper.save_weights(path)
+    config = dataclasses.replace(config, weights=path)
+    message = r"--weights .*(is another network|must be those of tinycifar)"
+    with pytest.raises(UsageError, match=message):
         train_and_evaluate(config, str(tmp_path / "run"))
     assert not (tmp_path / "run").exists()
+
+
+def test_weights_of_a_network_without_top_serve_the_body(config, tmp_path):
+    architecture = scalenet_tf.load_architecture(config.model)
+    donor = scalenet_tf.ScaleNet(
+        architecture, input_tensor=keras.Input((32, 32, 3)), include_top=False
+    )
+    donor.save(tmp_path / "body.keras")
+    config = dataclasses.replace(
+        config, weights=str(tmp_path / "body.keras"), freeze=True, max_steps=1
+    )
+    train_and_evaluate(config, str(tmp_path / "run"))
+    assert_same_weights(saved_weights(tmp_path / "run")[:-2], donor.get_weights())
 
 
 @pytest.mark.parametrize(
@@ -315,7 +337,7 @@ def test_weights_of_another_network_are_an_error(config, tmp_path, tiny):
         (lambda path: (path / "cat").mkdir(parents=True), r"at least 2 .* with 1"),
         (
             lambda path: [(path / c).mkdir(parents=True) for c in "ab"],
-            r"holds no images",
+            r"class 'a' of .* has no images",
         ),
         (
             lambda path: (folder_of_images(path) / "class0/x.jpg").write_text("text"),
@@ -361,8 +383,65 @@ def test_a_workdir_that_is_no_run_is_refused(config, tmp_path):
         train_and_evaluate(config, str(tmp_path / "thesis"))
     with pytest.raises(UsageError, match=r"--workdir must be a folder"):
         train_and_evaluate(config, str(tmp_path / "thesis/chapter1.tex"))
-    with pytest.raises(UsageError, match=r"--workdir .* cannot be made"):
+    with pytest.raises(UsageError, match=r"--workdir .* cannot be written"):
         train_and_evaluate(config, str(tmp_path / "thesis/chapter1.tex/run"))
+
+
+def test_a_run_whose_architecture_or_data_changed_is_refused(config, tmp_path):
+    folder = folder_of_images(tmp_path / "images")
+    config = dataclasses.replace(
+        config, dataset=str(folder), train_split="all", eval_split="all", batch_size=8
+    )
+    config = dataclasses.replace(config, max_steps=1)
+    train_and_evaluate(config, str(tmp_path / "run"))
+    before = (tmp_path / "run/config.json").read_bytes()
+    (folder / "class1").rename(folder / "cat")
+    with pytest.raises(UsageError, match=r"differs in class_names"):
+        train_and_evaluate(config, str(tmp_path / "run"))
+    (folder / "cat").rename(folder / "class1")
+    record = scalenet_tf.load_architecture(config.model).to_record()
+    record["allocation"][0] = [2, 2, 2]
+    with open(config.model, "w") as file:
+        json.dump(record, file)
+    with pytest.raises(UsageError, match=r"differs in architecture"):
+        train_and_evaluate(config, str(tmp_path / "run"))
+    assert (tmp_path / "run/config.json").read_bytes() == before
+
+
+def test_checkpoints_within_an_epoch_lose_nothing(config, tmp_path, monkeypatch):
+    from scalenet_training import loop
+
+    monkeypatch.setattr(loop, "_STEPS_BETWEEN_READS", 1)
+    often = dataclasses.replace(config, checkpoint_minutes=1e-9)
+    train_and_evaluate(config, str(tmp_path / "whole"))
+    step = loop.Trainer._checkpoint_is_due
+
+    def killed(trainer):
+        if trainer.step == 7:
+            raise KeyboardInterrupt
+        return step(trainer)
+
+    monkeypatch.setattr(loop.Trainer, "_checkpoint_is_due", killed)
+    with pytest.raises(KeyboardInterrupt):
+        train_and_evaluate(often, str(tmp_path / "run"))
+    monkeypatch.setattr(loop.Trainer, "_checkpoint_is_due", step)
+    train_and_evaluate(config, str(tmp_path / "run"))
+    assert_same_weights(
+        saved_weights(tmp_path / "run"), saved_weights(tmp_path / "whole")
+    )
+    whole = rows_without_speed(tmp_path / "whole")
+    assert rows_without_speed(tmp_path / "run") == whole
+
+
+@pytest.mark.slow
+def test_digits_reach_95_percent_on_one_device_and_within_a_point_on_two(tmp_path):
+    accuracies = []
+    for devices in (0, 2):
+        config = dataclasses.replace(DIGITS, virtual_devices=devices)
+        row = train_and_evaluate(config, str(tmp_path / str(devices)))
+        accuracies.append(1 - row["val_top1_error"])
+    assert min(accuracies) >= 0.95
+    assert abs(accuracies[0] - accuracies[1]) <= 0.01
 
 
 def test_labels_outside_the_classes_are_an_error():

@@ -87,7 +87,7 @@ def test_mixed_bfloat16_runs_the_blocks_in_bfloat16(name):
     np.testing.assert_allclose(tf.reduce_sum(probabilities, 1), 1, rtol=1e-5)
 
 
-@pytest.mark.parametrize("name", slow_but({"ScaleNetCifar38"}))
+@pytest.mark.parametrize("name", slow_but({"ScaleNetCifar38", "ScaleNet50"}))
 def test_export_gives_what_predict_gives(name, tmp_path):
     model = network(name, classifier_activation=None)
     size = model.input_shape[1]
@@ -312,6 +312,20 @@ def test_arguments_that_do_not_fit_the_weights_are_errors(
     scalenet_tf.ScaleNet(tiny, classes=5).save_weights(path)
     with pytest.raises(ValueError, match=message):
         scalenet_tf.ScaleNet(tiny, weights=path, **kwargs)
+
+
+def test_weights_of_another_network_are_an_error(tiny, tmp_path):
+    path = tmp_path / "resnet.weights.h5"
+    scalenet_tf.ScaleNet(tiny.twin(), classes=5).save_weights(path)
+    with pytest.raises(ValueError, match=r"`weights` must be those of tiny, "):
+        scalenet_tf.ScaleNet(tiny, classes=5, weights=path)
+
+
+def test_input_shape_and_input_tensor_must_agree(tiny):
+    with pytest.raises(ValueError, match=r"`input_shape` must be that of `input_ten"):
+        scalenet_tf.ScaleNet(
+            tiny, input_tensor=keras.Input((64, 64, 3)), input_shape=(56, 56, 3)
+        )
 
 
 def test_weights_file_that_is_none_is_an_error(tiny, tmp_path):

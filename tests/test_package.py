@@ -2,6 +2,7 @@
 
 import ast
 import pathlib
+import shutil
 import subprocess
 import sys
 import zipfile
@@ -69,8 +70,12 @@ def test_no_module_of_training_shadows_another_package():
 
 def test_a_wheel_works_outside_the_repository(tmp_path):
     options = ["--quiet", "--no-deps", "--no-build-isolation", "--wheel-dir"]
+    source = tmp_path / "source"
+    shutil.copytree(LIBRARY, source / "scalenet_tf")
+    for name in ("setup.cfg", "pyproject.toml", "README.md", "LICENSE"):
+        shutil.copy(ROOT / name, source)
     subprocess.run(
-        [sys.executable, "-m", "pip", "wheel", *options, str(tmp_path), str(ROOT)],
+        [sys.executable, "-m", "pip", "wheel", *options, str(tmp_path), str(source)],
         check=True,
     )
     (wheel,) = tmp_path.glob("*.whl")

@@ -1,3 +1,4 @@
+import keras
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -35,6 +36,14 @@ def test_statistics_by_an_argument(statistics, mean, deviation):
 def test_tensors_keep_their_floating_type():
     y = scalenet_tf.preprocess_input(tf.zeros((1, 2, 2, 3), tf.float64))
     assert y.dtype == tf.float64
+
+
+def test_keras_tensors_of_a_functional_model():
+    inputs = keras.Input((8, 8, 3), dtype="uint8")
+    model = keras.Model(inputs, scalenet_tf.preprocess_input(inputs))
+    x = np.arange(192, dtype=np.uint8).reshape(1, 8, 8, 3)
+    expected = scalenet_tf.preprocess_input(x)
+    np.testing.assert_allclose(model(x), expected, rtol=1e-5, atol=1e-6)
 
 
 @pytest.mark.parametrize(

@@ -33,6 +33,9 @@ class EvaluateConfig:
     normalization: Literal["imagenet", "cifar10", "cifar100", "centered"] | None = None
     """Mean and deviation of the pixels. Default: the run's."""
 
+    image_size: int | None = None
+    """Side of the images, for a model that takes any size. Default: the run's."""
+
     eval_resize: int | None = None
     """Resize the shorter side to this and crop the centre. Default: the run's, else the
     model's input size."""

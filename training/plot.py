@@ -23,10 +23,12 @@ def curves(
     from scalenet_training.plots import plot_curves
     from scalenet_training.run_metrics import METRICS_FILE, read_rows
 
-    if not runs or not output.endswith(".png"):
+    if not runs:
+        raise UsageError("RUNS must be the folder of one run or more. Received: none.")
+    if not output.endswith(".png") or not os.path.isdir(os.path.dirname(output) or "."):
         raise UsageError(
-            "curves needs one run or more, and an --output that ends in .png. "
-            f"Received: {len(runs)} runs, --output {output!r}."
+            "--output must end in .png and be in a folder that exists. "
+            f"Received: {output!r}."
         )
     rows = {}
     for run in runs:

@@ -56,18 +56,6 @@ def run(command: Callable[[], None]) -> None:
 
 
 @contextlib.contextmanager
-def usage_errors() -> Iterator[None]:
-    """Turns what libraries raise for unfit arguments and files into UsageError.
-
-    For the checks before the work: afterwards such errors are bugs.
-    """
-    try:
-        yield
-    except (ValueError, OSError, ImportError) as error:
-        raise UsageError(str(error)) from error
-
-
-@contextlib.contextmanager
 def usage_errors_exit() -> Iterator[None]:
     """Ends the process with exit code 2 on UsageError and unfit settings."""
     try:

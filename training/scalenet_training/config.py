@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import os
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 PresetName = Literal["digits", "cifar10", "cifar100", "imagenet"]
 
@@ -20,6 +20,7 @@ _FREE_FIELDS = frozenset(
         "data_dir",
         "download",
         "max_steps",
+        "checkpoint_minutes",
         "workdir",
     }
 )
@@ -34,7 +35,8 @@ class TrainConfig:
     anywhere; cifar10, cifar100, imagenet: the published recipes."""
 
     model: str = "ScaleNetCifar38"
-    """A public name (see scalenet_tf.list_models) or an architecture's JSON file."""
+    """A public name (see scalenet_tf.list_models), an architecture's JSON file, or
+    file.json:Name where the file holds several."""
 
     weights: str | None = None
     """Weights to start from, a .weights.h5 or .keras file. Its classifier is used where
@@ -48,7 +50,7 @@ class TrainConfig:
     with a sub-folder for each class, itself or in train/ and validation/."""
 
     train_split: str = "train"
-    """Examples to train on; slices such as 'train[:5000]' or 'train[:90%%]' work."""
+    """Examples to train on; slices such as 'train[:5000]' or 'train[:90%]' work."""
 
     eval_split: str | None = None
     """Examples to evaluate on. Default: validation if the dataset has it, else test."""
@@ -68,7 +70,7 @@ class TrainConfig:
 
     augment: Literal["none", "crop", "crop-flip", "resized-crop"] = "crop"
     """crop: pad 4 pixels and crop; crop-flip: and mirror at random; resized-crop: a
-    random part of the image (8 to 100 %% of its area) and mirror at random."""
+    random part of the image (8 to 100 % of its area) and mirror at random."""
 
     normalization: Literal["imagenet", "cifar10", "cifar100", "centered"] = "centered"
     """Mean and deviation of the pixels, as in scalenet_tf.preprocess_input."""
@@ -128,6 +130,9 @@ class TrainConfig:
     seed: int = 0
     """Seed of the initial weights, the order of examples and the augmentation."""
 
+    checkpoint_minutes: float = 10.0
+    """Save a checkpoint that often; one is also saved at the end of each epoch."""
+
     workdir: str | None = None
     """Folder of the run. Default: runs/<dataset>-<model>. The same command run again
     resumes the run that is there."""
@@ -157,25 +162,21 @@ class TrainConfig:
             on how many devices the run computes.
         """
         now = self.to_json()
+        # A run from before a field existed had that field's default.
+        before = {**TrainConfig().to_json(), **recorded}
         different = {
-            name: (recorded.get(name), value)
+            name: (before[name], value)
             for name, value in now.items()
-            if name not in _FREE_FIELDS and recorded.get(name) != value
+            if name not in _FREE_FIELDS and before[name] != value
         }
         if self.epochs > recorded.get("epochs", 0):
             different.pop("epochs", None)
         return different
 
 
-def config_from_json(values: Mapping[str, Any]) -> TrainConfig:
-    """The settings that `TrainConfig.to_json` gave; unknown fields are ignored."""
-    names = {field.name for field in dataclasses.fields(TrainConfig)}
-    known = {name: value for name, value in values.items() if name in names}
-    return TrainConfig(**{**known, "milestones": tuple(known["milestones"])})
-
-
 def _check(config: TrainConfig) -> None:
-    positive = ("batch_size", "epochs", "learning_rate")
+    hints = get_type_hints(TrainConfig)
+    positive = ("batch_size", "epochs", "learning_rate", "checkpoint_minutes")
     not_negative = ("virtual_devices", "warmup_epochs", "weight_decay", "seed")
     below_one = ("momentum", "label_smoothing", "ema")
     for name in positive:
@@ -184,6 +185,11 @@ def _check(config: TrainConfig) -> None:
         _require(config, name, getattr(config, name) >= 0, "0 or more")
     for name in below_one:
         _require(config, name, 0 <= getattr(config, name) < 1, "from 0 to below 1")
+    for field in dataclasses.fields(config):
+        allowed = get_args(hints[field.name])
+        if get_origin(hints[field.name]) is Literal:
+            value = getattr(config, field.name)
+            _require(config, field.name, value in allowed, f"one of {allowed}")
     for name in ("max_steps", "image_size", "eval_resize"):
         value = getattr(config, name)
         _require(config, name, value is None or value > 0, "more than 0")

@@ -8,10 +8,9 @@ import keras
 
 import scalenet_tf
 from scalenet_tf.weights import read_pytorch_weights
-from scalenet_training.cli import usage_errors
-from scalenet_training.errors import UsageError
-from scalenet_training.plan import resolve_architecture
-from scalenet_training.run_folder import disk_errors, replaced
+from scalenet_training.errors import UsageError, usage_errors
+from scalenet_training.files import disk_errors, replaced
+from scalenet_training.starting_point import resolve_architecture
 
 
 def convert(

@@ -55,10 +55,10 @@ def create_strategy(name: str, virtual_devices: int) -> tf.distribute.Strategy:
     return tf.distribute.MirroredStrategy(devices or ["CPU:0"])
 
 
-def uses_xla(jit: str) -> bool:
+def uses_xla(jit: str, virtual_devices: int) -> bool:
     """Whether to compile with XLA; `auto` means on for GPUs and off for CPUs."""
     if jit == "auto":
-        return bool(tf.config.list_logical_devices("GPU"))
+        return bool(tf.config.list_logical_devices("GPU")) and not virtual_devices
     return jit == "on"
 
 

@@ -8,13 +8,13 @@ from typing import Any, Protocol
 
 import keras
 
+from scalenet_tf.models import HEAD
 from scalenet_training import distribution
-from scalenet_training.cli import usage_errors
+from scalenet_training.errors import usage_errors
 from scalenet_training.evaluation import Evaluator
-from scalenet_training.pipeline import Transform
-from scalenet_training.plan import open_split
+from scalenet_training.pipeline import Transform, check_sizes
 from scalenet_training.run_folder import CONFIG_FILE, RunFolder
-from scalenet_training.sources import open_source
+from scalenet_training.sources import open_source, open_split
 
 
 class EvaluateSettings(Protocol):
@@ -27,6 +27,7 @@ class EvaluateSettings(Protocol):
     data_dir: str | None
     download: bool
     normalization: str | None
+    image_size: int | None
     eval_resize: int | None
     batch_size: int
     strategy: str
@@ -93,16 +94,31 @@ def _evaluator(settings: EvaluateSettings) -> Evaluator:
     with strategy.scope():
         model = keras.saving.load_model(path, compile=False)
     _check_model(model, path, len(source.class_names), dataset)
-    size = model.input_shape[1] or recorded.get("image_size")
+    size = _image_size(model, settings.image_size or recorded.get("image_size"))
+    eval_resize = settings.eval_resize or recorded.get("eval_resize") or size
+    check_sizes(size, eval_resize, minimum=1)
     transform = Transform(
         image_size=size,
-        eval_resize=settings.eval_resize or recorded.get("eval_resize") or size,
+        eval_resize=eval_resize,
         augment="none",
         normalization=normalization,
         classes=len(source.class_names),
     )
-    xla = distribution.uses_xla(settings.jit)
+    xla = distribution.uses_xla(settings.jit, settings.virtual_devices)
     return Evaluator(model, split, transform, settings.batch_size, strategy, xla)
+
+
+def _image_size(model: keras.Model, wished: int | None) -> int:
+    """Side of the images: the model's own, or, where it takes any size, as wished."""
+    height, width = model.input_shape[1:3]
+    if height != width:
+        raise ValueError(
+            "RUN-OR-MODEL must take square images. Received a model for "
+            f"{height}x{width}."
+        )
+    if height is None and wished is None:
+        raise ValueError("--image-size must be given: the model takes any size.")
+    return height or wished
 
 
 def _model_file(settings: EvaluateSettings) -> tuple[str, dict[str, Any]]:
@@ -124,7 +140,7 @@ def _model_file(settings: EvaluateSettings) -> tuple[str, dict[str, Any]]:
 
 
 def _check_model(model: keras.Model, path: str, classes: int, dataset: str) -> None:
-    if not any(layer.name == "logits" for layer in model.layers):
+    if not any(layer.name == HEAD for layer in model.layers):
         raise ValueError(
             f"RUN-OR-MODEL must be a network of this package with its top. "
             f"Received: {path!r}."

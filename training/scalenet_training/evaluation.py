@@ -56,7 +56,7 @@ def data_errors(split: Split) -> Iterator[None]:
     """Turns errors of the input pipeline into a RunError that names the example."""
     try:
         yield
-    except tf.errors.InvalidArgumentError as error:
+    except (tf.errors.InvalidArgumentError, tf.errors.NotFoundError) as error:
         if "labels must be from" in error.message:
             text = error.message[error.message.index("labels must be") :]
             raise RunError(f"--dataset: {text.splitlines()[0]}") from error

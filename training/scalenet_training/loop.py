@@ -10,14 +10,14 @@ import tensorflow as tf
 
 from scalenet_training import distribution
 from scalenet_training.callbacks import ScalarSummaries
-from scalenet_training.cli import usage_errors
 from scalenet_training.config import TrainConfig
-from scalenet_training.errors import RunError
+from scalenet_training.errors import RunError, usage_errors
 from scalenet_training.evaluation import Evaluator, data_errors
+from scalenet_training.files import disk_errors, replaced
 from scalenet_training.pipeline import training_batches
 from scalenet_training.plan import Plan, prepare
 from scalenet_training.plots import plot_curves
-from scalenet_training.run_folder import CURVES_FILE, RunFolder, disk_errors, replaced
+from scalenet_training.run_folder import CURVES_FILE, RunFolder
 from scalenet_training.step import (
     SUMS,
     make_train_step,
@@ -43,7 +43,7 @@ def train_and_evaluate(config: TrainConfig, workdir: str) -> dict[str, float]:
     with usage_errors():
         folder.check(config)
         plan = prepare(config)
-    folder.write_config(plan.describe())
+    folder.check_facts(plan.describe())
     return Trainer(plan, folder).run()
 
 
@@ -70,6 +70,7 @@ class Trainer:
         self.checkpoints = tf.train.CheckpointManager(
             checkpoint, folder.file("checkpoints"), max_to_keep=_CHECKPOINTS_KEPT
         )
+        self.saved_at = time.monotonic()
         self.train_step = make_train_step(
             plan.model,
             plan.optimizer,
@@ -104,6 +105,7 @@ class Trainer:
         self._announce()
         if self.step >= plan.total_steps:
             return self._last_row()
+        folder.write_config(plan.describe())
         callbacks = self._callbacks()
         callbacks.on_train_begin()
         first_epoch = self.step // plan.steps_per_epoch
@@ -118,8 +120,6 @@ class Trainer:
             if self.step >= plan.total_steps:
                 break
         callbacks.on_train_end()
-        with disk_errors(folder.path), replaced(folder.file(CURVES_FILE)) as path:
-            plot_curves({plan.architecture.name: folder.rows()}, path)
         return row
 
     def _train_epoch(
@@ -151,9 +151,16 @@ class Trainer:
                 read = (index + 1) % _STEPS_BETWEEN_READS == 0 or index + 1 == stop
                 logs = means(self.totals.numpy()) if read else {}
                 callbacks.on_train_batch_end(index, logs)
+                if read and index + 1 < stop and self._checkpoint_is_due():
+                    self._save_checkpoint()
                 if index == start and stop - start > 1:  # the first step compiles
                     self.totals.numpy()
                     began, timed_from = time.perf_counter(), start + 1
+        if self.step != before + stop:
+            raise RunError(
+                f"--train-split gave fewer than its {plan.train_split.size} examples: "
+                "the dataset changed while it was read."
+            )
         seconds = time.perf_counter() - began
         return (stop - timed_from) * plan.config.batch_size / seconds
 
@@ -174,9 +181,19 @@ class Trainer:
         if row["val_top1_error"] < float(self.best_error):
             self.best_error.assign(row["val_top1_error"])
             folder.save_model(plan.final_model, "best")
-        with disk_errors(folder.path):
-            self.checkpoints.save(checkpoint_number=self.step)
+        with disk_errors(folder.path), replaced(folder.file(CURVES_FILE)) as path:
+            plot_curves({plan.architecture.name: folder.rows()}, path)
+        self._save_checkpoint()
         return row
+
+    def _save_checkpoint(self) -> None:
+        with disk_errors(self.folder.path):
+            self.checkpoints.save(checkpoint_number=self.step)
+        self.saved_at = time.monotonic()
+
+    def _checkpoint_is_due(self) -> bool:
+        minutes = (time.monotonic() - self.saved_at) / 60
+        return minutes >= self.plan.config.checkpoint_minutes
 
     def _last_row(self) -> dict[str, float]:
         rows = self.folder.rows()

@@ -74,6 +74,20 @@ class Transform:
             return tf.identity(label)
 
 
+def check_sizes(image_size: int, eval_resize: int, minimum: int) -> None:
+    """Raises ValueError where images cannot be resized and cropped to these sides."""
+    if image_size < minimum:
+        raise ValueError(
+            f"--image-size must be at least {minimum} for this network. "
+            f"Received: {image_size}."
+        )
+    if eval_resize < image_size:
+        raise ValueError(
+            f"--eval-resize must be at least the image size, {image_size}. "
+            f"Received: {eval_resize}."
+        )
+
+
 def training_batches(
     split: Split,
     transform: Transform,

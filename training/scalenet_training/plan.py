@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import os
 import platform
 import sys
 from typing import Any
@@ -14,13 +13,14 @@ import tensorflow as tf
 
 import scalenet_tf
 from scalenet_tf import Architecture
-from scalenet_tf.models import check_weights
+from scalenet_tf.models import HEAD
 from scalenet_training import distribution
 from scalenet_training.config import TrainConfig
-from scalenet_training.pipeline import Transform
+from scalenet_training.pipeline import Transform, check_sizes
 from scalenet_training.schedule import RecipeSchedule
-from scalenet_training.sources import Source, open_source
+from scalenet_training.sources import Source, open_source, open_split
 from scalenet_training.splits import Split
+from scalenet_training.starting_point import resolve_architecture, start_from
 from scalenet_training.step import Objective
 
 
@@ -114,7 +114,9 @@ def prepare(config: TrainConfig) -> Plan:
     distribution.configure_virtual_devices(config.virtual_devices)
     strategy = distribution.create_strategy(config.strategy, config.virtual_devices)
     distribution.check_global_batch(config.batch_size, strategy)
-    image_size = _image_size(config, architecture)
+    image_size = config.image_size or architecture.native_size
+    eval_resize = config.eval_resize or image_size
+    check_sizes(image_size, eval_resize, architecture.minimum_size)
     source = open_source(config.dataset, config.data_dir, config.download)
     train_split = open_split(source, config.train_split, "--train-split")
     if train_split.size < config.batch_size:
@@ -125,7 +127,7 @@ def prepare(config: TrainConfig) -> Plan:
     eval_name = config.eval_split or source.evaluation_split
     transform = Transform(
         image_size=image_size,
-        eval_resize=config.eval_resize or image_size,
+        eval_resize=eval_resize,
         augment=config.augment,
         normalization=config.normalization,
         classes=len(source.class_names),
@@ -142,22 +144,12 @@ def prepare(config: TrainConfig) -> Plan:
         eval_split=open_split(source, eval_name, "--eval-split"),
         transform=transform,
         strategy=strategy,
-        xla=distribution.uses_xla(config.jit),
+        xla=distribution.uses_xla(config.jit, config.virtual_devices),
         model=model,
         average=average,
         optimizer=optimizer,
         schedule=schedule,
     )
-
-
-def resolve_architecture(model: str) -> Architecture:
-    """The architecture of a public name or of a JSON file."""
-    if model.endswith(".json"):
-        return scalenet_tf.load_architecture(model)
-    try:
-        return scalenet_tf.get_architecture(model)
-    except ValueError as error:
-        raise ValueError(f"--model: {error} Or give a .json file.") from error
 
 
 def versions() -> dict[str, str]:
@@ -169,36 +161,6 @@ def versions() -> dict[str, str]:
         "numpy": np.__version__,
         "python": platform.python_version(),
     }
-
-
-def _image_size(config: TrainConfig, architecture: Architecture) -> int:
-    size = config.image_size or architecture.native_size
-    if size < architecture.minimum_size:
-        raise ValueError(
-            f"--image-size must be at least {architecture.minimum_size} for "
-            f"{architecture.name}. Received: {size}."
-        )
-    if config.eval_resize is not None and config.eval_resize < size:
-        raise ValueError(
-            f"--eval-resize must be at least the image size, {size}. "
-            f"Received: {config.eval_resize}."
-        )
-    return size
-
-
-def open_split(source: Source, name: str, option: str) -> Split:
-    """Opens a split; errors name the option.
-
-    Raises:
-        ValueError: There is no such split, or it has no examples.
-    """
-    try:
-        split = source.open_split(name)
-    except ValueError as error:
-        raise ValueError(f"{option}: {error}") from error
-    if split.size == 0:
-        raise ValueError(f"{option}: {name!r} of {source.name} has no examples.")
-    return split
 
 
 def _schedule(config: TrainConfig, steps_per_epoch: int) -> RecipeSchedule:
@@ -229,7 +191,7 @@ def _build(
                 architecture, input_shape=shape, classes=transform.classes
             )
             if config.weights is not None:
-                _start_from(model, config.weights)
+                start_from(model, config.weights)
             average = None
             if config.ema:
                 average = scalenet_tf.ScaleNet(
@@ -238,38 +200,9 @@ def _build(
                 average.set_weights(model.get_weights())
             if config.freeze:
                 for layer in model.layers:
-                    layer.trainable = layer.name == "logits"
+                    layer.trainable = layer.name == HEAD
             optimizer = keras.optimizers.SGD(schedule, momentum=config.momentum)
             optimizer.build(model.trainable_variables)
     finally:
         keras.config.set_dtype_policy(policy)
     return model, average, optimizer
-
-
-def _start_from(model: keras.Model, path: str) -> None:
-    """Loads weights; the classifier only where it has as many classes."""
-    if not os.path.isfile(path) or not path.endswith((".weights.h5", ".keras")):
-        raise ValueError(
-            "--weights must be the path of a .weights.h5 or .keras file. "
-            f"Received: {path!r}."
-        )
-    body = keras.Model(model.inputs, model.get_layer("avg_pool").output)
-    if path.endswith(".weights.h5"):
-        check_weights(path, classes=None, channels=model.input_shape[-1])
-        try:
-            check_weights(path, model.output_shape[-1], model.input_shape[-1])
-            model.load_weights(path)
-        except ValueError:
-            body.load_weights(path)
-        return
-    donor = keras.saving.load_model(path, compile=False)
-    for layer in model.layers:
-        weights = donor.get_layer(layer.name).get_weights()
-        fits = [w.shape for w in weights] == [w.shape for w in layer.weights]
-        if not fits and layer.name != "logits":
-            raise ValueError(
-                f"--weights {path!r} is another network: layer {layer.name} has other "
-                "shapes."
-            )
-        if fits:
-            layer.set_weights(weights)

@@ -2,21 +2,31 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
-import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import keras
 
 from scalenet_training.config import TrainConfig
-from scalenet_training.errors import RunError, UsageError
+from scalenet_training.errors import UsageError
+from scalenet_training.files import disk_errors, replaced
 from scalenet_training.run_metrics import METRICS_FILE, read_rows, write_rows
 
 CONFIG_FILE = "config.json"
 CURVES_FILE = "curves.png"
+
+# What config.json says of a run beyond its settings and must hold when it resumes.
+FACTS_OF_A_RUN = (
+    "architecture",
+    "class_names",
+    "image_size",
+    "eval_resize",
+    "eval_split",
+    "training_examples",
+    "evaluation_examples",
+)
 
 
 class RunFolder:
@@ -39,11 +49,11 @@ class RunFolder:
         Raises:
             UsageError: It holds another run or other things, or cannot be written.
         """
-        if not os.path.exists(self.path):
-            _check_writable(self.path)
-            return
-        if not os.path.isdir(self.path):
+        if os.path.exists(self.path) and not os.path.isdir(self.path):
             raise UsageError(f"--workdir must be a folder. Received: {self.path!r}.")
+        _check_writable(self.path)
+        if not os.path.exists(self.path):
+            return
         if not os.path.exists(self.file(CONFIG_FILE)):
             if os.listdir(self.path):
                 raise UsageError(
@@ -60,6 +70,27 @@ class RunFolder:
             raise UsageError(
                 f"--workdir {self.path!r} holds a run with other settings: {listed}. "
                 "Give another --workdir, or the run's own settings to resume it."
+            )
+
+    def check_facts(self, facts: Mapping[str, Any]) -> None:
+        """Checks that the run in the folder was on the same network and data.
+
+        Raises:
+            UsageError: It was not; the message names what differs.
+        """
+        if not os.path.exists(self.file(CONFIG_FILE)):
+            return
+        recorded = self.read_config()
+        differences = [
+            name
+            for name in FACTS_OF_A_RUN
+            if name in recorded and recorded[name] != facts[name]
+        ]
+        if differences:
+            raise UsageError(
+                f"--workdir {self.path!r} holds a run that differs in "
+                f"{', '.join(differences)}: the architecture's file or the data have "
+                "changed since. Give another --workdir."
             )
 
     def read_config(self) -> dict[str, Any]:
@@ -106,38 +137,14 @@ class RunFolder:
             model.save(path)
 
 
-@contextlib.contextmanager
-def replaced(path: str) -> Iterator[str]:
-    """Gives a temporary path; what was written there replaces `path` in one step."""
-    folder, name = os.path.split(path)
-    with tempfile.TemporaryDirectory(
-        prefix=".writing-", dir=folder or "."
-    ) as temporary:
-        target = os.path.join(temporary, name)
-        yield target
-        os.replace(target, path)
-
-
-@contextlib.contextmanager
-def disk_errors(path: str) -> Iterator[None]:
-    """Turns failures to write into a RunError that names the folder."""
-    try:
-        yield
-    except OSError as error:
-        raise RunError(
-            f"cannot write to {path!r}: {error.strerror or error}. What was saved "
-            "before is intact; the same command resumes."
-        ) from error
-
-
 def _check_writable(path: str) -> None:
     parent = os.path.abspath(path)
     while not os.path.exists(parent):
         parent = os.path.dirname(parent)
     if not os.path.isdir(parent) or not os.access(parent, os.W_OK | os.X_OK):
         raise UsageError(
-            f"--workdir {path!r} cannot be made: {parent!r} is not a folder that can "
-            "be written to."
+            f"--workdir {path!r} cannot be written: {parent!r} is not a folder that "
+            "can be written to."
         )
 
 

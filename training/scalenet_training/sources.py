@@ -16,7 +16,7 @@ from scalenet_training.splits import IndexedSplit, Split, StreamedSplit, select
 # Datasets of TensorFlow Datasets up to this size are held in memory, undecoded, which
 # allows a full shuffle and passing over examples at no cost.
 _MEMORY_LIMIT = 2**30
-_IMAGE_FORMATS = frozenset({"JPEG", "PNG", "BMP", "GIF"})
+_IMAGE_FORMATS = frozenset({"JPEG", "MPO", "PNG", "BMP", "GIF"})
 _DIVISION_SEED = 0
 
 
@@ -49,9 +49,25 @@ def open_source(name: str, data_dir: str | None, download: bool) -> Source:
     """
     if name == "digits":
         return _digits()
-    if os.path.isdir(name) or os.sep in name or name.startswith("."):
-        return _folder(name)
+    path_like = name.startswith(("/", "./", "../", "~"))
+    if path_like or (os.path.isdir(name) and data_dir is None):
+        return _folder(os.path.expanduser(name))
     return _tensorflow_dataset(name, data_dir, download)
+
+
+def open_split(source: Source, name: str, option: str) -> Split:
+    """Opens a split; errors name the option.
+
+    Raises:
+        ValueError: There is no such split, or it has no examples.
+    """
+    try:
+        split = source.open_split(name)
+    except ValueError as error:
+        raise ValueError(f"{option}: {error}") from error
+    if split.size == 0:
+        raise ValueError(f"{option}: {name!r} of {source.name} has no examples.")
+    return split
 
 
 def _digits() -> Source:
@@ -84,7 +100,7 @@ def _folder(path: str) -> Source:
         )
         if os.path.isdir(os.path.join(path, part))
     }
-    roots = parts if "train" in parts else {"all": path}
+    roots = parts if "train" in parts and len(parts) > 1 else {"all": path}
     class_names = _class_names(next(iter(roots.values())))
     files: list[str] = []
     labels: list[int] = []
@@ -93,11 +109,13 @@ def _folder(path: str) -> Source:
         start = len(files)
         for label, class_name in enumerate(_class_names(root, class_names)):
             found = _image_files(os.path.join(root, class_name))
+            if not found and start == 0:
+                raise ValueError(
+                    f"--dataset: class {class_name!r} of {root!r} has no images."
+                )
             files += found
             labels += [label] * len(found)
         splits[name] = np.arange(start, len(files))
-    if not files:
-        raise ValueError(f"--dataset: the folder {path!r} holds no images.")
     _check_headers(files)
     if "all" in splits:
         splits = _split_once(len(files), validation=0.1)
@@ -117,7 +135,13 @@ def _folder(path: str) -> Source:
 def _class_names(
     folder: str, expected: tuple[str, ...] | None = None
 ) -> tuple[str, ...]:
-    names = tuple(sorted(entry.name for entry in os.scandir(folder) if entry.is_dir()))
+    names = tuple(
+        sorted(
+            entry.name
+            for entry in os.scandir(folder)
+            if entry.is_dir() and not entry.name.startswith((".", "__"))
+        )
+    )
     if expected is not None and names != expected:
         raise ValueError(
             f"--dataset: the folders of all splits must have the same classes. "
@@ -162,24 +186,25 @@ def _image_format(path: str) -> str:
     try:
         with Image.open(path) as image:
             return image.format or "unknown"
-    except (UnidentifiedImageError, OSError):
+    except (UnidentifiedImageError, Image.DecompressionBombError, OSError):
         return "not an image"
 
 
 def _tensorflow_dataset(name: str, data_dir: str | None, download: bool) -> Source:
     import tensorflow_datasets as tfds
 
-    if data_dir is not None and not os.path.isdir(data_dir):
+    if data_dir is not None and not os.path.isdir(data_dir) and not download:
         raise ValueError(f"--data-dir: there is no folder {data_dir!r}.")
     try:
         builder = tfds.builder(name, data_dir=data_dir)
     except (tfds.core.DatasetNotFoundError, ValueError) as error:
         raise ValueError(
-            "--dataset must be digits, a folder, or a name of TensorFlow Datasets such "
-            f"as cifar10, cifar100 or imagenet2012. Received: {name!r}."
+            "--dataset must be digits, an existing folder, or a name of TensorFlow "
+            "Datasets such as cifar10, cifar100 or imagenet2012. "
+            f"Received: {name!r}."
         ) from error
     if download:
-        builder.download_and_prepare()
+        _download(builder)
     if not builder.is_prepared():
         raise ValueError(
             f"--dataset: {name} is not in {builder.data_dir!r}. Give the folder that "
@@ -198,6 +223,15 @@ def _tensorflow_dataset(name: str, data_dir: str | None, download: bool) -> Sour
         split_names=tuple(builder.info.splits),
         open_split=lambda spec: _open_tensorflow_split(builder, spec),
     )
+
+
+def _download(builder: Any) -> None:
+    try:
+        builder.download_and_prepare()
+    except Exception as error:  # of many kinds: network, disk, files to fetch by hand
+        raise ValueError(
+            f"--download: {builder.name} could not be prepared: {error}"
+        ) from error
 
 
 def _open_tensorflow_split(builder: Any, spec: str) -> Split:

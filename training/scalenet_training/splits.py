@@ -1,8 +1,8 @@
 """Parts of a dataset: which examples, in which order.
 
 A split gives references to its examples in an order that is a function of (seed,
-epoch) alone, and fetches what a reference stands for. References are cheap, so that
-passing over them, as a resumed run does, costs little.
+epoch) alone, and fetches what a reference stands for. A resumed run passes over
+references: numbers, or, of a dataset too large for memory, undecoded records.
 """
 
 from __future__ import annotations
@@ -108,15 +108,15 @@ class StreamedSplit:
 
 def find_damaged_image(split: Split) -> str | None:
     """Decodes a split's images one by one; names the first that cannot be."""
+    files = getattr(split, "files", None)
     for reference in split.references(None):
-        example = split.fetch(reference)
-        if example["image"].dtype != tf.string:
-            return None
         try:
+            example = split.fetch(reference)
+            if example["image"].dtype != tf.string:
+                return None
             decode_image(example["image"])
-        except tf.errors.InvalidArgumentError:
-            number = int(example["id"])
-            files = getattr(split, "files", None)
+        except (tf.errors.InvalidArgumentError, tf.errors.NotFoundError):
+            number = int(reference) if files else int(example["id"])
             return repr(files[number]) if files else f"example {number}"
     return None
 

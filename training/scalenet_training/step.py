@@ -13,6 +13,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+from scalenet_tf.models import HEAD
 from scalenet_training.pipeline import Batch
 
 # Sums over examples: loss, top-1 errors, top-5 errors, number of examples.
@@ -42,7 +43,7 @@ class Objective:
 
 def logits_of(model: keras.Model) -> keras.Model:
     """The model without the activation of its last layer; weights are shared."""
-    return keras.Model(model.inputs, model.get_layer("logits").output)
+    return keras.Model(model.inputs, model.get_layer(HEAD).output)
 
 
 def make_train_step(
@@ -69,7 +70,7 @@ def make_train_step(
         with tf.GradientTape() as tape:
             logits = logits_model(images, training=True)
             losses = cross_entropy(logits, labels, objective.label_smoothing)
-            loss = tf.reduce_sum(losses) / objective.global_batch
+            loss = tf.reduce_sum(losses * weights) / objective.global_batch
         gradients = tape.gradient(loss, [variable.value for variable in variables])
         # The penalty counts once: every replica adds its part before the sum.
         share = objective.weight_decay / replicas

@@ -1,0 +1,78 @@
+"""The architecture and the weights that a command starts from."""
+
+from __future__ import annotations
+
+import os
+
+import keras
+
+import scalenet_tf
+from scalenet_tf import Architecture
+from scalenet_tf.models import HEAD, check_weights, load_weights, weights_classes
+
+
+def resolve_architecture(model: str) -> Architecture:
+    """The architecture of a public name, of a JSON file, or of file.json:Name.
+
+    Raises:
+        ValueError: There is none, or it is not valid.
+        FileNotFoundError: There is no such file.
+    """
+    path, _, name = model.rpartition(".json:")
+    if path:
+        return scalenet_tf.load_architecture(f"{path}.json", name)
+    if model.endswith(".json"):
+        return scalenet_tf.load_architecture(model)
+    try:
+        return scalenet_tf.get_architecture(model)
+    except ValueError as error:
+        raise ValueError(f"--model: {error} Or give a .json file.") from error
+
+
+def start_from(model: keras.Model, path: str) -> None:
+    """Loads the weights of a file; the classifier only where it has as many classes.
+
+    Raises:
+        ValueError: It is no such file, or of another network.
+    """
+    if not os.path.isfile(path) or not path.endswith((".weights.h5", ".keras")):
+        raise ValueError(
+            "--weights must be the path of a .weights.h5 or .keras file. "
+            f"Received: {path!r}."
+        )
+    try:
+        if path.endswith(".keras"):
+            _copy_layers(keras.saving.load_model(path, compile=False), model)
+        else:
+            _load_file(model, path)
+    except ValueError as error:
+        raise ValueError(f"--weights {path!r}: {error}") from error
+
+
+def _load_file(model: keras.Model, path: str) -> None:
+    check_weights(path, classes=None, channels=model.input_shape[-1])
+    if weights_classes(path) == model.output_shape[-1]:
+        load_weights(model, path)
+        return
+    body = keras.Model(model.inputs, model.get_layer(HEAD).input, name=model.name)
+    load_weights(body, path)
+
+
+def _copy_layers(donor: keras.Model, model: keras.Model) -> None:
+    """Copies weights by the layers' names, after all of them were found to fit."""
+    given, wanted = (
+        {layer.name: layer for layer in part.layers if layer.weights}
+        for part in (donor, model)
+    )
+    if given.keys() - {HEAD} != wanted.keys() - {HEAD}:
+        odd = min((given.keys() ^ wanted.keys()) - {HEAD})
+        raise ValueError(f"is another network: layer {odd!r} is not in both.")
+    copies = []
+    for name, layer in wanted.items():
+        weights = given[name].get_weights() if name in given else []
+        if [array.shape for array in weights] == [w.shape for w in layer.weights]:
+            copies.append((layer, weights))
+        elif name != HEAD:
+            raise ValueError(f"is another network: layer {name!r} has other shapes.")
+    for layer, weights in copies:
+        layer.set_weights(weights)

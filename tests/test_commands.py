@@ -76,7 +76,9 @@ def test_help_of_train_has_every_preset_and_option(tmp_path):
         assert word in text
 
 
-def test_train_evaluate_and_plot_from_any_folder(tiny_cifar_file, tmp_path):
+def test_train_evaluate_and_plot_from_any_folder(
+    tiny_cifar_file, tmp_path, monkeypatch, capsys
+):
     options = ["--model", tiny_cifar_file, "--train-split", "train[:64]"]
     result = run("train.py", *options, "--epochs", 1, cwd=tmp_path)
     assert result.returncode == 0, result.stderr
@@ -84,11 +86,12 @@ def test_train_evaluate_and_plot_from_any_folder(tiny_cifar_file, tmp_path):
     assert "2/2" in result.stdout
     folder = tmp_path / "runs/digits-tiny_cifar"
     assert (folder / "metrics.csv").is_file()
-    evaluation = run("evaluate.py", folder, "--eval-split", "all", cwd=tmp_path)
-    assert evaluation.returncode == 0, evaluation.stderr
-    assert "1797 examples: top-1 error" in evaluation.stdout
-    plot = run("plot.py", "curves", folder, "--output", "both.png", cwd=tmp_path)
-    assert plot.returncode == 0, plot.stderr
+    monkeypatch.chdir(tmp_path)
+    evaluate = ["evaluate.py", str(folder), "--eval-split", "all"]
+    assert in_process(monkeypatch, *evaluate) == 0
+    assert "1797 examples: top-1 error" in capsys.readouterr().out
+    plot = ["plot.py", "curves", str(folder), "--output", "both.png"]
+    assert in_process(monkeypatch, *plot) == 0
     assert (tmp_path / "both.png").is_file()
 
 

@@ -54,7 +54,7 @@ def test_logits_equal_pytorch_at_every_size(name):
         assert relative_error(unknown(x).numpy(), expected) < 1e-5
 
 
-@pytest.mark.parametrize("name", slow_but({"ScaleNetCifar38", "ScaleNet50"}))
+@pytest.mark.parametrize("name", slow_but({"ScaleNetCifar38"}))
 def test_keras_file_and_weights_file_round_trips_are_bit_identical(name, tmp_path):
     model = network(name, input_shape=(None, None, 3))
     x = images(2, 40, 33, 3)
@@ -87,7 +87,7 @@ def test_mixed_bfloat16_runs_the_blocks_in_bfloat16(name):
     np.testing.assert_allclose(tf.reduce_sum(probabilities, 1), 1, rtol=1e-5)
 
 
-@pytest.mark.parametrize("name", slow_but({"ScaleNetCifar38", "ScaleNet50"}))
+@pytest.mark.parametrize("name", slow_but({"ScaleNetCifar38"}))
 def test_export_gives_what_predict_gives(name, tmp_path):
     model = network(name, classifier_activation=None)
     size = model.input_shape[1]
@@ -136,15 +136,19 @@ def test_every_weight_learns_and_xla_agrees(architecture):
         assert np.isfinite(gradient).all(), weight.path
         assert np.abs(gradient).max() > 0, weight.path
     model.set_weights(start)
-    compiled = tf.function(loss_and_gradients, jit_compile=True)
-    xla_loss, xla_gradients = compiled(model, x, labels)
+    expected = model(x)
+
+    @tf.function(jit_compile=True)  # both passes in one function compile faster
+    def compiled():
+        return model(x), *loss_and_gradients(model, x, labels)
+
+    inference, xla_loss, xla_gradients = compiled()
+    np.testing.assert_allclose(inference, expected, rtol=1e-9, atol=1e-12)
     assert float(xla_loss) == pytest.approx(float(loss), rel=1e-9)
     for plain, xla in zip(gradients, xla_gradients, strict=True):
         np.testing.assert_allclose(xla, plain, rtol=1e-6, atol=1e-9)
     for plain, xla in zip(after, model.get_weights(), strict=True):
         np.testing.assert_allclose(xla, plain, rtol=1e-9, atol=1e-12)
-    inference = tf.function(model, jit_compile=True)
-    np.testing.assert_allclose(inference(x), model(x), rtol=1e-9, atol=1e-12)
 
 
 @pytest.mark.parametrize("architecture", TRAINED, ids=name_of)

@@ -4,38 +4,21 @@ from __future__ import annotations
 
 import os
 import time
-from typing import Any, Protocol
+from typing import Any
 
 import keras
 
 from scalenet_tf.models import HEAD
 from scalenet_training import distribution
 from scalenet_training.errors import usage_errors
+from scalenet_training.evaluate_config import EvaluateConfig
 from scalenet_training.evaluation import Evaluator
 from scalenet_training.pipeline import Transform, check_sizes
 from scalenet_training.run_folder import CONFIG_FILE, RunFolder
 from scalenet_training.sources import open_source, open_split
 
 
-class EvaluateSettings(Protocol):
-    """The options of `evaluate.py`."""
-
-    run_or_model: str
-    saved: str
-    dataset: str | None
-    eval_split: str | None
-    data_dir: str | None
-    download: bool
-    normalization: str | None
-    image_size: int | None
-    eval_resize: int | None
-    batch_size: int
-    strategy: str
-    virtual_devices: int
-    jit: str
-
-
-def evaluate_saved(settings: EvaluateSettings) -> dict[str, float]:
+def evaluate_saved(settings: EvaluateConfig) -> dict[str, float]:
     """Evaluates a saved model on every example of a split once.
 
     Returns:
@@ -67,7 +50,7 @@ def evaluate_saved(settings: EvaluateSettings) -> dict[str, float]:
     }
 
 
-def _evaluator(settings: EvaluateSettings) -> Evaluator:
+def _evaluator(settings: EvaluateConfig) -> Evaluator:
     if settings.batch_size < 1:
         raise ValueError(
             f"--batch-size must be more than 0. Received: {settings.batch_size}."
@@ -121,7 +104,7 @@ def _image_size(model: keras.Model, wished: int | None) -> int:
     return height or wished
 
 
-def _model_file(settings: EvaluateSettings) -> tuple[str, dict[str, Any]]:
+def _model_file(settings: EvaluateConfig) -> tuple[str, dict[str, Any]]:
     """The .keras file, and the config.json of the run it belongs to, if any."""
     path = settings.run_or_model
     if os.path.isdir(path):

@@ -50,7 +50,7 @@ def run(command: Callable[[], None]) -> None:
         try:
             command()
         except RunError as error:
-            _exit(str(error), 1)
+            _exit(str(error), error.exit_code)
         except KeyboardInterrupt:
             _exit("interrupted", 130)
 

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 PresetName = Literal["digits", "cifar10", "cifar100", "imagenet"]
+StrategyName = Literal["auto", "none", "mirrored", "multiworker", "tpu"]
 
 # What may differ between a run and its continuation: where and how long it runs, not
 # what it computes.
@@ -15,12 +16,15 @@ _FREE_FIELDS = frozenset(
     {
         "preset",
         "strategy",
+        "tpu",
         "virtual_devices",
         "jit",
         "data_dir",
         "download",
         "max_steps",
         "checkpoint_minutes",
+        "checkpoint_steps",
+        "checkpoints_kept",
         "workdir",
     }
 )
@@ -75,9 +79,14 @@ class TrainConfig:
     normalization: Literal["imagenet", "cifar10", "cifar100", "centered"] = "centered"
     """Mean and deviation of the pixels, as in scalenet_tf.preprocess_input."""
 
-    strategy: Literal["auto", "none", "mirrored"] = "auto"
+    strategy: StrategyName = "auto"
     """none: one device; mirrored: all GPUs, or all virtual devices, of this machine;
-    auto: mirrored where there is more than one device."""
+    multiworker: the machines of TF_CONFIG or of a Slurm step; tpu: see --tpu; auto:
+    multiworker in a cluster of several workers, tpu with --tpu, mirrored where there is
+    more than one device, else none."""
+
+    tpu: str | None = None
+    """For --strategy tpu: its name or address; 'local' on a TPU's own machine."""
 
     virtual_devices: int = 0
     """Split the CPU in that many logical devices, to try several replicas without
@@ -87,11 +96,24 @@ class TrainConfig:
     """XLA for each replica's forward and backward pass. auto: on for GPUs, off for
     CPUs, where it is slower."""
 
-    mixed_precision: Literal["off", "bfloat16"] = "off"
-    """Compute in 16 bits, keep weights in float32."""
+    sync_batch_norm: bool = False
+    """Batch norm over the global batch, not over each replica's part. Not with XLA."""
+
+    mixed_precision: Literal["off", "bfloat16", "float16"] = "off"
+    """Compute in 16 bits, keep weights in float32. float16 with a dynamic loss
+    scale."""
+
+    sharding: Literal["data", "file"] = "data"
+    """What a worker reads. data: everything, and it keeps its part of each global
+    batch, so that the order does not depend on the number of workers; file: its own
+    contiguous part of --train-split, which changes the order of examples."""
 
     batch_size: int = 32
     """Global batch: summed over all replicas."""
+
+    accumulate: int = 1
+    """Parts in which each replica computes its batch, one after the other, to save
+    memory. Batch norm sees one part at a time."""
 
     epochs: int = 8
     """Epochs in all. A run that has ended goes on with a larger number."""
@@ -120,6 +142,10 @@ class TrainConfig:
     decay_all: bool = False
     """Also decay batch norms' scales and offsets and biases, as PyTorch's SGD does."""
 
+    clip_norm: float = 0.0
+    """Scale the gradient of the loss down to this global norm, summed over all
+    replicas. 0: never."""
+
     label_smoothing: float = 0.0
     """Part of the target spread evenly over all classes."""
 
@@ -132,6 +158,12 @@ class TrainConfig:
 
     checkpoint_minutes: float = 10.0
     """Save a checkpoint that often; one is also saved at the end of each epoch."""
+
+    checkpoint_steps: int = 0
+    """Save a checkpoint also each time this many steps were made. 0: by time alone."""
+
+    checkpoints_kept: int = 3
+    """How many checkpoints stay; the newest that can be read is resumed from."""
 
     workdir: str | None = None
     """Folder of the run. Default: runs/<dataset>-<model>. The same command run again
@@ -176,8 +208,22 @@ class TrainConfig:
 
 def _check(config: TrainConfig) -> None:
     hints = get_type_hints(TrainConfig)
-    positive = ("batch_size", "epochs", "learning_rate", "checkpoint_minutes")
-    not_negative = ("virtual_devices", "warmup_epochs", "weight_decay", "seed")
+    positive = (
+        "batch_size",
+        "accumulate",
+        "epochs",
+        "learning_rate",
+        "checkpoint_minutes",
+        "checkpoints_kept",
+    )
+    not_negative = (
+        "virtual_devices",
+        "warmup_epochs",
+        "weight_decay",
+        "clip_norm",
+        "checkpoint_steps",
+        "seed",
+    )
     below_one = ("momentum", "label_smoothing", "ema")
     for name in positive:
         _require(config, name, getattr(config, name) > 0, "more than 0")

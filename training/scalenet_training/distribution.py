@@ -2,10 +2,61 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import contextlib
+import dataclasses
+import os
+from collections.abc import Iterator
 
-import keras
+import numpy as np
 import tensorflow as tf
+
+from scalenet_training.cluster import Member, find_member
+from scalenet_training.errors import WorkerLostError
+
+# What TensorFlow raises where another worker is gone, by the moment it is noticed.
+_LOST = (
+    tf.errors.UnavailableError,
+    tf.errors.AbortedError,
+    tf.errors.CancelledError,
+    tf.errors.DeadlineExceededError,
+    tf.errors.FailedPreconditionError,
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class Placement:
+    """Where a run computes.
+
+    Attributes:
+        name: `"none"`, `"mirrored"`, `"multiworker"` or `"tpu"`.
+        strategy: TensorFlow's strategy.
+        device: Kind of its devices, `"CPU"`, `"GPU"` or `"TPU"`.
+        worker: Number of this worker.
+        workers: Number of workers, 1 but for `"multiworker"`.
+    """
+
+    name: str
+    strategy: tf.distribute.Strategy
+    device: str
+    worker: int = 0
+    workers: int = 1
+
+    @property
+    def chief(self) -> bool:
+        """Whether this worker writes; the others compute alone."""
+        return self.worker == 0
+
+    @property
+    def replicas(self) -> int:
+        """Replicas of all workers."""
+        return self.strategy.num_replicas_in_sync
+
+    def describe(self) -> str:
+        """Words for the user."""
+        workers = f" on {self.workers} workers" if self.workers > 1 else ""
+        return (
+            f"strategy {self.name}, {self.replicas} {self.device} replica(s){workers}"
+        )
 
 
 def configure_virtual_devices(count: int) -> None:
@@ -31,71 +82,182 @@ def configure_virtual_devices(count: int) -> None:
         ) from error
 
 
-def create_strategy(name: str, virtual_devices: int) -> tf.distribute.Strategy:
-    """Makes the strategy that `--strategy` names, over all devices of its kind.
+def open_placement(name: str, virtual_devices: int, tpu: str | None) -> Placement:
+    """Makes the strategy that `--strategy` names; before other uses of TensorFlow.
+
+    `auto` is, in this order: multiworker in a cluster of several workers, tpu where
+    `--tpu` is given, mirrored over more than one device, else none.
 
     Raises:
-        ValueError: Virtual devices were asked for and would not be used.
+        ValueError: The machine or its environment has not what was asked for.
     """
-    devices = [gpu.name for gpu in tf.config.list_logical_devices("GPU")]
-    if virtual_devices:
-        devices = [cpu.name for cpu in tf.config.list_logical_devices("CPU")]
-    if name == "none" and virtual_devices > 1:
+    member = find_member(os.environ)
+    several = member is not None and member.size > 1
+    if name == "auto" and several:
+        name = "multiworker"
+    elif name == "auto" and tpu is not None:
+        name = "tpu"
+    _check_fit(name, virtual_devices, tpu, member)
+    if name == "multiworker":
+        return _open_multiworker(member)
+    if name == "tpu":
+        return Placement("tpu", _tpu_strategy(tpu), "TPU")
+    configure_virtual_devices(virtual_devices)
+    kind = "CPU" if virtual_devices or not _has_gpus() else "GPU"
+    devices = [device.name for device in tf.config.list_logical_devices(kind)]
+    if not virtual_devices and kind == "CPU":
+        devices = devices[:1]
+    if name == "none" or (name == "auto" and len(devices) < 2):
+        return Placement("none", tf.distribute.get_strategy(), kind)
+    # On virtual devices, since the default all-reduce looks for links between GPUs.
+    reduction = tf.distribute.ReductionToOneDevice() if virtual_devices else None
+    return Placement(
+        "mirrored",
+        tf.distribute.MirroredStrategy(devices, cross_device_ops=reduction),
+        kind,
+    )
+
+
+def _check_fit(
+    name: str, virtual_devices: int, tpu: str | None, member: Member | None
+) -> None:
+    if virtual_devices > 1 and name not in ("auto", "mirrored"):
         raise ValueError(
             "--virtual-devices needs --strategy mirrored or auto. Received: "
-            f"--virtual-devices {virtual_devices} --strategy none."
+            f"--virtual-devices {virtual_devices} --strategy {name}."
         )
-    if name == "none" or (name == "auto" and len(devices) < 2):
-        return tf.distribute.get_strategy()
-    if virtual_devices:
-        # The default all-reduce looks for links between GPUs.
-        return tf.distribute.MirroredStrategy(
-            devices, cross_device_ops=tf.distribute.ReductionToOneDevice()
-        )
-    return tf.distribute.MirroredStrategy(devices or ["CPU:0"])
-
-
-def uses_xla(jit: str, virtual_devices: int) -> bool:
-    """Whether to compile with XLA; `auto` means on for GPUs and off for CPUs."""
-    if jit == "auto":
-        return bool(tf.config.list_logical_devices("GPU")) and not virtual_devices
-    return jit == "on"
-
-
-def check_global_batch(batch_size: int, strategy: tf.distribute.Strategy) -> None:
-    """Raises ValueError where the replicas cannot share the global batch equally."""
-    replicas = strategy.num_replicas_in_sync
-    if batch_size % replicas:
+    if name == "multiworker" and member is None:
         raise ValueError(
-            f"--batch-size must be a multiple of the number of replicas, {replicas}. "
-            f"Received: {batch_size}."
+            "--strategy multiworker needs the environment variable TF_CONFIG, or a "
+            "Slurm step of several tasks. Neither was found."
+        )
+    if (name == "tpu") != (tpu is not None):
+        raise ValueError(
+            "--strategy tpu and --tpu NAME go together; NAME is 'local' on a TPU's own "
+            f"machine. Received: --strategy {name} --tpu {tpu}."
         )
 
 
-def make_statistics_average(
-    models: Sequence[keras.Model], strategy: tf.distribute.Strategy
-) -> Callable[[], None]:
-    """Makes the function that averages BN moving statistics over the replicas.
+def _open_multiworker(member: Member) -> Placement:
+    resolver = tf.distribute.cluster_resolver.TFConfigClusterResolver()
+    if member.described_by == "Slurm":
+        resolver = _slurm_resolver()
+    try:
+        strategy = tf.distribute.MultiWorkerMirroredStrategy(cluster_resolver=resolver)
+    except (tf.errors.OpError, RuntimeError) as error:
+        message = getattr(error, "message", error)
+        raise ValueError(
+            f"--strategy multiworker: worker {member.rank} of {member.size} (by "
+            f"{member.described_by}) cannot join the others: {message}"
+        ) from error
+    kind = "GPU" if _has_gpus() else "CPU"
+    return Placement("multiworker", strategy, kind, member.rank, member.size)
 
-    Each replica keeps statistics of its own examples; what is evaluated and saved
-    without this is the first replica's.
+
+def _has_gpus() -> bool:
+    return bool(tf.config.list_physical_devices("GPU"))
+
+
+def _slurm_resolver() -> tf.distribute.cluster_resolver.ClusterResolver:
+    """The cluster as TensorFlow reads it from Slurm, also without GPUs.
+
+    TensorFlow's resolver divides the GPUs of a node among its tasks and fails where
+    there are none.
     """
-    variables = [
-        variable.value
-        for model in models
-        for variable in model.weights
-        if variable.name in ("moving_mean", "moving_variance")
-    ]
+    resolvers = tf.distribute.cluster_resolver
+    if _has_gpus():
+        slurm = resolvers.SlurmClusterResolver()
+    else:
+        slurm = resolvers.SlurmClusterResolver(
+            gpus_per_node=int(os.environ["SLURM_STEP_NUM_TASKS"]),
+            gpus_per_task=1,
+            auto_set_gpu=False,
+        )
+    cluster = slurm.cluster_spec()
+    kind, index = slurm.get_task_info()
+    own = tf.config.list_physical_devices("GPU")
+    return resolvers.SimpleClusterResolver(
+        cluster,
+        task_type=kind,
+        task_id=index,
+        rpc_layer="grpc",
+        num_accelerators={"GPU": len(own)},
+    )
 
-    def replica_average() -> None:
+
+def _tpu_strategy(tpu: str | None) -> tf.distribute.Strategy:
+    try:
+        resolver = tf.distribute.cluster_resolver.TPUClusterResolver(tpu=tpu)
+        tf.config.experimental_connect_to_cluster(resolver)
+        tf.tpu.experimental.initialize_tpu_system(resolver)
+    except (tf.errors.OpError, RuntimeError, ValueError) as error:
+        message = getattr(error, "message", error)
+        raise ValueError(f"--tpu {tpu!r} cannot be used: {message}") from error
+    return tf.distribute.TPUStrategy(resolver)
+
+
+def uses_xla(jit: str, placement: Placement, sync_batch_norm: bool) -> bool:
+    """Whether each replica's pass is compiled; `auto`: on for GPUs, off for CPUs.
+
+    On a TPU everything is compiled, by the strategy itself.
+
+    Raises:
+        ValueError: A compiled pass cannot hold what synchronised batch norm needs.
+    """
+    if sync_batch_norm and jit == "on":
+        raise ValueError(
+            "--sync-batch-norm excludes --jit on: it sums over replicas within the "
+            "forward pass, which XLA compiles for one replica. Use --jit off."
+        )
+    if jit == "auto":
+        return placement.device == "GPU" and not sync_batch_norm
+    return jit == "on" and placement.name != "tpu"
+
+
+def check_global_batch(
+    batch_size: int, strategy: tf.distribute.Strategy, accumulate: int = 1
+) -> None:
+    """Raises ValueError where the replicas cannot share the global batch equally."""
+    parts = strategy.num_replicas_in_sync * accumulate
+    if batch_size % parts:
+        steps = f" times --accumulate {accumulate}" if accumulate > 1 else ""
+        raise ValueError(
+            "--batch-size must be a multiple of the number of replicas, "
+            f"{strategy.num_replicas_in_sync}{steps}. Received: {batch_size}."
+        )
+
+
+def values_of_replicas(placement: Placement, value: float) -> np.ndarray:
+    """Each replica's value, on all workers; all of them have to call this."""
+    count = placement.replicas
+
+    def replica_values(value: tf.Tensor) -> tf.Tensor:
         context = tf.distribute.get_replica_context()
-        means = context.all_reduce(tf.distribute.ReduceOp.MEAN, variables)
-        for variable, mean in zip(variables, means, strict=True):
-            variable.assign(mean)
+        own = tf.one_hot(context.replica_id_in_sync_group, count, dtype=value.dtype)
+        # `where`, since 0 times NaN is NaN
+        own = tf.where(own > 0, value, tf.zeros_like(own))
+        return context.all_reduce(tf.distribute.ReduceOp.SUM, own)
 
     @tf.function
-    def average() -> None:
-        if strategy.num_replicas_in_sync > 1:
-            strategy.run(replica_average)
+    def gather(value: tf.Tensor) -> tf.Tensor:
+        values = placement.strategy.run(replica_values, args=(value,))
+        return placement.strategy.experimental_local_results(values)[0]
 
-    return average
+    return gather(tf.constant(value, tf.float64)).numpy()
+
+
+@contextlib.contextmanager
+def lost_workers(placement: Placement) -> Iterator[None]:
+    """Turns what TensorFlow raises where a worker is gone into WorkerLostError."""
+    try:
+        yield
+    except _LOST as error:
+        if placement.workers == 1:
+            raise
+        reason = (error.message or type(error).__name__).splitlines()
+        reason = [line for line in reason if "aborted by" in line] or reason
+        raise WorkerLostError(
+            f"worker {placement.worker} of {placement.workers} has lost another one: "
+            f"{reason[0]} Start all workers again with the same command: the run goes "
+            "on from its newest checkpoint."
+        ) from error

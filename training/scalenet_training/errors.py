@@ -1,8 +1,9 @@
-"""The two ways in which a command ends badly and says why in a line."""
+"""The ways in which a command ends before its end, and says why in a line."""
 
 from __future__ import annotations
 
 import contextlib
+import signal
 from collections.abc import Iterator
 
 
@@ -11,7 +12,28 @@ class UsageError(Exception):
 
 
 class RunError(Exception):
-    """The work began and could not be finished: exit code 1."""
+    """The work began and could not be finished.
+
+    Attributes:
+        exit_code: Of the process. Schedulers such as the Kubeflow operator take codes
+            below 128 as permanent and restart after the others.
+    """
+
+    exit_code = 1
+
+
+class WorkerLostError(RunError):
+    """Another worker of the run has gone; all workers have to start again."""
+
+    exit_code = 138  # which Kubeflow leaves to programs, for "start again"
+
+
+class InterruptedRunError(RunError):
+    """A signal asked the run to stop, and it has saved what it did."""
+
+    def __init__(self, message: str, received: signal.Signals):
+        super().__init__(message)
+        self.exit_code = 128 + received
 
 
 @contextlib.contextmanager

@@ -5,6 +5,8 @@ from typing import Literal
 
 import tyro
 
+from scalenet_training.config import StrategyName
+
 
 @dataclasses.dataclass(frozen=True)
 class EvaluateConfig:
@@ -42,8 +44,11 @@ class EvaluateConfig:
     batch_size: int = 64
     """Global batch."""
 
-    strategy: Literal["auto", "none", "mirrored"] = "auto"
+    strategy: StrategyName = "auto"
     """Devices, as in train.py."""
+
+    tpu: str | None = None
+    """For --strategy tpu, as in train.py."""
 
     virtual_devices: int = 0
     """Split the CPU in that many logical devices."""

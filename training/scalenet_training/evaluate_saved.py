@@ -64,9 +64,10 @@ def _evaluator(settings: EvaluateConfig) -> Evaluator:
             raise ValueError(
                 f"{option} must be given: {path!r} is not in a run's folder."
             )
-    distribution.configure_virtual_devices(settings.virtual_devices)
-    strategy = distribution.create_strategy(settings.strategy, settings.virtual_devices)
-    distribution.check_global_batch(settings.batch_size, strategy)
+    placement = distribution.open_placement(
+        settings.strategy, settings.virtual_devices, settings.tpu
+    )
+    distribution.check_global_batch(settings.batch_size, placement.strategy)
     data_dir = settings.data_dir or run.get("data_dir")
     source = open_source(dataset, data_dir, settings.download)
     name = settings.eval_split
@@ -74,7 +75,7 @@ def _evaluator(settings: EvaluateConfig) -> Evaluator:
         same_data = dataset == run.get("dataset")
         name = recorded["eval_split"] if same_data else source.evaluation_split
     split = open_split(source, name, "--eval-split")
-    with strategy.scope():
+    with placement.strategy.scope():
         model = keras.saving.load_model(path, compile=False)
     _check_model(model, path, len(source.class_names), dataset)
     size = _image_size(model, settings.image_size or recorded.get("image_size"))
@@ -87,8 +88,8 @@ def _evaluator(settings: EvaluateConfig) -> Evaluator:
         normalization=normalization,
         classes=len(source.class_names),
     )
-    xla = distribution.uses_xla(settings.jit, settings.virtual_devices)
-    return Evaluator(model, split, transform, settings.batch_size, strategy, xla)
+    xla = distribution.uses_xla(settings.jit, placement, sync_batch_norm=False)
+    return Evaluator(model, split, transform, settings.batch_size, placement, xla)
 
 
 def _image_size(model: keras.Model, wished: int | None) -> int:

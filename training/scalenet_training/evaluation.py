@@ -10,10 +10,13 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from scalenet_training.distribution import Placement, lost_workers
 from scalenet_training.errors import RunError
+from scalenet_training.interruption import StoppedError, StopRequest
 from scalenet_training.pipeline import Transform, evaluation_batches
 from scalenet_training.splits import Split, find_damaged_image
-from scalenet_training.step import SUMS, make_evaluation_step, means
+from scalenet_training.step import make_evaluation_step
+from scalenet_training.sums import SUMS, means
 
 
 class Evaluator:
@@ -25,22 +28,36 @@ class Evaluator:
         split: Split,
         transform: Transform,
         batch_size: int,
-        strategy: tf.distribute.Strategy,
+        placement: Placement,
         xla: bool,
     ):
         self.split = split
-        self.strategy = strategy
+        self.placement = placement
         self.batches = evaluation_batches(split, transform, batch_size)
-        self.step = make_evaluation_step(model, strategy, xla)
+        self.step = make_evaluation_step(model, placement.strategy, xla)
         self.steps = -(-split.size // batch_size)
 
-    def run(self, progress: Callable[[int], Any] | None = None) -> dict[str, float]:
-        """Loss and errors; `progress` is called with the number of steps done."""
+    def run(
+        self,
+        progress: Callable[[int], Any] | None = None,
+        stop: StopRequest | None = None,
+    ) -> dict[str, float]:
+        """Loss and errors; `progress` is called with the number of steps done.
+
+        Raises:
+            StoppedError: Some worker was asked to stop.
+            RunError: An example cannot be read.
+        """
         totals = np.zeros(SUMS)
-        batches = self.strategy.distribute_datasets_from_function(self.batches)
-        with data_errors(self.split):
+        batches = self.placement.strategy.distribute_datasets_from_function(
+            self.batches
+        )
+        with data_errors(self.split), lost_workers(self.placement):
             for done, batch in enumerate(batches, start=1):
-                totals += self.step(batch).numpy()
+                report = self.step(batch, stop is not None and stop.came)
+                if report.stops.numpy() > 0:
+                    raise StoppedError
+                totals += report.sums.numpy()
                 if progress is not None:
                     progress(done)
         if totals[-1] != self.split.size:

@@ -11,14 +11,15 @@ import tensorflow as tf
 
 from scalenet_training.errors import RunError
 
+# How the names of files begin that are not written to their end yet.
+TEMPORARY = ".writing-"
+
 
 @contextlib.contextmanager
 def replaced(path: str) -> Iterator[str]:
     """Gives a temporary path; what was written there replaces `path` in one step."""
     folder, name = os.path.split(path)
-    with tempfile.TemporaryDirectory(
-        prefix=".writing-", dir=folder or "."
-    ) as temporary:
+    with tempfile.TemporaryDirectory(prefix=TEMPORARY, dir=folder or ".") as temporary:
         target = os.path.join(temporary, name)
         yield target
         os.replace(target, path)

@@ -2,41 +2,47 @@
 
 from __future__ import annotations
 
+import shlex
+import signal
+import sys
 import time
 
 import keras
 import numpy as np
 import tensorflow as tf
 
-from scalenet_training import distribution
 from scalenet_training.callbacks import ScalarSummaries
+from scalenet_training.checkpoints import Checkpoints
 from scalenet_training.config import TrainConfig
-from scalenet_training.errors import RunError, usage_errors
+from scalenet_training.distribution import lost_workers, values_of_replicas
+from scalenet_training.errors import InterruptedRunError, RunError, usage_errors
 from scalenet_training.evaluation import Evaluator, data_errors
 from scalenet_training.files import disk_errors, replaced
-from scalenet_training.pipeline import training_batches
+from scalenet_training.interruption import StoppedError, StopRequest
+from scalenet_training.pipeline import Batch, training_batches
 from scalenet_training.plan import Plan, prepare
 from scalenet_training.plots import plot_curves
 from scalenet_training.run_folder import CURVES_FILE, RunFolder
-from scalenet_training.step import (
-    SUMS,
-    make_train_step,
-    means,
-)
+from scalenet_training.step import StepReport, make_train_step
+from scalenet_training.sums import SUMS, means
 
-# Reading a number makes the host wait for the devices, so not at every step.
-_STEPS_BETWEEN_READS = 20
-_CHECKPOINTS_KEPT = 3
+# The progress bar reads numbers of the current step: not at every step, since the host
+# waits for the devices then.
+_STEPS_BETWEEN_LOGS = 20
 
 
 def train_and_evaluate(config: TrainConfig, workdir: str) -> dict[str, float]:
     """Trains as the settings say, in `workdir`; resumes the run that is there.
+
+    Every worker of a cluster calls this with the same settings and a folder that all
+    of them see; the chief alone writes.
 
     Returns:
         The last row of metrics.csv.
 
     Raises:
         UsageError: The settings cannot be run; nothing was written.
+        InterruptedRunError: A signal came; the run was saved.
         RunError: The run began and could not go on.
     """
     folder = RunFolder(workdir)
@@ -44,79 +50,91 @@ def train_and_evaluate(config: TrainConfig, workdir: str) -> dict[str, float]:
         folder.check(config)
         plan = prepare(config)
     folder.check_facts(plan.describe())
-    return Trainer(plan, folder).run()
+    with lost_workers(plan.placement):
+        return Trainer(plan, folder).run()
 
 
 class Trainer:
     """A run in progress.
 
     All that a continuation needs is in its checkpoint: weights, optimizer, moving
-    average, the sums of the epoch so far, the best error. The step says how far the
-    run is in which epoch.
+    average, loss scale, the sums of the epoch so far, the best error, and which step
+    was evaluated last. The step says how far the run is in which epoch.
     """
 
     def __init__(self, plan: Plan, folder: RunFolder):
         self.plan = plan
         self.folder = folder
+        self.chief = plan.placement.chief
+        self.stop = StopRequest()
+        self.report: StepReport | None = None
         self.totals = tf.Variable(tf.zeros(SUMS, tf.float64), name="epoch_sums")
         self.best_error = tf.Variable(np.inf, dtype=tf.float64, name="best_error")
-        checkpoint = tf.train.Checkpoint(
-            model=plan.model,
-            optimizer=plan.optimizer,
+        self.evaluated_step = tf.Variable(0, dtype=tf.int64, name="evaluated_step")
+        parts = {"average": plan.learner.average, "scale": plan.learner.loss_scale}
+        self.checkpoints = Checkpoints(
+            folder.file("checkpoints"),
+            plan.config.checkpoints_kept,
+            self.chief,
+            model=plan.learner.model,
+            optimizer=plan.learner.optimizer,
             totals=self.totals,
             best_error=self.best_error,
-            **({} if plan.average is None else {"average": plan.average}),
+            evaluated_step=self.evaluated_step,
+            **{name: part for name, part in parts.items() if part is not None},
         )
-        self.checkpoints = tf.train.CheckpointManager(
-            checkpoint, folder.file("checkpoints"), max_to_keep=_CHECKPOINTS_KEPT
-        )
-        self.saved_at = time.monotonic()
         self.train_step = make_train_step(
-            plan.model,
-            plan.optimizer,
-            plan.objective,
-            plan.strategy,
-            plan.xla,
-            plan.average,
-            plan.config.ema,
-        )
-        models = [plan.model, *([] if plan.average is None else [plan.average])]
-        self.average_statistics = distribution.make_statistics_average(
-            models, plan.strategy
+            plan.learner, plan.objective, plan.placement.strategy, plan.xla
         )
         self.evaluator = Evaluator(
             plan.final_model,
             plan.eval_split,
             plan.transform,
             plan.config.batch_size,
-            plan.strategy,
+            plan.placement,
             plan.xla,
         )
 
     @property
     def step(self) -> int:
         """Updates made so far."""
-        return int(self.plan.optimizer.iterations.numpy())
+        return int(self.plan.learner.optimizer.iterations.numpy())
 
     def run(self) -> dict[str, float]:
         """Goes on from the newest checkpoint to the end; returns the last row."""
-        self.checkpoints.restore_or_initialize()
-        plan, folder = self.plan, self.folder
+        self.checkpoints.restore()
+        self._check_same_step("restored")
         self._announce()
-        if self.step >= plan.total_steps:
+        if self.step >= self.plan.total_steps and self._is_evaluated():
             return self._last_row()
-        folder.write_config(plan.describe())
+        if self.chief:
+            self.folder.remove_leftovers()
+            self.checkpoints.remove_leftovers()
+            self.folder.write_config(self.plan.describe())
+        try:
+            with self.stop:
+                row = self._run_epochs()
+        except StoppedError:
+            raise self._interrupted() from None
+        # Nobody leaves before the chief has written: it would seem dead to the others.
+        self._check_same_step("finished")
+        return row
+
+    def _run_epochs(self) -> dict[str, float]:
+        plan = self.plan
         callbacks = self._callbacks()
         callbacks.on_train_begin()
-        first_epoch = self.step // plan.steps_per_epoch
         row: dict[str, float] = {}
-        for epoch in range(first_epoch, plan.config.epochs):
+        # A step that ends an epoch and was not evaluated still belongs to it.
+        done = self.step if self._is_evaluated() else self.step - 1
+        for epoch in range(done // plan.steps_per_epoch, plan.config.epochs):
             callbacks.on_epoch_begin(epoch)
             images_per_second = self._train_epoch(epoch, callbacks)
             row = self._finish_epoch(epoch, images_per_second)
-            callbacks.on_epoch_end(
-                epoch, {name: row[name] for name in row if name != "epoch"}
-            )
+            with disk_errors(self.folder.path):
+                callbacks.on_epoch_end(
+                    epoch, {name: row[name] for name in row if name != "epoch"}
+                )
             if self.step >= plan.total_steps:
                 break
         callbacks.on_train_end()
@@ -129,10 +147,31 @@ class Trainer:
         plan = self.plan
         before = epoch * plan.steps_per_epoch
         start = self.step - before
-        stop = min(plan.steps_per_epoch, plan.total_steps - before)
+        stop = max(start, min(plan.steps_per_epoch, plan.total_steps - before))
         if start == 0:
             self.totals.assign(tf.zeros_like(self.totals))
-        batches = plan.strategy.distribute_datasets_from_function(
+        timer = _Timer(plan.config.batch_size)
+        with data_errors(plan.train_split):
+            batches = zip(range(start, stop), self._batches(epoch, start), strict=False)
+            for index, batch in batches:
+                callbacks.on_train_batch_begin(index)
+                self._dispatch(batch)
+                timer.step_done(self.totals)
+                last = index + 1 == stop
+                log = (index + 1) % _STEPS_BETWEEN_LOGS == 0 or last
+                logs = means(self.totals.numpy()) if log else {}
+                callbacks.on_train_batch_end(index, logs)
+                self._stop_or_save(last)
+        if self.step != before + stop:
+            raise RunError(
+                f"--train-split gave fewer than its {plan.train_split.size} examples: "
+                "the dataset changed while it was read."
+            )
+        return timer.images_per_second(self.totals)
+
+    def _batches(self, epoch: int, start: int) -> tf.distribute.DistributedDataset:
+        plan = self.plan
+        return plan.placement.strategy.distribute_datasets_from_function(
             training_batches(
                 plan.train_split,
                 plan.transform,
@@ -140,60 +179,104 @@ class Trainer:
                 plan.config.seed,
                 epoch,
                 start,
+                plan.config.sharding,
             )
         )
-        began = time.perf_counter()
-        timed_from = start
-        with data_errors(plan.train_split):
-            for index, batch in zip(range(start, stop), batches, strict=False):
-                callbacks.on_train_batch_begin(index)
-                self.totals.assign_add(self.train_step(batch))
-                read = (index + 1) % _STEPS_BETWEEN_READS == 0 or index + 1 == stop
-                logs = means(self.totals.numpy()) if read else {}
-                callbacks.on_train_batch_end(index, logs)
-                if read and index + 1 < stop and self._checkpoint_is_due():
-                    self._save_checkpoint()
-                if index == start and stop - start > 1:  # the first step compiles
-                    self.totals.numpy()
-                    began, timed_from = time.perf_counter(), start + 1
-        if self.step != before + stop:
-            raise RunError(
-                f"--train-split gave fewer than its {plan.train_split.size} examples: "
-                "the dataset changed while it was read."
-            )
-        seconds = time.perf_counter() - began
-        return (stop - timed_from) * plan.config.batch_size / seconds
+
+    def _dispatch(self, batch: Batch) -> None:
+        """Starts a step and reads the report of the one before.
+
+        The host is a step ahead, so that the devices do not wait for it.
+        """
+        before, self.report = self.report, self.train_step(batch, self.stop.came)
+        self.totals.assign_add(self.report.sums)
+        if before is not None:
+            self._check_finite(before, self.step - 1)
+
+    def _check_finite(self, report: StepReport, step: int) -> None:
+        if not report.diverged.numpy():
+            return
+        rate = float(self.plan.schedule(step - 1))
+        newest = self.checkpoints.newest
+        saved = f"is {newest!r}" if newest else "does not exist: none was saved yet"
+        raise RunError(
+            f"the loss or its gradient became NaN or infinite at step {step} of "
+            f"{self.plan.total_steps}, at learning rate {rate:.4g}. The last good "
+            f"checkpoint {saved}. A lower --learning-rate, a longer --warmup-epochs or "
+            "--clip-norm may help."
+        )
+
+    def _stop_or_save(self, last: bool) -> None:
+        """Between two steps: stops if that is wanted, saves if it is due."""
+        stop = self.stop.came
+        if self.plan.placement.workers > 1:  # all stop where all know that one should
+            stop = self.report.stops.numpy() > 0
+        if stop or last or self._checkpoint_is_due():
+            self._check_finite(self.report, self.step)
+        if stop:
+            raise StoppedError
+        if not last and self._checkpoint_is_due():
+            self.checkpoints.save()
+
+    def _checkpoint_is_due(self) -> bool:
+        every = self.plan.config.checkpoint_steps
+        by_steps = every > 0 and self.step % every == 0
+        minutes = self.checkpoints.minutes_since_save()
+        return by_steps or minutes >= self.plan.config.checkpoint_minutes
 
     def _finish_epoch(self, epoch: int, images_per_second: float) -> dict[str, float]:
         """Evaluates and saves; the checkpoint comes last, as it ends the epoch."""
-        plan, folder = self.plan, self.folder
-        self.average_statistics()
-        evaluation = self.evaluator.run()
+        evaluation = self.evaluator.run(stop=self.stop)
         row = {
             "epoch": epoch,
             **means(self.totals.numpy()),
             **{f"val_{name}": value for name, value in evaluation.items()},
-            "learning_rate": float(plan.schedule(self.step - 1)),
+            "learning_rate": float(self.plan.schedule(self.step - 1)),
             "images_per_second": images_per_second,
         }
+        improved = row["val_top1_error"] < float(self.best_error)
+        if improved:
+            self.best_error.assign(row["val_top1_error"])
+        self.evaluated_step.assign(self.step)
+        if self.chief:
+            self._write(row, improved)
+            self.checkpoints.save()
+        return row
+
+    def _write(self, row: dict[str, float], improved: bool) -> None:
+        plan, folder = self.plan, self.folder
         folder.write_row(row)
         folder.save_model(plan.final_model, "last")
-        if row["val_top1_error"] < float(self.best_error):
-            self.best_error.assign(row["val_top1_error"])
+        if improved:
             folder.save_model(plan.final_model, "best")
         with disk_errors(folder.path), replaced(folder.file(CURVES_FILE)) as path:
             plot_curves({plan.architecture.name: folder.rows()}, path)
-        self._save_checkpoint()
-        return row
 
-    def _save_checkpoint(self) -> None:
-        with disk_errors(self.folder.path):
-            self.checkpoints.save(checkpoint_number=self.step)
-        self.saved_at = time.monotonic()
+    def _is_evaluated(self) -> bool:
+        return int(self.evaluated_step) == self.step
 
-    def _checkpoint_is_due(self) -> bool:
-        minutes = (time.monotonic() - self.saved_at) / 60
-        return minutes >= self.plan.config.checkpoint_minutes
+    def _interrupted(self) -> InterruptedRunError:
+        received = self.stop.signal or signal.SIGTERM
+        by = f"by {received.name}" if self.stop.came else "with another worker"
+        self.checkpoints.save()
+        return InterruptedRunError(
+            f"stopped {by} after step {self.step} of {self.plan.total_steps}, which "
+            f"was saved. To resume: {shlex.join(['python', *sys.argv])}",
+            received,
+        )
+
+    def _check_same_step(self, done: str) -> None:
+        """Checks that all workers are at the same step; waits for all of them."""
+        placement = self.plan.placement
+        if placement.workers == 1:
+            return
+        steps = values_of_replicas(placement, self.step)
+        if len(set(steps)) > 1:
+            raise RunError(
+                f"the workers have {done} different steps, by replica: "
+                f"{', '.join(f'{step:.0f}' for step in steps)}. --workdir has to be on "
+                "a file system that all of them share."
+            )
 
     def _last_row(self) -> dict[str, float]:
         rows = self.folder.rows()
@@ -203,15 +286,18 @@ class Trainer:
 
     def _announce(self) -> None:
         plan = self.plan
+        if not self.chief:
+            print(f"Worker {plan.placement.worker} of {plan.placement.workers}.")
+            return
         print(
             f"{plan.architecture.name} on {plan.source.name}: "
             f"{plan.train_split.size} training and {plan.eval_split.size} evaluation "
             f"examples, {len(plan.source.class_names)} classes, "
-            f"{plan.model.count_params():,} parameters; "
-            f"{plan.strategy.num_replicas_in_sync} replica(s), "
-            f"XLA {'on' if plan.xla else 'off'}. Run folder: {self.folder.path}"
+            f"{plan.learner.model.count_params():,} parameters; "
+            f"{plan.placement.describe()}, XLA {'on' if plan.xla else 'off'}. "
+            f"Run folder: {self.folder.path}"
         )
-        if self.step >= plan.total_steps:
+        if self.step >= plan.total_steps and self._is_evaluated():
             print(f"Already at step {self.step} of {plan.total_steps}: nothing to do.")
         elif self.step:
             print(f"Resuming at step {self.step} of {plan.total_steps}.")
@@ -219,10 +305,35 @@ class Trainer:
     def _callbacks(self) -> keras.callbacks.CallbackList:
         log_dir = self.folder.file("tensorboard")
         return keras.callbacks.CallbackList(
-            [ScalarSummaries(log_dir)],
-            add_progbar=True,
-            model=self.plan.model,
+            [ScalarSummaries(log_dir)] if self.chief else [],
+            add_progbar=self.chief,
+            model=self.plan.learner.model,
             epochs=self.plan.config.epochs,
             steps=self.plan.steps_per_epoch,
             verbose=1,
         )
+
+
+class _Timer:
+    """Images a second, without the first step of several, which compiles."""
+
+    def __init__(self, batch_size: int):
+        self._batch_size = batch_size
+        self._began = time.perf_counter()
+        self._steps = 0
+        self._after_first = self._began
+
+    def step_done(self, result: tf.Variable) -> None:
+        self._steps += 1
+        if self._steps == 1:
+            result.numpy()  # waits for the devices
+            self._after_first = time.perf_counter()
+
+    def images_per_second(self, result: tf.Variable) -> float:
+        if self._steps == 0:
+            return float("nan")
+        result.numpy()
+        now = time.perf_counter()
+        if self._steps == 1:
+            return self._batch_size / (now - self._began)
+        return (self._steps - 1) * self._batch_size / (now - self._after_first)

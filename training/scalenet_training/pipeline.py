@@ -95,8 +95,20 @@ def training_batches(
     seed: int,
     epoch: int,
     start_step: int,
+    sharding: str = "data",
 ) -> Callable[[Context], tf.data.Dataset]:
     """The full global batches of an epoch, from `start_step` on.
+
+    Args:
+        split: Examples.
+        transform: From stored images to the network's input.
+        batch_size: Global batch.
+        seed: With the epoch, it decides the order and the augmentation.
+        epoch: Counted from 0.
+        start_step: Global batches to pass over.
+        sharding: `"data"`: every worker goes through all references and keeps its
+            part of each global batch; `"file"`: it goes through its own contiguous
+            part of the split, and a global batch is made of all of these.
 
     Returns:
         A function for `distribute_datasets_from_function`.
@@ -111,10 +123,17 @@ def training_batches(
         return image, label, tf.ones((), image.dtype)
 
     def batches(context: Context) -> tf.data.Dataset:
-        references = split.references((seed, epoch))
-        references = references.take(split.size // batch_size * batch_size)
-        references = references.skip(start_step * batch_size)
-        return _replica_batches(references, load, batch_size, context)
+        own, taken = split, batch_size
+        workers = context.num_input_pipelines
+        if sharding == "file":
+            own = split.part(context.input_pipeline_id, workers)
+            taken, workers = batch_size // workers, 1
+        references = own.references((seed, epoch))
+        references = references.take(split.size // batch_size * taken)
+        references = references.skip(start_step * taken)
+        if workers > 1:
+            references = _own_references(references, batch_size, context)
+        return _loaded(references, load, batch_size, context)
 
     return batches
 
@@ -141,36 +160,41 @@ def evaluation_batches(
         weighted = references.map(lambda reference: (reference, 1.0)).concatenate(
             filler.map(lambda reference: (reference, 0.0))
         )
-        return _replica_batches(weighted, load, batch_size, context)
+        if context.num_input_pipelines > 1:
+            weighted = _own_references(weighted, batch_size, context)
+        return _loaded(weighted, load, batch_size, context)
 
     return batches
 
 
-def _replica_batches(
-    references: tf.data.Dataset,
-    load: Callable[..., Batch],
-    batch_size: int,
-    context: Context,
+def _own_references(
+    references: tf.data.Dataset, batch_size: int, context: Context
 ) -> tf.data.Dataset:
-    """This worker's part of every global batch, loaded, in batches of a replica.
-
-    The number of references is a multiple of the global batch.
-    """
-    replica_batch = context.get_per_replica_batch_size(batch_size)
+    """This worker's part of every global batch; their number is a multiple of it."""
     part = batch_size // context.num_input_pipelines
     start = part * context.input_pipeline_id
 
     def own_part(batch: tf.Tensor) -> tf.Tensor:
         return batch[start : start + part]
 
-    if context.num_input_pipelines > 1:
-        references = references.batch(batch_size).map(
-            lambda *batch: tf.nest.map_structure(own_part, batch)
-        )
-        references = references.unbatch()
+    return (
+        references.batch(batch_size)
+        .map(lambda *batch: tf.nest.map_structure(own_part, batch))
+        .unbatch()
+    )
+
+
+def _loaded(
+    references: tf.data.Dataset,
+    load: Callable[..., Batch],
+    batch_size: int,
+    context: Context,
+) -> tf.data.Dataset:
+    """What the references stand for, in batches of a replica."""
     examples = references.map(
         load, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True
     )
+    replica_batch = context.get_per_replica_batch_size(batch_size)
     return examples.batch(replica_batch, drop_remainder=True).prefetch(tf.data.AUTOTUNE)
 
 

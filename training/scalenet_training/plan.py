@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
+import functools
 import platform
 import sys
+from collections.abc import Iterator
 from typing import Any
 
 import keras
@@ -16,12 +19,14 @@ from scalenet_tf import Architecture
 from scalenet_tf.models import HEAD
 from scalenet_training import distribution
 from scalenet_training.config import TrainConfig
+from scalenet_training.distribution import Placement
+from scalenet_training.loss_scale import LossScale
 from scalenet_training.pipeline import Transform, check_sizes
 from scalenet_training.schedule import RecipeSchedule
 from scalenet_training.sources import Source, open_source, open_split
 from scalenet_training.splits import Split
 from scalenet_training.starting_point import resolve_architecture, start_from
-from scalenet_training.step import Objective
+from scalenet_training.step import Learner, Objective
 
 
 @dataclasses.dataclass(frozen=True)
@@ -35,11 +40,9 @@ class Plan:
         train_split: Examples to train on.
         eval_split: Examples to evaluate on.
         transform: From stored images to the network's input.
-        strategy: Where the replicas are.
+        placement: Where the replicas are.
         xla: Whether a replica's forward and backward pass is compiled.
-        model: The network, in the strategy's scope.
-        average: The network whose weights are the moving average, if there is one.
-        optimizer: SGD, built for the trainable weights.
+        learner: The network, its optimizer and its average, in the strategy's scope.
         schedule: Learning rate by step.
     """
 
@@ -49,11 +52,9 @@ class Plan:
     train_split: Split
     eval_split: Split
     transform: Transform
-    strategy: tf.distribute.Strategy
+    placement: Placement
     xla: bool
-    model: keras.Model
-    average: keras.Model | None
-    optimizer: keras.optimizers.Optimizer
+    learner: Learner
     schedule: RecipeSchedule
 
     @property
@@ -75,12 +76,16 @@ class Plan:
             label_smoothing=self.config.label_smoothing,
             weight_decay=self.config.weight_decay,
             decay_all=self.config.decay_all,
+            clip_norm=self.config.clip_norm,
+            accumulate=self.config.accumulate,
+            average_decay=self.config.ema,
         )
 
     @property
     def final_model(self) -> keras.Model:
         """What is evaluated and saved: the average if there is one."""
-        return self.model if self.average is None else self.average
+        average = self.learner.average
+        return self.learner.model if average is None else average
 
     def describe(self) -> dict[str, Any]:
         """The content of config.json."""
@@ -94,9 +99,11 @@ class Plan:
             "eval_split": self.config.eval_split or self.source.evaluation_split,
             "training_examples": self.train_split.size,
             "evaluation_examples": self.eval_split.size,
-            "parameters": self.model.count_params(),
-            "macs": scalenet_tf.count_macs(self.model),
-            "replicas": self.strategy.num_replicas_in_sync,
+            "parameters": self.learner.model.count_params(),
+            "macs": scalenet_tf.count_macs(self.learner.model),
+            "strategy": self.placement.name,
+            "replicas": self.placement.replicas,
+            "workers": self.placement.workers,
             "xla": self.xla,
             "versions": versions(),
         }
@@ -111,9 +118,13 @@ def prepare(config: TrainConfig) -> Plan:
         ImportError: A package is missing.
     """
     architecture = resolve_architecture(config.model)
-    distribution.configure_virtual_devices(config.virtual_devices)
-    strategy = distribution.create_strategy(config.strategy, config.virtual_devices)
-    distribution.check_global_batch(config.batch_size, strategy)
+    placement = distribution.open_placement(
+        config.strategy, config.virtual_devices, config.tpu
+    )
+    distribution.check_global_batch(
+        config.batch_size, placement.strategy, config.accumulate
+    )
+    xla = distribution.uses_xla(config.jit, placement, config.sync_batch_norm)
     image_size = config.image_size or architecture.native_size
     eval_resize = config.eval_resize or image_size
     check_sizes(image_size, eval_resize, architecture.minimum_size)
@@ -133,9 +144,8 @@ def prepare(config: TrainConfig) -> Plan:
         classes=len(source.class_names),
     )
     schedule = _schedule(config, train_split.size // config.batch_size)
-    model, average, optimizer = _build(
-        config, architecture, transform, strategy, schedule
-    )
+    with placement.strategy.scope(), _precision(config.mixed_precision):
+        learner = _build(config, architecture, transform, schedule)
     return Plan(
         config=config,
         architecture=architecture,
@@ -143,11 +153,9 @@ def prepare(config: TrainConfig) -> Plan:
         train_split=train_split,
         eval_split=open_split(source, eval_name, "--eval-split"),
         transform=transform,
-        strategy=strategy,
-        xla=distribution.uses_xla(config.jit, config.virtual_devices),
-        model=model,
-        average=average,
-        optimizer=optimizer,
+        placement=placement,
+        xla=xla,
+        learner=learner,
         schedule=schedule,
     )
 
@@ -173,36 +181,43 @@ def _schedule(config: TrainConfig, steps_per_epoch: int) -> RecipeSchedule:
     )
 
 
+@contextlib.contextmanager
+def _precision(mixed: str) -> Iterator[None]:
+    """Keras' policy while a model is built."""
+    before = keras.config.dtype_policy()
+    if mixed != "off":
+        keras.config.set_dtype_policy(f"mixed_{mixed}")
+    try:
+        yield
+    finally:
+        keras.config.set_dtype_policy(before)
+
+
 def _build(
     config: TrainConfig,
     architecture: Architecture,
     transform: Transform,
-    strategy: tf.distribute.Strategy,
     schedule: RecipeSchedule,
-) -> tuple[keras.Model, keras.Model | None, keras.optimizers.Optimizer]:
-    shape = (transform.image_size, transform.image_size, 3)
-    policy = keras.config.dtype_policy()
-    if config.mixed_precision != "off":
-        keras.config.set_dtype_policy(f"mixed_{config.mixed_precision}")
-    try:
-        with strategy.scope():
-            keras.utils.set_random_seed(config.seed)
-            model = scalenet_tf.ScaleNet(
-                architecture, input_shape=shape, classes=transform.classes
-            )
-            if config.weights is not None:
-                start_from(model, config.weights)
-            average = None
-            if config.ema:
-                average = scalenet_tf.ScaleNet(
-                    architecture, input_shape=shape, classes=transform.classes
-                )
-                average.set_weights(model.get_weights())
-            if config.freeze:
-                for layer in model.layers:
-                    layer.trainable = layer.name == HEAD
-            optimizer = keras.optimizers.SGD(schedule, momentum=config.momentum)
-            optimizer.build(model.trainable_variables)
-    finally:
-        keras.config.set_dtype_policy(policy)
-    return model, average, optimizer
+) -> Learner:
+    build = functools.partial(
+        scalenet_tf.ScaleNet,
+        architecture,
+        input_shape=(transform.image_size, transform.image_size, 3),
+        classes=transform.classes,
+        synchronized=config.sync_batch_norm,
+    )
+    keras.utils.set_random_seed(config.seed)
+    model = build()
+    if config.weights is not None:
+        start_from(model, config.weights)
+    average = None
+    if config.ema:
+        average = build()
+        average.set_weights(model.get_weights())
+    if config.freeze:
+        for layer in model.layers:
+            layer.trainable = layer.name == HEAD
+    optimizer = keras.optimizers.SGD(schedule, momentum=config.momentum)
+    optimizer.build(model.trainable_variables)
+    loss_scale = LossScale() if config.mixed_precision == "float16" else None
+    return Learner(model, optimizer, average, loss_scale)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import glob
 import json
 import os
+import shutil
 from collections.abc import Mapping
 from typing import Any
 
@@ -11,7 +13,7 @@ import keras
 
 from scalenet_training.config import TrainConfig
 from scalenet_training.errors import UsageError
-from scalenet_training.files import disk_errors, replaced
+from scalenet_training.files import TEMPORARY, disk_errors, replaced
 from scalenet_training.run_metrics import METRICS_FILE, read_rows, write_rows
 
 CONFIG_FILE = "config.json"
@@ -55,7 +57,8 @@ class RunFolder:
         if not os.path.exists(self.path):
             return
         if not os.path.exists(self.file(CONFIG_FILE)):
-            if os.listdir(self.path):
+            # A chief that has just begun may be writing its config.json.
+            if any(not n.startswith(TEMPORARY) for n in os.listdir(self.path)):
                 raise UsageError(
                     "--workdir must be new, empty, or the folder of a run. Received: "
                     f"{self.path!r}, which holds other files."
@@ -116,6 +119,11 @@ class RunFolder:
             with replaced(self.file(CONFIG_FILE)) as path, _text(path) as file:
                 json.dump(content, file, indent=1)
                 file.write("\n")
+
+    def remove_leftovers(self) -> None:
+        """Removes what a killed process had begun to write."""
+        for path in glob.glob(os.path.join(glob.escape(self.path), f"{TEMPORARY}*")):
+            shutil.rmtree(path, ignore_errors=True)
 
     def rows(self) -> list[dict[str, float]]:
         """The rows of metrics.csv, with numbers for values."""

@@ -37,6 +37,10 @@ class Split(Protocol):
         """The example a reference stands for; traced inside `Dataset.map`."""
         ...
 
+    def part(self, index: int, count: int) -> Split:
+        """One of `count` contiguous parts of equal size; a remainder is in none."""
+        ...
+
 
 @dataclasses.dataclass(frozen=True)
 class IndexedSplit:
@@ -62,6 +66,12 @@ class IndexedSplit:
         """Looks the example up."""
         image, label = self.lookup(reference)
         return {"id": reference, "image": image, "label": label}
+
+    def part(self, index: int, count: int) -> IndexedSplit:
+        """Examples from `index / count` on, `size // count` of them."""
+        size = self.size // count
+        own = self.indices[index * size : (index + 1) * size]
+        return dataclasses.replace(self, indices=own)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -104,6 +114,13 @@ class StreamedSplit:
             "image": reference["image"],
             "label": reference["label"],
         }
+
+    def part(self, index: int, count: int) -> StreamedSplit:
+        """Examples from `index / count` on; other parts' files are not read."""
+        import tensorflow_datasets as tfds
+
+        parts = tfds.even_splits(self.spec, count, drop_remainder=True)
+        return dataclasses.replace(self, spec=parts[index], size=self.size // count)
 
 
 def find_damaged_image(split: Split) -> str | None:

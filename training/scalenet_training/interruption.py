@@ -1,0 +1,51 @@
+"""SIGTERM and SIGINT: noted when they come, acted on at the end of a step."""
+
+from __future__ import annotations
+
+import signal
+import threading
+from types import FrameType
+
+_SIGNALS = (signal.SIGTERM, signal.SIGINT)
+
+
+class StoppedError(Exception):
+    """All workers have agreed to stop, between two steps."""
+
+
+class StopRequest:
+    """Within its context, the first SIGTERM or SIGINT is a wish to stop.
+
+    A second signal does what it does without this: it ends the process.
+
+    Attributes:
+        signal: The signal that came, or None.
+    """
+
+    def __init__(self) -> None:
+        self.signal: signal.Signals | None = None
+        self._before: dict[signal.Signals, object] = {}
+
+    def __enter__(self) -> StopRequest:
+        # Python takes signals in the main thread alone.
+        if threading.current_thread() is threading.main_thread():
+            for number in _SIGNALS:
+                self._before[number] = signal.signal(number, self._note)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._restore()
+
+    @property
+    def came(self) -> bool:
+        """Whether a signal came."""
+        return self.signal is not None
+
+    def _note(self, number: int, _: FrameType | None) -> None:
+        self.signal = signal.Signals(number)
+        self._restore()
+
+    def _restore(self) -> None:
+        while self._before:
+            number, handler = self._before.popitem()
+            signal.signal(number, handler)

@@ -16,6 +16,8 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+from scalenet_tf.normalization import make_batch_norm
+
 if keras.config.backend() != "tensorflow":
     raise ImportError(
         "scalenet_tf needs the TensorFlow backend of Keras. Received: "
@@ -31,7 +33,6 @@ CONV_INITIALIZER = {
     "mode": "fan_out",
     "distribution": "untruncated_normal",
 }
-BATCH_NORM = {"momentum": 0.9, "epsilon": 1e-5}
 
 
 @keras.saving.register_keras_serializable(package="scalenet_tf")
@@ -112,12 +113,7 @@ class ScaleAggregation(keras.layers.Layer):
         )
 
     def _norm(self, scale: int) -> keras.layers.BatchNormalization:
-        return keras.layers.BatchNormalization(
-            synchronized=self.synchronized,
-            dtype=self.dtype_policy,
-            name=f"scale{scale}_bn",
-            **BATCH_NORM,
-        )
+        return make_batch_norm(f"scale{scale}_bn", self.synchronized, self.dtype_policy)
 
     def build(self, input_shape: Sequence[int | None]) -> None:
         """Creates the weights for an input of shape `(batch, h, w, channels)`."""

@@ -17,11 +17,11 @@ from scalenet_tf.architectures import (
     get_architecture,
 )
 from scalenet_tf.layers import (
-    BATCH_NORM,
     CONV_INITIALIZER,
     ScaleAggregation,
     check_data_format,
 )
+from scalenet_tf.normalization import make_batch_norm
 
 HEAD = "logits"
 STEM_POOL = "stem_pool"
@@ -389,9 +389,7 @@ def _conv_norm(
         kernel_initializer=keras.initializers.VarianceScaling(**CONV_INITIALIZER),
         name=names[0],
     )(x)
-    return keras.layers.BatchNormalization(
-        name=names[1], synchronized=synchronized, **BATCH_NORM
-    )(x)
+    return make_batch_norm(names[1], synchronized)(x)
 
 
 def _stem(x: Any, stem: Stem, synchronized: bool) -> Any:

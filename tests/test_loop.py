@@ -2,13 +2,14 @@ import csv
 import dataclasses
 import json
 import os
+import signal
 
 import keras
 import numpy as np
 import pytest
 import tensorflow as tf
 from PIL import Image
-from scalenet_training.errors import RunError, UsageError
+from scalenet_training.errors import InterruptedRunError, RunError, UsageError
 from scalenet_training.loop import train_and_evaluate
 from scalenet_training.presets import PRESETS
 
@@ -130,6 +131,8 @@ def test_two_replicas_with_xla_learn_and_evaluate_every_example(config, tmp_path
         {"augment": "crop-flip", "eval_resize": 36, "normalization": "cifar10"},
         {"augment": "resized-crop", "image_size": 24},
         {"mixed_precision": "bfloat16"},
+        {"mixed_precision": "float16", "ema": 0.9},
+        {"accumulate": 4, "clip_norm": 1.0, "sharding": "file"},
     ],
     ids=str,
 )
@@ -283,6 +286,13 @@ BAD_SETTINGS = [
     ({"batch_size": 33, "virtual_devices": 2}, r"--batch-size must be a multiple.*33"),
     ({"batch_size": 129}, r"--batch-size must be at most the 128 examples.*129"),
     ({"virtual_devices": 2, "strategy": "none"}, r"--virtual-devices needs --strategy"),
+    ({"strategy": "multiworker"}, r"needs the environment variable TF_CONFIG"),
+    ({"strategy": "tpu"}, r"--strategy tpu and --tpu NAME go together"),
+    ({"sync_batch_norm": True, "jit": "on"}, r"--sync-batch-norm excludes --jit on"),
+    (
+        {"accumulate": 3},
+        r"a multiple of the number of replicas, 1 times --accumulate 3",
+    ),
     ({"virtual_devices": 3}, r"--virtual-devices: TensorFlow already runs with 2"),
     ({"image_size": 1}, r"--image-size must be at least 2.*1"),
     ({"eval_resize": 31}, r"--eval-resize must be at least the image size, 32.*31"),
@@ -411,8 +421,7 @@ def test_a_run_whose_architecture_or_data_changed_is_refused(config, tmp_path):
 def test_checkpoints_within_an_epoch_lose_nothing(config, tmp_path, monkeypatch):
     from scalenet_training import loop
 
-    monkeypatch.setattr(loop, "_STEPS_BETWEEN_READS", 1)
-    often = dataclasses.replace(config, checkpoint_minutes=1e-9)
+    often = dataclasses.replace(config, checkpoint_steps=1)
     train_and_evaluate(config, str(tmp_path / "whole"))
     step = loop.Trainer._checkpoint_is_due
 
@@ -431,6 +440,76 @@ def test_checkpoints_within_an_epoch_lose_nothing(config, tmp_path, monkeypatch)
     )
     whole = rows_without_speed(tmp_path / "whole")
     assert rows_without_speed(tmp_path / "run") == whole
+
+
+def test_a_run_that_diverges_names_step_rate_and_checkpoint(config, tmp_path):
+    before = dataclasses.replace(config, checkpoint_steps=1, warmup_epochs=0, epochs=9)
+    wild = dataclasses.replace(before, learning_rate=1e25)
+    with pytest.raises(
+        RunError,
+        match=r"NaN or infinite at step 2 of 36, at learning rate 1e\+25. The last "
+        r"good checkpoint is '.*ckpt-1'.*--learning-rate",
+    ):
+        train_and_evaluate(wild, str(tmp_path / "run"))
+    # It says the same again instead of going on from what it cannot use.
+    with pytest.raises(RunError, match=r"at step 2 of 36"):
+        train_and_evaluate(wild, str(tmp_path / "run"))
+    none = dataclasses.replace(wild, checkpoint_steps=0)
+    with pytest.raises(RunError, match=r"none was saved yet"):
+        train_and_evaluate(none, str(tmp_path / "other"))
+
+
+@pytest.mark.parametrize("name", ["SIGTERM", "SIGINT"])
+def test_a_signal_stops_after_the_step_saves_and_resumes(
+    config, tmp_path, monkeypatch, name
+):
+    from scalenet_training import loop
+
+    train_and_evaluate(config, str(tmp_path / "whole"))
+    dispatch = loop.Trainer._dispatch
+
+    def signalled(trainer, batch):
+        dispatch(trainer, batch)
+        if trainer.step == 3:
+            os.kill(os.getpid(), signal.Signals[name])
+
+    monkeypatch.setattr(loop.Trainer, "_dispatch", signalled)
+    with pytest.raises(InterruptedRunError, match=rf"by {name} after step 3") as raised:
+        train_and_evaluate(config, str(tmp_path / "run"))
+    assert raised.value.exit_code == 128 + signal.Signals[name]
+    monkeypatch.setattr(loop.Trainer, "_dispatch", dispatch)
+    train_and_evaluate(config, str(tmp_path / "run"))
+    assert_same_weights(
+        saved_weights(tmp_path / "run"), saved_weights(tmp_path / "whole")
+    )
+
+
+def test_a_signal_within_an_evaluation_keeps_the_epoch(config, tmp_path, monkeypatch):
+    """The epoch's training is saved; the run resumed begins with its evaluation."""
+    from scalenet_training import evaluation
+
+    train_and_evaluate(config, str(tmp_path / "whole"))
+    make = evaluation.make_evaluation_step
+
+    def signalling(*arguments):
+        step = make(*arguments)
+
+        def signalled(batch, stop):
+            os.kill(os.getpid(), signal.SIGTERM)
+            return step(batch, stop)
+
+        return signalled
+
+    monkeypatch.setattr(evaluation, "make_evaluation_step", signalling)
+    with pytest.raises(InterruptedRunError, match=r"after step 4 of 8"):
+        train_and_evaluate(config, str(tmp_path / "run"))
+    monkeypatch.setattr(evaluation, "make_evaluation_step", make)
+    train_and_evaluate(config, str(tmp_path / "run"))
+    whole = rows_without_speed(tmp_path / "whole")
+    assert rows_without_speed(tmp_path / "run") == whole
+    assert_same_weights(
+        saved_weights(tmp_path / "run"), saved_weights(tmp_path / "whole")
+    )
 
 
 @pytest.mark.slow

@@ -15,7 +15,7 @@ ROOT = pathlib.Path(__file__).parent.parent
 LIBRARY = ROOT / "scalenet_tf"
 
 # A module may import those to its left.
-ORDER = ["_version", "architectures", "layers", "models"]
+ORDER = ["_version", "architectures", "normalization", "layers", "models"]
 LEAVES = ["preprocessing", "profiling", "weights"]
 
 

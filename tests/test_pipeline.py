@@ -188,3 +188,21 @@ def test_cifar10_in_memory_and_streamed_are_the_same(data_dir, monkeypatch):
     ]
     np.testing.assert_array_equal(batches[0][1][0], batches[1][1][0])
     np.testing.assert_array_equal(batches[0][1][0], batches[2][0][0])
+
+
+@pytest.mark.parametrize("workers", [1, 2, 4])
+def test_sharding_by_file_gives_each_worker_a_part_of_its_own(digits, workers):
+    split = digits.open_split("train[:101]")
+    transform = Transform(32, 32, "none", "centered", classes=10)
+    seen = []
+    for worker in range(workers):
+        batches = training_batches(split, transform, 8, 0, 0, 0, sharding="file")
+        labels = collect(list(batches(context(workers, worker, workers))))[1]
+        own = split.part(worker, workers)
+        assert len(labels) == 101 // 8 * (8 // workers)
+        assert own.size == 101 // workers
+        later = training_batches(split, transform, 8, 0, 0, 5, sharding="file")
+        rest = collect(list(later(context(workers, worker, workers))))[1]
+        np.testing.assert_array_equal(rest, labels[5 * (8 // workers) :])
+        seen.append(set(own.indices))
+    assert len(set().union(*seen)) == 101 // workers * workers

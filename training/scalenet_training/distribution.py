@@ -165,10 +165,13 @@ def _slurm_resolver() -> tf.distribute.cluster_resolver.ClusterResolver:
     there are none.
     """
     resolvers = tf.distribute.cluster_resolver
+    # Two jobs on a node need other ports.
+    port = 12000 + int(os.environ.get("SLURM_JOB_ID", 0)) % 16000
     if _has_gpus():
-        slurm = resolvers.SlurmClusterResolver()
+        slurm = resolvers.SlurmClusterResolver(port_base=port)
     else:
         slurm = resolvers.SlurmClusterResolver(
+            port_base=port,
             gpus_per_node=int(os.environ["SLURM_STEP_NUM_TASKS"]),
             gpus_per_task=1,
             auto_set_gpu=False,

@@ -310,7 +310,8 @@ class Trainer:
             model=self.plan.learner.model,
             epochs=self.plan.config.epochs,
             steps=self.plan.steps_per_epoch,
-            verbose=1,
+            # A bar redrawn at each step is for people; a log gets a line an epoch.
+            verbose=1 if sys.stdout.isatty() else 2,
         )
 
 

@@ -87,6 +87,11 @@ class Plan:
         average = self.learner.average
         return self.learner.model if average is None else average
 
+    @property
+    def shards(self) -> int:
+        """Parts of the training split that are read apart, each in its own order."""
+        return self.placement.workers if self.config.sharding == "file" else 1
+
     def describe(self) -> dict[str, Any]:
         """The content of config.json."""
         return {
@@ -99,6 +104,7 @@ class Plan:
             "eval_split": self.config.eval_split or self.source.evaluation_split,
             "training_examples": self.train_split.size,
             "evaluation_examples": self.eval_split.size,
+            "shards": self.shards,
             "parameters": self.learner.model.count_params(),
             "macs": scalenet_tf.count_macs(self.learner.model),
             "strategy": self.placement.name,

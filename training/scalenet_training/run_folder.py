@@ -28,6 +28,7 @@ FACTS_OF_A_RUN = (
     "eval_split",
     "training_examples",
     "evaluation_examples",
+    "shards",
 )
 
 
@@ -92,8 +93,9 @@ class RunFolder:
         if differences:
             raise UsageError(
                 f"--workdir {self.path!r} holds a run that differs in "
-                f"{', '.join(differences)}: the architecture's file or the data have "
-                "changed since. Give another --workdir."
+                f"{', '.join(differences)}: the architecture's file, the data, or the "
+                "workers that share it by --sharding file have changed since. Give "
+                "another --workdir."
             )
 
     def read_config(self) -> dict[str, Any]:

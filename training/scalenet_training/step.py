@@ -109,7 +109,7 @@ def make_train_step(
         batch: Batch, stop: tf.Tensor, scale: tf.Tensor
     ) -> tuple[StepReport, tf.Tensor]:
         gradients, totals = gradients_of(batch, scale)
-        own = [tf.identity(variable) for variable in statistics]
+        own = [variable.read_value() for variable in statistics]
         gradients, own, (totals, stops) = _sum_over_replicas(
             [gradients, own, [totals, stop]], replicas
         )
@@ -236,9 +236,10 @@ def _sum_over_replicas(
     if replicas == 1:
         return [list(group) for group in groups]
     context = tf.distribute.get_replica_context()
+    # `stop_gradient`, since `all_reduce` walks back through the graph of all replicas
+    # for a gradient that nobody asks for.
     return context.all_reduce(
-        tf.distribute.ReduceOp.SUM,
-        [[tf.identity(tensor) for tensor in group] for group in groups],
+        tf.distribute.ReduceOp.SUM, tf.nest.map_structure(tf.stop_gradient, groups)
     )
 
 
@@ -274,7 +275,7 @@ def _update_average(
 ) -> None:
     """Moves the average of weights and BN statistics; a young one moves faster."""
     step = tf.cast(step, keras.config.floatx())
-    decay = tf.minimum(decay, (1.0 + step) / (10.0 + step))
+    decay = tf.minimum((1.0 + step) / (10.0 + step), decay)
     for mean, weight in zip(average.weights, model.weights, strict=True):
         rate = tf.cast(1.0 - decay, mean.dtype)
         mean.value.assign_add(rate * (weight.value - mean.value))

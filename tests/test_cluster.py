@@ -1,0 +1,111 @@
+import json
+
+import pytest
+from scalenet_training.cluster import Member, find_member
+from scalenet_training.distribution import open_placement
+
+WORKERS = {"worker": ["a:1", "b:1"]}
+
+
+def tf_config(cluster, **task):
+    return {"TF_CONFIG": json.dumps({"cluster": cluster, "task": task})}
+
+
+@pytest.mark.parametrize(
+    ("environment", "expected"),
+    [
+        ({}, None),
+        ({"TF_CONFIG": ""}, None),
+        ({"TF_CONFIG": "{}"}, None),
+        (tf_config(WORKERS, type="worker", index=1), Member(1, 2, "TF_CONFIG")),
+        (
+            tf_config({**WORKERS, "chief": ["c:1"]}, type="chief", index=0),
+            Member(0, 3, "TF_CONFIG"),
+        ),
+        (
+            tf_config({**WORKERS, "chief": ["c:1"]}, type="worker", index=0),
+            Member(1, 3, "TF_CONFIG"),
+        ),
+        ({"SLURM_STEP_NUM_TASKS": "1", "SLURM_PROCID": "0"}, None),
+        (
+            {"SLURM_STEP_NUM_TASKS": "4", "SLURM_PROCID": "2"},
+            Member(2, 4, "Slurm"),
+        ),
+        (
+            {
+                **tf_config(WORKERS, type="worker", index=1),
+                "SLURM_STEP_NUM_TASKS": "4",
+                "SLURM_PROCID": "2",
+            },
+            Member(1, 2, "TF_CONFIG"),
+        ),
+    ],
+)
+def test_the_environment_tells_which_worker_this_is(environment, expected):
+    assert find_member(environment) == expected
+
+
+@pytest.mark.parametrize(
+    ("environment", "message"),
+    [
+        (
+            {"TF_CONFIG": "{'cluster'}"},
+            r"TF_CONFIG must be .*Received: \"{'cluster'}\"",
+        ),
+        ({"TF_CONFIG": "[1]"}, r"TF_CONFIG must be"),
+        (
+            tf_config({**WORKERS, "ps": ["p:1"]}, type="worker", index=0),
+            r"jobs chief and worker alone. Received: ps",
+        ),
+        (
+            tf_config({"worker": "a:1"}, type="worker", index=0),
+            r"job 'worker' must be a list of 'host:port'. Received: 'a:1'",
+        ),
+        (
+            tf_config({"worker": ["a"]}, type="worker", index=0),
+            r"must be a list of 'host:port'",
+        ),
+        (
+            tf_config(WORKERS, type="worker", index=2),
+            r"worker 0 to 1. Received: type 'worker', index 2",
+        ),
+        (tf_config(WORKERS, type="chief", index=0), r"Received: type 'chief'"),
+        (tf_config(WORKERS), r"type None, index None"),
+    ],
+)
+def test_a_wrong_tf_config_is_named(environment, message):
+    with pytest.raises(ValueError, match=message):
+        find_member(environment)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("none", 2, None), r"--virtual-devices needs --strategy mirrored or auto"),
+        (("multiworker", 0, None), r"needs the environment variable TF_CONFIG"),
+        (("tpu", 0, None), r"--strategy tpu and --tpu NAME go together"),
+        (("mirrored", 0, "local"), r"Received: --strategy mirrored --tpu local"),
+        (("mirrored", 3, None), r"already runs with 2 CPU devices"),
+    ],
+)
+def test_what_the_machine_has_not_is_an_error(arguments, message, monkeypatch):
+    monkeypatch.delenv("TF_CONFIG", raising=False)
+    with pytest.raises(ValueError, match=message):
+        open_placement(*arguments)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "name", "replicas"),
+    [
+        (("auto", 0, None), "none", 1),
+        (("none", 0, None), "none", 1),
+        (("mirrored", 0, None), "mirrored", 1),
+        (("mirrored", 2, None), "mirrored", 2),
+        (("auto", 2, None), "mirrored", 2),
+    ],
+)
+def test_strategies_on_this_machine(arguments, name, replicas):
+    placement = open_placement(*arguments)
+    assert (placement.name, placement.replicas) == (name, replicas)
+    assert placement.chief
+    assert placement.describe() == f"strategy {name}, {replicas} CPU replica(s)"

@@ -1,0 +1,203 @@
+"""The mathematics of a step does not depend on how it is split: proved in float64.
+
+One process with 1, 2 and 4 virtual devices and two processes on loopback, the same
+settings and global batch. Without `float64` two correct runs drift apart within a few
+steps.
+"""
+
+import json
+import os
+
+import numpy as np
+import pytest
+from conftest import TINY
+from processes import TESTS, finish, finish_all, start, start_workers
+
+JOBS = os.path.join(TESTS, "jobs.py")
+LAYOUTS = {
+    "one": {"strategy": "none"},
+    "two": {"strategy": "mirrored", "virtual_devices": 2},
+    "four": {"strategy": "mirrored", "virtual_devices": 4},
+    "workers": {"strategy": "multiworker"},
+}
+# 20 steps of 16 examples of the tiny network that has all the parts.
+TINY_RUN = {
+    "image_size": 56,
+    "train_split": "train[:160]",
+    "eval_split": "validation[:21]",
+    "batch_size": 16,
+    "epochs": 2,
+    "augment": "crop-flip",
+}
+ALL_OPTIONS = {
+    "clip_norm": 0.5,
+    "ema": 0.9,
+    "weight_decay": 0.01,
+    "label_smoothing": 0.1,
+}
+
+
+def run_layouts(folder, jobs, layouts):
+    """Runs in each layout the jobs it names; results by layout and job."""
+    results = {}
+    for layout, names in layouts.items():
+        specification = [
+            {
+                **job,
+                "config": {**job["config"], **LAYOUTS[layout]},
+                "workdir": str(folder / layout / name),
+                "output": str(folder / f"{layout}-{name}.npz"),
+            }
+            for name, job in jobs.items()
+            if name in names
+        ]
+        arguments = [JOBS, json.dumps(specification)]
+        if layout == "workers":
+            finish_all(start_workers(arguments))
+        else:
+            finish(start(arguments))
+        for name in names:
+            results[layout, name] = dict(np.load(folder / f"{layout}-{name}.npz"))
+    return results
+
+
+def largest_difference(left, right):
+    """Of all weights, statistics and slots, by each tensor's largest entry."""
+    names = [name for name in right if "|" in name]
+    assert names
+    assert set(left) == set(right)
+    differences = {}
+    for name in names:
+        largest = max(np.abs(right[name]).max(), 1e-300)
+        differences[name] = np.abs(left[name] - right[name]).max() / largest
+    worst = max(differences, key=differences.get)
+    return differences[worst], worst
+
+
+def assert_same(left, right, bound=1e-9):
+    difference, where = largest_difference(left, right)
+    assert difference <= bound, where
+    np.testing.assert_allclose(left["row/val_loss"], right["row/val_loss"], rtol=bound)
+
+
+@pytest.fixture(scope="module")
+def tiny_results(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("tiny")
+    file = folder / "tiny.json"
+    file.write_text(json.dumps(TINY.to_record()))
+    base = {**TINY_RUN, "model": str(file)}
+
+    def job(float64=True, freeze_batch_norm=False, **options):
+        return {
+            "config": {**base, **options},
+            "float64": float64,
+            "freeze_batch_norm": freeze_batch_norm,
+        }
+
+    jobs = {
+        "synchronised": job(sync_batch_norm=True, ema=0.9),
+        "plain": job(),
+        "xla": job(jit="on"),
+        "frozen": job(freeze_batch_norm=True, **ALL_OPTIONS),
+        "accumulated": job(freeze_batch_norm=True, accumulate=4, **ALL_OPTIONS),
+        "float32": job(float64=False, sync_batch_norm=True),
+    }
+    return run_layouts(
+        folder,
+        jobs,
+        {
+            "one": jobs.keys() - {"xla"},
+            "two": jobs,
+            "four": {"synchronised", "frozen"},
+            "workers": jobs,
+        },
+    )
+
+
+processes = pytest.mark.processes
+
+
+@processes
+@pytest.mark.parametrize("layout", ["two", "four", "workers"])
+def test_synchronised_batch_norm_gives_the_run_of_one_device(tiny_results, layout):
+    one = tiny_results["one", "synchronised"]
+    assert len(one["losses"]) == 20
+    assert_same(tiny_results[layout, "synchronised"], one)
+
+
+@processes
+def test_two_processes_give_the_run_of_two_devices(tiny_results):
+    assert_same(tiny_results["workers", "plain"], tiny_results["two", "plain"])
+
+
+@processes
+def test_statistics_of_its_own_part_make_another_run(tiny_results):
+    """What the tests above compare can differ."""
+    one, two = tiny_results["one", "plain"], tiny_results["two", "plain"]
+    assert largest_difference(two, one)[0] > 1e-3
+
+
+@processes
+@pytest.mark.parametrize("layout", ["two", "workers"])
+def test_xla_in_each_replica_changes_nothing(tiny_results, layout):
+    compiled, plain = (tiny_results[layout, name] for name in ("xla", "plain"))
+    assert compiled["compiled"] > 0
+    assert compiled["collectives_inside"] == 0
+    assert plain["compiled"] == 0
+    assert (compiled["collectives"] > 0) == (layout == "workers")
+    assert_same(compiled, {**plain, "compiled": 1})
+
+
+@processes
+@pytest.mark.parametrize("layout", ["two", "four", "workers"])
+def test_clipping_average_and_decay_do_not_depend_on_the_split(tiny_results, layout):
+    assert_same(tiny_results[layout, "frozen"], tiny_results["one", "frozen"])
+
+
+@processes
+@pytest.mark.parametrize("layout", ["one", "two", "workers"])
+def test_accumulation_gives_the_step_of_the_whole_batch(tiny_results, layout):
+    assert_same(tiny_results[layout, "accumulated"], tiny_results["one", "frozen"])
+
+
+@processes
+@pytest.mark.parametrize("layout", ["two", "workers"])
+def test_in_float32_the_first_five_losses_agree(tiny_results, layout):
+    one, other = (tiny_results[key, "float32"]["losses"] for key in ("one", layout))
+    np.testing.assert_allclose(other[:5], one[:5], rtol=1e-3)
+
+
+@processes
+@pytest.mark.slow
+def test_scalenet_cifar38_does_not_depend_on_the_split(tmp_path):
+    config = {
+        "model": "ScaleNetCifar38",
+        "train_split": "train[:160]",
+        "eval_split": "validation[:21]",
+        "batch_size": 16,
+        "epochs": 2,
+    }
+    jobs = {
+        "synchronised": {
+            "config": {**config, "sync_batch_norm": True},
+            "float64": True,
+        },
+        "plain": {"config": config, "float64": True},
+        "xla": {"config": {**config, "jit": "on"}, "float64": True},
+    }
+    results = run_layouts(
+        tmp_path,
+        jobs,
+        {
+            "one": {"synchronised"},
+            "two": jobs,
+            "four": {"synchronised"},
+            "workers": jobs,
+        },
+    )
+    for layout in ("two", "four", "workers"):
+        assert_same(results[layout, "synchronised"], results["one", "synchronised"])
+    assert_same(results["workers", "plain"], results["two", "plain"])
+    for layout in ("two", "workers"):
+        plain = {**results[layout, "plain"], "compiled": 1}
+        assert_same(results[layout, "xla"], plain)

@@ -1,0 +1,19 @@
+"""Measures what this package computes, as ratios of interleaved runs."""
+
+from typing import Annotated
+
+import tyro
+from scalenet_training import cli
+from scalenet_training.scaling import ScalingConfig, measure_scaling
+
+app = tyro.extras.SubcommandApp()
+
+
+@app.command
+def scaling(config: Annotated[ScalingConfig, tyro.conf.arg(name="")]) -> None:
+    """Weak scaling: images a second of several worker processes over those of one."""
+    measure_scaling(config)
+
+
+if __name__ == "__main__":
+    cli.run(lambda: app.cli(description=__doc__))

@@ -1,3 +1,4 @@
+import dataclasses
 import itertools
 import json
 import subprocess
@@ -65,6 +66,46 @@ def test_sizes(name, smallest, sides):
     assert architecture.stage_sides(architecture.native_size) == sides
     assert architecture.stage_sides(smallest)[-1] == 1
     assert architecture.stage_sides(smallest - 1)[-1] == 0
+
+
+@pytest.mark.parametrize(
+    ("name", "macs"),
+    [
+        ("ScaleNetCifar38", 57_362_944),
+        ("ScaleNetCifar56", 84_316_160),
+        ("ScaleNetCifar101", 151_230_464),
+        ("ScaleNet50Light", 2_861_475_840),
+        ("ScaleNet50", 3_818_372_352),
+        ("ScaleNet101", 7_511_097_600),
+        ("ScaleNet152", 11_211_951_616),
+        ("ResNetCifar38", 57_353_216),
+        ("ResNetCifar56", 84_091_904),
+        ("ResNetCifar101", 150_938_624),
+        ("ResNet50", 3_857_973_248),
+        ("ResNet101", 7_570_194_432),
+        ("ResNet152", 11_282_415_616),
+    ],
+)
+def test_macs_at_the_native_size(name, macs):
+    architecture = scalenet_tf.get_architecture(name)
+    assert architecture.macs() == macs
+    assert architecture.macs(classes=0) == macs - (
+        4 * architecture.stage_widths[-1] * architecture.default_classes
+    )
+
+
+def test_one_neuron_more_adds_its_macs():
+    row, scale = 1, 2
+    counts = [list(counts) for counts in TINY.allocation]
+    counts[row][scale] += 1
+    counts[0][0] += 1  # blocks of a stage have one budget
+    larger = dataclasses.replace(
+        TINY, allocation=counts, budget_per_stage=(9, *TINY.budget_per_stage[1:])
+    )
+    costs = TINY.neuron_macs()
+    assert larger.macs() == TINY.macs() + costs[0][0] + costs[row][scale]
+    # A 3x3 kernel on 14 // 4 = 3 pixels a side; 4 x 4 filters follow on 14 x 14.
+    assert costs[row][scale] == 4 * 9 * 3**2 + 4 * 4 * 14**2
 
 
 @pytest.mark.parametrize("name", ["scalenet50", "SCALENET50", "ScaleNet50"])

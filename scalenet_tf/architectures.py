@@ -71,7 +71,8 @@ class Architecture:
         scales: Downsampling factors of the SA blocks, ascending, such as (1, 2, 4, 7).
         stage_widths: Bottleneck width by stage.
         blocks_per_stage: Number of bottlenecks by stage.
-        budget_per_stage: SA neurons of a block, summed over its scales, by stage.
+        budget_per_stage: SA neurons of a block, summed over its scales, by stage;
+            `None` where blocks of a stage may differ.
         allocation: Neurons by scale, a row a block, from the first stage to the last.
         learned_on: Dataset on which the allocation was learned, for information.
 
@@ -88,7 +89,7 @@ class Architecture:
     scales: tuple[int, ...]
     stage_widths: tuple[int, ...]
     blocks_per_stage: tuple[int, ...]
-    budget_per_stage: tuple[int, ...]
+    budget_per_stage: tuple[int, ...] | None
     allocation: tuple[tuple[int, ...], ...]
     learned_on: str | None = None
 
@@ -314,6 +315,7 @@ def _check_stages(architecture: Architecture) -> None:
     lengths = {
         field: len(getattr(architecture, field))
         for field in ("stage_widths", "blocks_per_stage", "budget_per_stage")
+        if getattr(architecture, field) is not None
     }
     if len(set(lengths.values())) != 1:
         raise ValueError(
@@ -343,9 +345,10 @@ def _checked_allocation(architecture: Architecture) -> tuple[tuple[int, ...], ..
             f"blocks_per_stage={list(blocks)}. Received: "
             f"{len(rows) if _is_list(rows) else rows!r}."
         )
+    by_stage = architecture.budget_per_stage or [None] * len(blocks)
     budgets = [
         budget
-        for budget, count in zip(architecture.budget_per_stage, blocks, strict=True)
+        for budget, count in zip(by_stage, blocks, strict=True)
         for _ in range(count)
     ]
     for index, (row, budget) in enumerate(zip(rows, budgets, strict=True)):
@@ -360,7 +363,7 @@ def _checked_allocation(architecture: Architecture) -> tuple[tuple[int, ...], ..
                 f"{where} must be whole numbers of neurons, none negative and not all "
                 f"zero. Received: {list(row)}."
             )
-        if sum(row) != budget:
+        if budget is not None and sum(row) != budget:
             raise ValueError(
                 f"{where} must add up to the budget of its stage, {budget}. "
                 f"Received: {list(row)}, which adds up to {sum(row)}."
@@ -368,15 +371,20 @@ def _checked_allocation(architecture: Architecture) -> tuple[tuple[int, ...], ..
     return tuple(tuple(row) for row in rows)
 
 
-def _positive_ints(architecture: Architecture, field: str) -> tuple[int, ...]:
+def _positive_ints(architecture: Architecture, field: str) -> tuple[int, ...] | None:
     values = getattr(architecture, field)
+    may_be_none = field == "budget_per_stage"
+    if values is None and may_be_none:
+        return None
     if (
         not _is_list(values)
         or not values
         or not all(_is_int(value) and value > 0 for value in values)
     ):
+        or_none = " (or None)" if may_be_none else ""
         raise ValueError(
-            f"`{field}` must be a list of positive whole numbers. Received: {values!r}."
+            f"`{field}` must be a list of positive whole numbers{or_none}. "
+            f"Received: {values!r}."
         )
     return tuple(values)
 

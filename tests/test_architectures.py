@@ -152,6 +152,17 @@ def test_files_without_a_record_are_errors(tmp_path, content, error, message):
     assert "file.json" in str(raised.value)
 
 
+def test_blocks_of_a_stage_differ_only_without_budgets():
+    unequal = {"allocation": allocation([4, 0, 3, 2])}
+    with pytest.raises(ValueError, match="add up to the budget of its stage"):
+        architecture_from_record({**TINY.to_record(), **unequal})
+    record = {**TINY.to_record(), **unequal, "budget_per_stage": None}
+    architecture = architecture_from_record(record)
+    assert architecture.to_record() == record
+    assert [sum(block.channels) for block in architecture.blocks()][:2] == [8, 9]
+    assert architecture.twin() == TINY.twin()
+
+
 def allocation(row):
     return [[2, 2, 2, 2], row, *TINY.to_record()["allocation"][2:]]
 
@@ -168,6 +179,12 @@ def allocation(row):
         ({"scales": [1, 2, 4]}, r"row 0 .* must have 3 numbers.*\[2, 2, 2, 2\]"),
         ({"stage_widths": [4, 4]}, r"one entry a stage each.*'stage_widths': 2"),
         ({"stage_widths": [4, 4, 8, 8.5]}, r"`stage_widths` must be a list of pos"),
+        ({"budget_per_stage": [8, 7]}, r"one entry a stage.*'budget_per_stage': 2"),
+        ({"budget_per_stage": [0] * 4}, r"`budget_per_stage` must be .*\(or None\)"),
+        (
+            {"budget_per_stage": None, "allocation": allocation([0, 0, 0, 0])},
+            r"row 1 .*not all zero",
+        ),
         ({"blocks_per_stage": [2, 1, 1, 2]}, r"must have 6 rows, one a block.*5"),
         ({"allocation": "all"}, r"`allocation` must have 5 rows.*'all'"),
         ({"allocation": allocation([9, -1, 0, 0])}, r"row 1 .*none negative.*-1"),

@@ -247,6 +247,9 @@ def allocate_for_macs(
 
     Returns:
         The architecture, named `<Name>Allocated`, its ratio, its cost and the target.
+        What is left of the target is less than one neuron more in every block costs:
+        at most 0.5 % of the MACs of an ImageNet twin, 2.8 % of a CIFAR one. With
+        `"global"` it is less than one neuron costs.
 
     Raises:
         ValueError: The importance is not this architecture's, the target is outside

@@ -460,12 +460,13 @@ def test_the_target_is_by_default_the_cost_of_the_twin():
     for criterion in ("block", "global"):
         found = allocation.allocate_for_macs(seed, importance, criterion=criterion)
         assert found.target == 57_353_216
-        small = allocation.allocate_for_macs(
-            seed, importance, criterion=criterion, classes=10
+        # More classes cost the twin as much as the network: all else is the same.
+        more = allocation.allocate_for_macs(
+            seed, importance, criterion=criterion, classes=10_000
         )
-        assert small.target == 57_353_216 - 256 * 90
-        assert small.macs == small.architecture.macs(classes=10)
-        assert small.architecture == found.architecture
+        assert more.target == 57_353_216 + 256 * 9_900
+        assert more.macs == more.architecture.macs(classes=10_000)
+        assert more.architecture == found.architecture
 
 
 @pytest.mark.parametrize("criterion", ["block", "global"])
@@ -553,6 +554,11 @@ def test_one_ranking_keeps_the_best_per_mac_until_the_target(number, share, ties
     assert found.architecture.budget_per_stage is None
     assert found.ratio is None
     assert found.macs == found.architecture.macs() <= target
+    if found.macs > lowest:
+        less = allocation.allocate_for_macs(
+            TINY_SEED, importance, found.macs - 0.5, criterion="global"
+        )
+        assert less.macs < found.macs
     dearest = max(max(costs) for costs in TINY_SEED.neuron_macs())
     assert target - found.macs < dearest or target == TINY_SEED.macs()
 
@@ -589,6 +595,24 @@ def test_an_allocated_network_can_be_allocated_again(criterion):
     )
     assert (np.array(second.architecture.allocation) <= first.allocation).all()
     assert 0 <= second.gap < largest_step(seed) / target
+
+
+def test_the_minimum_counts_the_scales_of_every_block():
+    unequal = dataclasses.replace(
+        TINY_CIFAR,
+        blocks_per_stage=(2, 1),
+        allocation=((3, 3, 0), (3, 2, 1), (5, 4, 0)),
+    )
+    importance = random_importance(unequal, 0, 1e6)
+    smallest = dataclasses.replace(  # at 5/8, the first ratio that asks for 3 of 4
+        unequal, budget_per_stage=(3, 5), allocation=((2, 1, 0), (1, 1, 1), (4, 1, 0))
+    )
+    found = allocation.allocate_for_macs(
+        unequal, importance, smallest.macs(), minimum=1
+    )
+    assert found.architecture.allocation == smallest.allocation
+    with pytest.raises(ValueError, match=f"must be from {smallest.macs():,} to"):
+        allocation.allocate_for_macs(unequal, importance, 1, minimum=1)
 
 
 def test_a_minimum_that_no_ratio_meets_is_an_error():

@@ -173,7 +173,7 @@ def stage_budgets(
             f"Received: {ratio!r}."
         )
     exact = ratio if isinstance(ratio, Fraction) else Fraction(str(ratio))
-    return tuple(math.ceil(exact * width) for width in architecture.stage_widths)
+    return _budgets(architecture, exact)
 
 
 def allocate(importance: Importance, budgets: Sequence[int], minimum: int = 0) -> Rows:
@@ -192,7 +192,7 @@ def allocate(importance: Importance, budgets: Sequence[int], minimum: int = 0) -
         Neurons by scale, a row a block: `allocation` of an `Architecture`.
 
     Raises:
-        ValueError: The importance is not finite or negative, or a number is not
+        ValueError: The importance is not finite, or is negative, or a number is not
             within what its block has; the message names the argument, what came and
             what is allowed.
 

@@ -1,3 +1,5 @@
+import dataclasses
+
 import keras
 import numpy as np
 import pytest
@@ -16,6 +18,15 @@ from scalenet_training.sums import cross_entropy, means, sums
 import scalenet_tf
 
 NONE = tf.distribute.get_strategy()
+# One block, for steps that are traced many times.
+MICRO = dataclasses.replace(
+    TINY_CIFAR,
+    name="Micro",
+    stage_widths=(4,),
+    blocks_per_stage=(1,),
+    budget_per_stage=(6,),
+    allocation=((3, 2, 1),),
+)
 
 
 def batch(count=8, dtype="float32"):
@@ -61,7 +72,7 @@ def mirrored():
 def learner_in(strategy, loss_scale=False, freeze_batch_norm=False):
     with strategy.scope():
         keras.utils.set_random_seed(1)
-        model = scalenet_tf.ScaleNet(TINY_CIFAR, classes=10)
+        model = scalenet_tf.ScaleNet(MICRO, classes=10)
         for layer in model._flatten_layers():
             if isinstance(layer, keras.layers.BatchNormalization):
                 layer.trainable = not freeze_batch_norm
@@ -158,6 +169,26 @@ def test_clipping_scales_the_gradient_of_the_loss_and_not_the_decay():
             np.testing.assert_allclose(clipped, free, atol=1e-12)
 
 
+@pytest.mark.usefixtures("float64")
+@pytest.mark.parametrize("replicas", [1, 2])
+def test_l1_moves_the_scales_of_sa_blocks_alone_by_their_sign(replicas):
+    strategy = NONE if replicas == 1 else mirrored()
+    with_l1, without = (
+        trained(strategy, Objective(8, gamma_l1=l1), steps=1)[1:] for l1 in (0.5, 0.0)
+    )
+    moved = {}
+    weights = learner_in(NONE).model.weights
+    for variable, left, right in zip(weights, with_l1, without, strict=True):
+        if np.abs(left - right).max() > 1e-12:
+            moved[variable.path] = left - right
+    assert moved
+    assert all("_sa/" in path and path.endswith("gamma") for path in moved)
+    norms = sum(path.count("/scale") for path in moved)
+    assert norms == 3  # the branches
+    for change in moved.values():  # gammas begin at 1; the learning rate is 0.1
+        np.testing.assert_allclose(change, -0.1 * 0.5, atol=1e-12)
+
+
 def test_statistics_are_the_mean_over_replicas_after_every_step():
     strategy = mirrored()
     learner = learner_in(strategy)
@@ -228,7 +259,7 @@ def test_the_loss_scale_doubles_after_two_thousand_good_steps():
 
 
 def test_evaluation_uses_moving_statistics_and_changes_nothing():
-    model = scalenet_tf.ScaleNet(TINY_CIFAR, classes=10)
+    model = scalenet_tf.ScaleNet(MICRO, classes=10)
     before = model.get_weights()
     images, labels, weights = batch()
     total = make_evaluation_step(model, NONE, xla=False)((images, labels, weights)).sums

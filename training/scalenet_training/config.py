@@ -142,6 +142,10 @@ class TrainConfig:
     decay_all: bool = False
     """Also decay batch norms' scales and offsets and biases, as PyTorch's SGD does."""
 
+    gamma_l1: float = 0.0
+    """L1 penalty of the batch norm scales in SA blocks, gamma_l1 times the sum of
+    |gamma|: spreads the importance of neurons, for learning an allocation."""
+
     clip_norm: float = 0.0
     """Scale the gradient of the loss down to this global norm, summed over all
     replicas. 0: never."""
@@ -220,6 +224,7 @@ def _check(config: TrainConfig) -> None:
         "virtual_devices",
         "warmup_epochs",
         "weight_decay",
+        "gamma_l1",
         "clip_norm",
         "checkpoint_steps",
         "seed",

@@ -76,6 +76,7 @@ class Plan:
             label_smoothing=self.config.label_smoothing,
             weight_decay=self.config.weight_decay,
             decay_all=self.config.decay_all,
+            gamma_l1=self.config.gamma_l1,
             clip_norm=self.config.clip_norm,
             accumulate=self.config.accumulate,
             average_decay=self.config.ema,

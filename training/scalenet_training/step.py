@@ -15,6 +15,7 @@ from typing import NamedTuple
 import keras
 import tensorflow as tf
 
+from scalenet_tf.layers import ScaleAggregation
 from scalenet_tf.models import HEAD
 from scalenet_training.loss_scale import LossScale
 from scalenet_training.pipeline import Batch
@@ -32,6 +33,7 @@ class Objective:
         label_smoothing: Part of the target spread evenly over all classes.
         weight_decay: L2 penalty of the decayed weights, weight_decay / 2 x |w|^2.
         decay_all: Whether BN weights and biases decay too, not kernels alone.
+        gamma_l1: L1 penalty of the SA blocks' BN scales, gamma_l1 x sum(|gamma|).
         clip_norm: Largest global norm of the loss' gradient, without the penalty's, as
             in PyTorch; 0: any.
         accumulate: Parts in which a replica computes its batch, one after the other.
@@ -42,13 +44,21 @@ class Objective:
     label_smoothing: float = 0.0
     weight_decay: float = 0.0
     decay_all: bool = False
+    gamma_l1: float = 0.0
     clip_norm: float = 0.0
     accumulate: int = 1
     average_decay: float = 0.0
 
-    def decays(self, variable: keras.Variable) -> bool:
-        """Whether the penalty is on this variable."""
-        return self.decay_all or variable.name == "kernel"
+    def penalty_gradient(
+        self, variable: keras.Variable, is_sa_gamma: bool
+    ) -> tf.Tensor | float:
+        """Gradient of the penalties on a variable."""
+        gradient = 0.0
+        if self.weight_decay and (self.decay_all or variable.name == "kernel"):
+            gradient += self.weight_decay * variable.value
+        if self.gamma_l1 and is_sa_gamma:
+            gradient += self.gamma_l1 * tf.sign(variable.value)
+        return gradient
 
 
 @dataclasses.dataclass(frozen=True)
@@ -66,6 +76,15 @@ class Learner:
     optimizer: keras.optimizers.Optimizer
     average: keras.Model | None = None
     loss_scale: LossScale | None = None
+
+    def sa_gammas(self) -> set[int]:
+        """Identities of the scales of the SA blocks' batch norms."""
+        return {
+            id(norm.gamma)
+            for layer in self.model.layers
+            if isinstance(layer, ScaleAggregation)
+            for norm in layer.norms.values()
+        }
 
 
 class StepReport(NamedTuple):
@@ -246,18 +265,18 @@ def _sum_over_replicas(
 def _update(
     learner: Learner, objective: Objective, gradients: Gradients, norm: tf.Tensor
 ) -> tf.Tensor:
-    """Clips, adds the penalty's gradient, updates weights and average."""
+    """Clips, adds the penalties' gradients, updates weights and average."""
     optimizer = learner.optimizer
     if objective.clip_norm:
         gradients, _ = tf.clip_by_global_norm(
             gradients, objective.clip_norm, use_norm=norm
         )
     rate = optimizer.learning_rate
+    sa_gammas = learner.sa_gammas()
     for gradient, variable in zip(
         gradients, learner.model.trainable_variables, strict=True
     ):
-        if objective.weight_decay and objective.decays(variable):
-            gradient = gradient + objective.weight_decay * variable.value
+        gradient += objective.penalty_gradient(variable, id(variable) in sa_gammas)
         # Not `apply_gradients`, which would sum over the replicas once more.
         optimizer.update_step(gradient, variable, rate)
     if learner.average is not None:

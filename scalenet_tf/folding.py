@@ -84,8 +84,12 @@ def _fold(model: keras.Model, dtype: str | None) -> keras.Model:
     def call(layer: Any, *args: Any, **kwargs: Any) -> Any:
         return args[0] if layer.name in norms else layer(*args, **kwargs)
 
+    plain = _uncompiled(model)
     folded = keras.models.clone_model(
-        _uncompiled(model), clone_function=clone, call_function=call
+        plain,
+        input_tensors=None if dtype is None else _inputs(plain, dtype),
+        clone_function=clone,
+        call_function=call,
     )
     for layer in model.layers:
         if layer.weights and layer.name not in norms and not _is_functional(layer):
@@ -99,6 +103,18 @@ def _uncompiled(model: keras.Model) -> keras.Model:
     if isinstance(model, keras.Sequential):
         return keras.Model(model.inputs[0], model.outputs[0], name=model.name)
     return keras.Model(model.input, model.output, name=model.name)
+
+
+def _inputs(model: keras.Model, dtype: str) -> Any:
+    """New inputs like the model's; those that are floating get the data type."""
+    floating = keras.DTypePolicy(dtype).variable_dtype
+
+    def like(tensor: Any) -> Any:
+        kept = tensor.dtype
+        new = floating if keras.backend.is_float_dtype(kept) else kept
+        return keras.Input(batch_shape=tensor.shape, dtype=new, name=tensor.name)
+
+    return keras.tree.map_structure(like, model.input)
 
 
 def _pairs(model: keras.Model) -> dict[str, str]:

@@ -119,6 +119,9 @@ def test_float64_models_are_folded_in_float64():
     folded = scalenet_tf.fold_batch_norm(model)
     assert folded(x).dtype == tf.float64
     assert relative_error(folded(x).numpy(), model(x).numpy()) < 1e-13
+    single = scalenet_tf.fold_batch_norm(model, dtype="float32")
+    assert single.input.dtype == single(x).dtype == "float32"
+    assert relative_error(single(x).numpy(), model(x).numpy()) < 1e-5
 
 
 @pytest.mark.parametrize("policy", ["mixed_bfloat16", "mixed_float16"])

@@ -16,7 +16,7 @@ LIBRARY = ROOT / "scalenet_tf"
 
 # A module may import those to its left.
 ORDER = ["_version", "architectures", "normalization", "layers", "models"]
-LEAVES = ["folding", "preprocessing", "profiling", "weights"]
+LEAVES = ["files", "folding", "preprocessing", "profiling", "weights"]
 
 
 def imported(path):

@@ -79,6 +79,8 @@ def _fold(model: keras.Model, dtype: str | None) -> keras.Model:
             config["folded"] = True
         elif layer.name in pairs:
             config["use_bias"] = True
+        elif isinstance(layer, keras.layers.Activation):
+            config["activation"] = layer.activation  # which may not be serialisable
         return type(layer).from_config(config)
 
     def call(layer: Any, *args: Any, **kwargs: Any) -> Any:

@@ -57,7 +57,8 @@ def save_savedmodel(
         top_k: Length of `classes` and `labels`; no more than there are classes.
         fold: Whether to fold the batch norms: equal within 1e-5 in float32, faster.
         on_corrupt: What `serving_bytes` does with an image that cannot be decoded.
-            `"error"`: the request fails with a message that gives its index.
+            `"error"`: the request fails with a message that gives its index, and with
+            it those that the server put into the same batch.
             `"flag"`: the output `valid` is False for it, its logits and probabilities
             are 0, its classes -1, its labels empty.
         warmup_images: Encoded images of which requests are made that TensorFlow

@@ -247,7 +247,9 @@ def test_other_data_types(policy, tmp_path):
     model = classifier()
     export.save_savedmodel(model, tmp_path / "1", TRANSFORM, NAMES)
     saved = export.verify_savedmodel(model, tmp_path / "1", PHOTOS[:1])
-    export.convert_tflite(model, tmp_path / "a.tflite", TRANSFORM, NAMES)
+    export.convert_tflite(
+        model, tmp_path / "a.tflite", TRANSFORM, NAMES, input_type="uint8"
+    )
     converted = export.verify_tflite(model, tmp_path / "a.tflite", PHOTOS)
     for result in (saved, converted):
         assert result.bound == (1e-5 if policy == "float64" else None)
@@ -369,7 +371,7 @@ def test_verification_sees_another_model_and_wants_images(model, saved):
 
 
 def calibration():
-    return [evaluated([photo(50, 40, seed)]) for seed in range(4, 20)]
+    return (evaluated([photo(50, 40, seed)]) for seed in range(4, 20))
 
 
 @pytest.mark.parametrize(

@@ -98,6 +98,7 @@ def test_statistics_of_any_size_and_sign(seed, request):
         {"include_top": False, "pooling": "avg", "input_shape": (29, 40, 3)},
         {"classes": 3, "classifier_activation": "sigmoid", "name": "mine"},
         {"input_shape": (32, 32, 1), "classes": 2},
+        {"classes": 2, "synchronized": True},
     ],
     ids=str,
 )
@@ -186,6 +187,17 @@ def test_compiled_models_with_an_input_of_their_own():
     folded = scalenet_tf.fold_batch_norm(model)
     assert not folded.compiled
     x = np.random.default_rng(0).integers(0, 256, (2, 56, 56, 3), np.uint8)
+    assert relative_error(folded(x).numpy(), model(x).numpy()) < 1e-5
+
+
+def doubled(logits):
+    return 2 * logits
+
+
+def test_an_activation_of_ones_own():
+    model = tiny_network(classifier_activation=doubled)
+    x = images(2, 56, 56, 3)
+    folded = scalenet_tf.fold_batch_norm(model)
     assert relative_error(folded(x).numpy(), model(x).numpy()) < 1e-5
 
 

@@ -15,7 +15,11 @@ import tensorflow as tf
 from scalenet_tf.export.classifier import Classifier, check_classifier
 from scalenet_tf.export.metadata import metadata, write_metadata
 from scalenet_tf.files import made_folder, replaced
-from scalenet_tf.preprocessing import STATISTICS, EvaluationTransform
+from scalenet_tf.preprocessing import (
+    STATISTICS,
+    EvaluationTransform,
+    preprocess_input,
+)
 
 Quantization = Literal["none", "float16", "dynamic", "int8"]
 InputType = Literal["float32", "uint8"]
@@ -49,7 +53,8 @@ def convert_tflite(
             pixels from 0 to 255, normalised inside; they are resized and cropped
             before in both cases.
         calibration: For `"int8"`: batches of images as `preprocess_input` leaves them,
-            which show the range of the activations; a hundred images or more.
+            which show the range of the activations; a hundred images or more. Gone
+            through once.
 
     Raises:
         OSError: The file cannot be written; what was there is left as it was.
@@ -94,7 +99,8 @@ def _converter(
 
     def classify(images: tf.Tensor) -> dict[str, tf.Tensor]:
         if takes_pixels:
-            images = transform.normalize(images)
+            images = tf.cast(images, tf.float32)  # whatever Keras' float type is
+            images = preprocess_input(images, transform.normalization)
         outputs = network(images)
         return {key: outputs[key] for key in ("logits", "probabilities")}
 

@@ -6,23 +6,32 @@ BIN := $(VENV)/bin
 TORCH ?= torch==2.13.0
 ARGS ?=
 
-.PHONY: help train test test-slow lint format clean
+.PHONY: help train check test test-processes test-slow lint format clean
 
 help:
 	@echo "make train      train ScaleNetCifar38 on digits (ARGS='--epochs 3' and so on)"
+	@echo "make check      what continuous integration runs: the three below"
 	@echo "make test       the quick tests"
-	@echo "make test-slow  the slow tests: every network, deep ones too"
+	@echo "make test-processes  runs of several processes, killed and interrupted"
 	@echo "make lint       ruff check and ruff format --check"
+	@echo "make test-slow  the slow tests: every network, deep ones too"
 	@echo "make format     let ruff mend and format"
 
 train: $(VENV)/train.stamp
 	$(BIN)/python training/train.py $(ARGS)
 
+check: test test-processes lint
+
 test: $(VENV)/dev.stamp
 	$(BIN)/python -m pytest -n 2 --dist worksteal $(ARGS)
 
+# One after the other: each starts processes that use all cores.
+test-processes: $(VENV)/dev.stamp
+	$(BIN)/python -m pytest -m "processes and not slow" $(ARGS)
+
 test-slow: $(VENV)/dev.stamp
-	$(BIN)/python -m pytest -n 2 --dist worksteal -m slow $(ARGS)
+	$(BIN)/python -m pytest -n 2 --dist worksteal -m "slow and not processes" $(ARGS)
+	$(BIN)/python -m pytest -m "slow and processes" $(ARGS)
 
 lint: $(VENV)/dev.stamp
 	$(BIN)/ruff check .

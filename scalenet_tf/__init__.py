@@ -1,6 +1,6 @@
 """ScaleNet (Li et al., CVPR 2019) for Keras 3 on TensorFlow."""
 
-from scalenet_tf import layers
+from scalenet_tf import allocation, layers
 from scalenet_tf._version import __version__
 from scalenet_tf.architectures import (
     Architecture,
@@ -48,6 +48,7 @@ __all__ = [
     "ScaleNetCifar56",
     "ScaleNetCifar101",
     "__version__",
+    "allocation",
     "count_macs",
     "create_model",
     "decode_predictions",

@@ -13,6 +13,7 @@ import fnmatch
 import functools
 import importlib.resources
 import json
+import operator
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from types import MappingProxyType
@@ -21,6 +22,11 @@ from typing import Any, Literal, get_args
 Stem = Literal["imagenet", "cifar"]
 
 DEFAULT_CLASSES: Mapping[str, int] = MappingProxyType({"imagenet": 1000, "cifar": 100})
+
+# Side of the kernel and filters of the stem's convolution.
+STEM_CONVS: Mapping[str, tuple[int, int]] = MappingProxyType(
+    {"imagenet": (7, 64), "cifar": (3, 16)}
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -32,6 +38,7 @@ class Block:
         index: Position in the stage, counted from 1.
         width: Filters of the first 1x1 convolution; the last one has 4 x width.
         stride: 2 where a 2x2/2 max-pool comes first, else 1.
+        side: Side of the feature maps in pixels, at the network's native size.
         channels: Neurons of the SA block by scale.
         kernel_sizes: Kernel of the SA block by scale, 3 or 1.
     """
@@ -40,6 +47,7 @@ class Block:
     index: int
     width: int
     stride: int
+    side: int
     channels: tuple[int, ...]
     kernel_sizes: tuple[int, ...]
 
@@ -63,7 +71,8 @@ class Architecture:
         scales: Downsampling factors of the SA blocks, ascending, such as (1, 2, 4, 7).
         stage_widths: Bottleneck width by stage.
         blocks_per_stage: Number of bottlenecks by stage.
-        budget_per_stage: SA neurons of a block, summed over its scales, by stage.
+        budget_per_stage: SA neurons of a block, summed over its scales, by stage;
+            `None` where blocks of a stage may differ.
         allocation: Neurons by scale, a row a block, from the first stage to the last.
         learned_on: Dataset on which the allocation was learned, for information.
 
@@ -80,7 +89,7 @@ class Architecture:
     scales: tuple[int, ...]
     stage_widths: tuple[int, ...]
     blocks_per_stage: tuple[int, ...]
-    budget_per_stage: tuple[int, ...]
+    budget_per_stage: tuple[int, ...] | None
     allocation: tuple[tuple[int, ...], ...]
     learned_on: str | None = None
 
@@ -127,9 +136,46 @@ class Architecture:
                     index=block + 1,
                     width=width,
                     stride=2 if stage > 0 and block == 0 else 1,
+                    side=sides[stage],
                     channels=next(rows),
                     kernel_sizes=kernel_sizes,
                 )
+
+    def neuron_macs(self) -> tuple[tuple[int, ...], ...]:
+        """MACs that one neuron of an SA block adds, by block and scale.
+
+        They are those of its kernel on the pooled map and those of its weights in the
+        1x1 convolution that follows the SA block, for an image of the native size.
+        """
+        return tuple(
+            tuple(
+                block.width
+                * (kernel**2 * max(block.side // scale, 1) ** 2 + 4 * block.side**2)
+                for scale, kernel in zip(self.scales, block.kernel_sizes, strict=True)
+            )
+            for block in self.blocks()
+        )
+
+    def macs(self, classes: int | None = None) -> int:
+        """Multiply-accumulates of one image of the native size.
+
+        Equals `count_macs` of the Keras model, without building it.
+
+        Args:
+            classes: Classes of the dense layer, 0 for none. Default:
+                `default_classes`.
+        """
+        kernel, channels = STEM_CONVS[self.stem]
+        side = self.native_size
+        conv_side = -(-side // 2) if self.stem == "imagenet" else side
+        total = conv_side**2 * kernel**2 * 3 * channels
+        for block, costs in zip(self.blocks(), self.neuron_macs(), strict=True):
+            # The first 1x1 convolution, and the shortcut's in the first block.
+            filters = block.width + (4 * block.width if block.index == 1 else 0)
+            total += block.side**2 * channels * filters
+            total += sum(map(operator.mul, block.channels, costs))
+            channels = 4 * block.width
+        return total + channels * (self.default_classes if classes is None else classes)
 
     def twin(self) -> Architecture:
         """The ResNet twin: `width` neurons in every block, all at scale 1."""
@@ -269,6 +315,7 @@ def _check_stages(architecture: Architecture) -> None:
     lengths = {
         field: len(getattr(architecture, field))
         for field in ("stage_widths", "blocks_per_stage", "budget_per_stage")
+        if getattr(architecture, field) is not None
     }
     if len(set(lengths.values())) != 1:
         raise ValueError(
@@ -298,9 +345,10 @@ def _checked_allocation(architecture: Architecture) -> tuple[tuple[int, ...], ..
             f"blocks_per_stage={list(blocks)}. Received: "
             f"{len(rows) if _is_list(rows) else rows!r}."
         )
+    by_stage = architecture.budget_per_stage or [None] * len(blocks)
     budgets = [
         budget
-        for budget, count in zip(architecture.budget_per_stage, blocks, strict=True)
+        for budget, count in zip(by_stage, blocks, strict=True)
         for _ in range(count)
     ]
     for index, (row, budget) in enumerate(zip(rows, budgets, strict=True)):
@@ -315,7 +363,7 @@ def _checked_allocation(architecture: Architecture) -> tuple[tuple[int, ...], ..
                 f"{where} must be whole numbers of neurons, none negative and not all "
                 f"zero. Received: {list(row)}."
             )
-        if sum(row) != budget:
+        if budget is not None and sum(row) != budget:
             raise ValueError(
                 f"{where} must add up to the budget of its stage, {budget}. "
                 f"Received: {list(row)}, which adds up to {sum(row)}."
@@ -323,15 +371,20 @@ def _checked_allocation(architecture: Architecture) -> tuple[tuple[int, ...], ..
     return tuple(tuple(row) for row in rows)
 
 
-def _positive_ints(architecture: Architecture, field: str) -> tuple[int, ...]:
+def _positive_ints(architecture: Architecture, field: str) -> tuple[int, ...] | None:
     values = getattr(architecture, field)
+    may_be_none = field == "budget_per_stage"
+    if values is None and may_be_none:
+        return None
     if (
         not _is_list(values)
         or not values
         or not all(_is_int(value) and value > 0 for value in values)
     ):
+        or_none = " (or None)" if may_be_none else ""
         raise ValueError(
-            f"`{field}` must be a list of positive whole numbers. Received: {values!r}."
+            f"`{field}` must be a list of positive whole numbers{or_none}. "
+            f"Received: {values!r}."
         )
     return tuple(values)
 

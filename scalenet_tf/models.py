@@ -11,6 +11,7 @@ import h5py
 import keras
 
 from scalenet_tf.architectures import (
+    STEM_CONVS,
     Architecture,
     Block,
     Stem,
@@ -394,12 +395,13 @@ def _conv_norm(
 
 def _stem(x: Any, stem: Stem, synchronized: bool) -> Any:
     names = ("stem_conv", "stem_bn")
+    kernel_size, filters = STEM_CONVS[stem]
     if stem == "cifar":
-        x = _conv_norm(x, 16, 3, names, synchronized, padding="same")
+        x = _conv_norm(x, filters, kernel_size, names, synchronized, padding="same")
         return keras.layers.ReLU(name="stem_relu")(x)
     # Padding is explicit: Keras' "same" would put all of it at the bottom right.
     x = keras.layers.ZeroPadding2D(3, name="stem_conv_pad")(x)
-    x = _conv_norm(x, 64, 7, names, synchronized, strides=2)
+    x = _conv_norm(x, filters, kernel_size, names, synchronized, strides=2)
     x = keras.layers.ReLU(name="stem_relu")(x)
     # Zeros are as good as minus infinity after ReLU.
     x = keras.layers.ZeroPadding2D(1, name="stem_pool_pad")(x)

@@ -65,7 +65,9 @@ def run(job):
     row = trainer.run()
     learner = prepared.learner
     arrays = {f"weight/{v.path}": v.numpy() for v in learner.model.weights}
-    arrays |= {f"slot/{v.path}": v.numpy() for v in learner.optimizer.variables}
+    # By position: their names count the optimizers of the process.
+    slots = enumerate(learner.optimizer.variables)
+    arrays |= {f"slot/{number}": v.numpy() for number, v in slots}
     if learner.average is not None:
         arrays |= {f"average/{v.path}": v.numpy() for v in learner.average.weights}
     del row["images_per_second"]

@@ -1,3 +1,4 @@
+import dataclasses
 import itertools
 import json
 import subprocess
@@ -67,6 +68,46 @@ def test_sizes(name, smallest, sides):
     assert architecture.stage_sides(smallest - 1)[-1] == 0
 
 
+@pytest.mark.parametrize(
+    ("name", "macs"),
+    [
+        ("ScaleNetCifar38", 57_362_944),
+        ("ScaleNetCifar56", 84_316_160),
+        ("ScaleNetCifar101", 151_230_464),
+        ("ScaleNet50Light", 2_861_475_840),
+        ("ScaleNet50", 3_818_372_352),
+        ("ScaleNet101", 7_511_097_600),
+        ("ScaleNet152", 11_211_951_616),
+        ("ResNetCifar38", 57_353_216),
+        ("ResNetCifar56", 84_091_904),
+        ("ResNetCifar101", 150_938_624),
+        ("ResNet50", 3_857_973_248),
+        ("ResNet101", 7_570_194_432),
+        ("ResNet152", 11_282_415_616),
+    ],
+)
+def test_macs_at_the_native_size(name, macs):
+    architecture = scalenet_tf.get_architecture(name)
+    assert architecture.macs() == macs
+    assert architecture.macs(classes=0) == macs - (
+        4 * architecture.stage_widths[-1] * architecture.default_classes
+    )
+
+
+def test_one_neuron_more_adds_its_macs():
+    row, scale = 1, 2
+    counts = [list(counts) for counts in TINY.allocation]
+    counts[row][scale] += 1
+    counts[0][0] += 1  # blocks of a stage have one budget
+    larger = dataclasses.replace(
+        TINY, allocation=counts, budget_per_stage=(9, *TINY.budget_per_stage[1:])
+    )
+    costs = TINY.neuron_macs()
+    assert larger.macs() == TINY.macs() + costs[0][0] + costs[row][scale]
+    # A 3x3 kernel on 14 // 4 = 3 pixels a side; 4 x 4 filters follow on 14 x 14.
+    assert costs[row][scale] == 4 * 9 * 3**2 + 4 * 4 * 14**2
+
+
 @pytest.mark.parametrize("name", ["scalenet50", "SCALENET50", "ScaleNet50"])
 def test_names_in_any_case(name):
     assert scalenet_tf.get_architecture(name).name == "ScaleNet50"
@@ -111,6 +152,17 @@ def test_files_without_a_record_are_errors(tmp_path, content, error, message):
     assert "file.json" in str(raised.value)
 
 
+def test_blocks_of_a_stage_differ_only_without_budgets():
+    unequal = {"allocation": allocation([4, 0, 3, 2])}
+    with pytest.raises(ValueError, match="add up to the budget of its stage"):
+        architecture_from_record({**TINY.to_record(), **unequal})
+    record = {**TINY.to_record(), **unequal, "budget_per_stage": None}
+    architecture = architecture_from_record(record)
+    assert architecture.to_record() == record
+    assert [sum(block.channels) for block in architecture.blocks()][:2] == [8, 9]
+    assert architecture.twin() == TINY.twin()
+
+
 def allocation(row):
     return [[2, 2, 2, 2], row, *TINY.to_record()["allocation"][2:]]
 
@@ -127,6 +179,12 @@ def allocation(row):
         ({"scales": [1, 2, 4]}, r"row 0 .* must have 3 numbers.*\[2, 2, 2, 2\]"),
         ({"stage_widths": [4, 4]}, r"one entry a stage each.*'stage_widths': 2"),
         ({"stage_widths": [4, 4, 8, 8.5]}, r"`stage_widths` must be a list of pos"),
+        ({"budget_per_stage": [8, 7]}, r"one entry a stage.*'budget_per_stage': 2"),
+        ({"budget_per_stage": [0] * 4}, r"`budget_per_stage` must be .*\(or None\)"),
+        (
+            {"budget_per_stage": None, "allocation": allocation([0, 0, 0, 0])},
+            r"row 1 .*not all zero",
+        ),
         ({"blocks_per_stage": [2, 1, 1, 2]}, r"must have 6 rows, one a block.*5"),
         ({"allocation": "all"}, r"`allocation` must have 5 rows.*'all'"),
         ({"allocation": allocation([9, -1, 0, 0])}, r"row 1 .*none negative.*-1"),

@@ -9,6 +9,7 @@ import json
 import os
 import random
 import re
+import shlex
 import signal
 import time
 
@@ -184,7 +185,7 @@ def test_a_signal_saves_and_the_printed_command_resumes(
     kill_some_time(process, 0.5, signal.Signals[number])
     output = finish(process, code)
     step = re.search(rf"stopped by {number} after step (\d+) of 192", output)[1]
-    assert "To resume: python " + " ".join(arguments) in output
+    assert f"To resume: {shlex.join(['python', *arguments])}" in output
     output = finish(start(arguments))
     assert f"Resuming at step {step} of 192" in output
     assert_same_run(tmp_path / "run", undisturbed)

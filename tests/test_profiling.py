@@ -1,5 +1,8 @@
+import dataclasses
+
 import keras
 import pytest
+from conftest import ALL_NETWORKS, TINY, TINY_CIFAR
 
 import scalenet_tf
 
@@ -23,6 +26,30 @@ def test_trainable_parameters_and_macs_are_exact(name, parameters, macs):
     weights = model.trainable_weights
     assert sum(weight.value.shape.num_elements() for weight in weights) == parameters
     assert scalenet_tf.count_macs(model) == macs
+
+
+@pytest.mark.parametrize("stem", ["imagenet", "cifar"])
+@pytest.mark.parametrize("native_size", [29, 33, 45, 61])
+def test_macs_of_the_data_are_those_of_the_model(stem, native_size):
+    architecture = dataclasses.replace(TINY, stem=stem, native_size=native_size)
+    model = scalenet_tf.ScaleNet(architecture, classes=7)
+    assert architecture.macs(classes=7) == scalenet_tf.count_macs(model)
+
+
+def test_macs_of_the_data_without_a_top_and_with_its_default():
+    side = (TINY_CIFAR.native_size, TINY_CIFAR.native_size, 3)
+    body = scalenet_tf.ScaleNet(TINY_CIFAR, include_top=False, input_shape=side)
+    assert TINY_CIFAR.macs(classes=0) == scalenet_tf.count_macs(body)
+    whole = scalenet_tf.ScaleNet(TINY_CIFAR)
+    assert TINY_CIFAR.macs() == scalenet_tf.count_macs(whole)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ALL_NETWORKS)
+def test_macs_of_the_data_are_those_of_every_model(name):
+    model = scalenet_tf.create_model(name)
+    architecture = scalenet_tf.get_architecture(name)
+    assert architecture.macs() == scalenet_tf.count_macs(model)
 
 
 def test_macs_of_small_maps_count_the_clamped_windows():

@@ -425,7 +425,9 @@ def tiny_model():
     return classifier(TINY)
 
 
-@pytest.mark.parametrize("quantization", ["none", "int8"])
+@pytest.mark.parametrize(
+    "quantization", [pytest.param("none", marks=pytest.mark.slow), "int8"]
+)
 def test_tflite_of_all_that_the_published_networks_have(
     tiny_model, quantization, tmp_path
 ):

@@ -8,6 +8,7 @@ from scalenet_tf.architectures import (
     list_models,
     load_architecture,
 )
+from scalenet_tf.folding import fold_batch_norm
 from scalenet_tf.models import (
     ResNet50,
     ResNet101,
@@ -52,6 +53,7 @@ __all__ = [
     "create_model",
     "decode_predictions",
     "feature_pyramid",
+    "fold_batch_norm",
     "get_architecture",
     "layers",
     "list_models",

@@ -100,7 +100,7 @@ def neuron_importance(model: keras.Model) -> tuple[dict[int, np.ndarray], ...]:
         neurons at that scale.
 
     Raises:
-        ValueError: The model has no SA blocks.
+        ValueError: The model has no SA blocks, or folded ones.
 
     Source: Li et al., CVPR 2019, section 3.3; Liu et al., "Learning Efficient
     Convolutional Networks through Network Slimming", ICCV 2017.
@@ -110,6 +110,11 @@ def neuron_importance(model: keras.Model) -> tuple[dict[int, np.ndarray], ...]:
         raise ValueError(
             "`model` must have SA blocks (layers.ScaleAggregation). "
             f"Received: {model.name!r}, which has none."
+        )
+    if any(layer.folded for layer in layers):
+        raise ValueError(
+            "`model` must have its batch norms. Received: "
+            f"{model.name!r}, in which they are folded into the convolutions."
         )
     return tuple(
         {

@@ -54,6 +54,8 @@ class ScaleAggregation(keras.layers.Layer):
         kernel_sizes: Side of the kernel, one number or one for each scale.
         synchronized: Whether the batch norms use the statistics of the global batch
             under `tf.distribute`, instead of the replica's.
+        folded: Whether each convolution has a bias instead of a batch norm, for
+            inference: see `scalenet_tf.fold_batch_norm`.
         **kwargs: Arguments of `keras.layers.Layer`.
 
     Raises:
@@ -68,6 +70,7 @@ class ScaleAggregation(keras.layers.Layer):
         scales: Sequence[int] = (1, 2, 4, 7),
         kernel_sizes: int | Sequence[int] = 3,
         synchronized: bool = False,
+        folded: bool = False,
         **kwargs: Any,
     ):
         super().__init__(**kwargs)
@@ -78,13 +81,15 @@ class ScaleAggregation(keras.layers.Layer):
         self.scales = tuple(scales)
         self.kernel_sizes = tuple(kernel_sizes)
         self.synchronized = synchronized
+        self.folded = folded
         for scale, count, side in zip(
             self.scales, self.channels, self.kernel_sizes, strict=True
         ):
             if count:
                 # tf.train.Checkpoint passes over layers in a dict: one attribute each.
                 setattr(self, f"scale{scale}_conv", self._conv(scale, count, side))
-                setattr(self, f"scale{scale}_bn", self._norm(scale))
+                if not folded:
+                    setattr(self, f"scale{scale}_bn", self._norm(scale))
 
     @property
     def convs(self) -> dict[int, keras.layers.Conv2D]:
@@ -93,8 +98,9 @@ class ScaleAggregation(keras.layers.Layer):
 
     @property
     def norms(self) -> dict[int, keras.layers.BatchNormalization]:
-        """The batch norm of each scale that has neurons."""
-        return {scale: getattr(self, f"scale{scale}_bn") for scale in self._active}
+        """The batch norm of each scale that has neurons; none of a folded block."""
+        active = [] if self.folded else self._active
+        return {scale: getattr(self, f"scale{scale}_bn") for scale in active}
 
     @property
     def _active(self) -> list[int]:
@@ -106,7 +112,7 @@ class ScaleAggregation(keras.layers.Layer):
             count,
             side,
             padding="same",
-            use_bias=False,
+            use_bias=self.folded,
             kernel_initializer=keras.initializers.VarianceScaling(**CONV_INITIALIZER),
             dtype=self.dtype_policy,
             name=f"scale{scale}_conv",
@@ -119,7 +125,8 @@ class ScaleAggregation(keras.layers.Layer):
         """Creates the weights for an input of shape `(batch, h, w, channels)`."""
         for scale, conv in self.convs.items():
             conv.build(input_shape)
-            self.norms[scale].build((*input_shape[:-1], conv.filters))
+            if not self.folded:
+                self.norms[scale].build((*input_shape[:-1], conv.filters))
 
     def call(self, inputs: tf.Tensor, training: bool | None = None) -> tf.Tensor:
         """Computes the block; `training` chooses the batch norms' statistics."""
@@ -130,15 +137,21 @@ class ScaleAggregation(keras.layers.Layer):
             if scale not in pooled:
                 pooled[scale] = _max_pool_from(pooled, scale)
             features = conv(pooled[scale])
-            norm = self.norms[scale]
             if scale == 1:
-                features = tf.nn.relu(norm(features, training=training))
+                features = self._activate(scale, features, training)
             elif _repeats_pixels(features, size):
-                features = _resize(tf.nn.relu(norm(features, training=training)), size)
+                features = _resize(self._activate(scale, features, training), size)
             else:
-                features = tf.nn.relu(norm(_resize(features, size), training=training))
+                features = self._activate(scale, _resize(features, size), training)
             branches.append(features)
         return tf.concat(branches, axis=-1)
+
+    def _activate(
+        self, scale: int, features: tf.Tensor, training: bool | None
+    ) -> tf.Tensor:
+        if not self.folded:
+            features = self.norms[scale](features, training=training)
+        return tf.nn.relu(features)
 
     def compute_output_shape(
         self, input_shape: Sequence[int | None]
@@ -154,6 +167,7 @@ class ScaleAggregation(keras.layers.Layer):
             "scales": list(self.scales),
             "kernel_sizes": list(self.kernel_sizes),
             "synchronized": self.synchronized,
+            "folded": self.folded,
         }
 
 

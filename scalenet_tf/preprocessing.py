@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import dataclasses
 import functools
 import importlib.resources
 from collections.abc import Mapping, Sequence
@@ -42,11 +43,7 @@ def preprocess_input(x: Any, statistics: str = "imagenet") -> Any:
     Raises:
         ValueError: Unknown statistics, or the last dimension is not 3.
     """
-    if statistics not in STATISTICS:
-        raise ValueError(
-            f"`statistics` must be one of {', '.join(STATISTICS)}. "
-            f"Received: statistics={statistics!r}."
-        )
+    _check_statistics("statistics", statistics)
     is_tensor = tf.is_tensor(x) or keras.backend.is_keras_tensor(x)
     if not is_tensor:
         x = np.asarray(x, dtype=np.float32)
@@ -69,27 +66,76 @@ def decode_image(data: tf.Tensor) -> tf.Tensor:
     return tf.io.decode_image(data, channels=3, expand_animations=False)
 
 
-def resize_and_crop(image: tf.Tensor, size: int, resize: int) -> tf.Tensor:
+def resize_and_crop(images: tf.Tensor, size: int, resize: int) -> tf.Tensor:
     """Resizes the shorter side to `resize` and crops the centre: for evaluation.
 
     Args:
-        image: `(height, width, 3)`, pixels from 0 to 255, of any type and size.
+        images: `(height, width, 3)`, or a batch of such, pixels from 0 to 255, of any
+            type and size.
         size: Side of the crop, at most `resize`.
         resize: New length of the shorter side.
 
     Returns:
-        `(size, size, 3)`, float32.
+        `(size, size, 3)`, or a batch of such, float32.
 
     Source: the evaluation of the PyTorch models (resize 256, centre crop 224);
     bilinear with antialiasing, as PIL resizes.
     """
-    sides = tf.shape(image)[:2]
+    if size == resize and images.shape[-3:] == (size, size, 3):
+        return tf.cast(images, tf.float32)
+    sides = tf.shape(images)[-3:-1]
     resized_sides = sides * resize // tf.reduce_min(sides)
-    image = tf.image.resize(image, resized_sides, antialias=True)
+    resized = tf.image.resize(images, resized_sides, antialias=True)
     top, left = tf.unstack((resized_sides - size) // 2)
-    return tf.ensure_shape(
-        tf.image.crop_to_bounding_box(image, top, left, size, size), (size, size, 3)
-    )
+    cropped = tf.image.crop_to_bounding_box(resized, top, left, size, size)
+    return tf.ensure_shape(cropped, (*images.shape[:-3], size, size, 3))
+
+
+@dataclasses.dataclass(frozen=True)
+class EvaluationTransform:
+    """From images to the network's input, as evaluation and serving make it.
+
+    Attributes:
+        image_size: Side of the network's input.
+        resize: Length of the shorter side before the centre is cropped.
+        normalization: Statistics, as for `preprocess_input`.
+
+    Raises:
+        ValueError: There are no such statistics, or the sides do not fit.
+    """
+
+    image_size: int
+    resize: int
+    normalization: str = "imagenet"
+
+    def __post_init__(self) -> None:
+        _check_statistics("normalization", self.normalization)
+        if not 1 <= self.image_size <= self.resize:
+            raise ValueError(
+                "`image_size` must be at least 1 and at most `resize`. Received: "
+                f"image_size={self.image_size}, resize={self.resize}."
+            )
+
+    def __call__(self, images: tf.Tensor) -> tf.Tensor:
+        """The network's input, of a decoded image or a batch of one size."""
+        return self.normalize(self.crop(images))
+
+    def crop(self, images: tf.Tensor) -> tf.Tensor:
+        """The images resized and their centres cropped, pixels from 0 to 255."""
+        return resize_and_crop(images, self.image_size, self.resize)
+
+    def normalize(self, images: tf.Tensor) -> tf.Tensor:
+        """Pixels from 0 to 255 as the network takes them, in Keras' float type."""
+        images = tf.cast(images, keras.config.floatx())
+        return preprocess_input(images, self.normalization)
+
+
+def _check_statistics(argument: str, name: str) -> None:
+    if name not in STATISTICS:
+        raise ValueError(
+            f"`{argument}` must be one of {', '.join(STATISTICS)}. "
+            f"Received: {argument}={name!r}."
+        )
 
 
 def decode_predictions(

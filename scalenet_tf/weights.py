@@ -207,6 +207,11 @@ def _layer_slots(layer: keras.Layer) -> Iterator[_Slot]:
         return
     block = f"layer{match[1]}.{int(match[2]) - 1}"
     if isinstance(layer, ScaleAggregation):
+        if layer.folded:
+            raise ValueError(
+                "`model` must have its batch norms: load the weights, then fold it. "
+                f"Received: a folded model, by its layer {layer.name!r}."
+            )
         for scale, conv in layer.convs.items():
             index = layer.scales.index(scale)
             yield from _variable_slots(conv, f"{block}.conv2.{index}")

@@ -14,9 +14,19 @@ import scalenet_tf
 ROOT = pathlib.Path(__file__).parent.parent
 LIBRARY = ROOT / "scalenet_tf"
 
-# A module may import those to its left.
+# A module may import those to its left; a package may import leaves too.
 ORDER = ["_version", "architectures", "normalization", "layers", "models"]
-LEAVES = ["allocation", "preprocessing", "profiling", "weights"]
+LEAVES = ["allocation", "files", "folding", "preprocessing", "profiling", "weights"]
+PACKAGES = {
+    "export": [
+        "metadata",
+        "classifier",
+        "requests",
+        "savedmodel",
+        "tflite",
+        "verification",
+    ]
+}
 
 
 def imported(path):
@@ -33,6 +43,11 @@ def imported(path):
 def test_every_module_of_the_library_has_its_place():
     modules = {path.stem for path in LIBRARY.glob("*.py")} - {"__init__"}
     assert modules == {*ORDER, *LEAVES}
+    packages = {path.parent.name for path in LIBRARY.glob("*/__init__.py")}
+    assert packages == {*PACKAGES}
+    for package, order in PACKAGES.items():
+        modules = {path.stem for path in (LIBRARY / package).glob("*.py")}
+        assert modules == {*order, "__init__"}
 
 
 @pytest.mark.parametrize("module", [*ORDER, *LEAVES])
@@ -44,13 +59,25 @@ def test_imports_of_the_library_go_one_way(module):
             assert name.removeprefix("scalenet_tf.") in allowed, name
 
 
+@pytest.mark.parametrize("package", PACKAGES)
+def test_imports_of_a_package_go_one_way(package):
+    order = PACKAGES[package]
+    for index, module in enumerate(order):
+        allowed = [*ORDER, *LEAVES, *(f"{package}.{m}" for m in order[:index])]
+        for name in imported(LIBRARY / package / f"{module}.py"):
+            assert not name.startswith(("scalenet_training", "training"))
+            if name.startswith("scalenet_tf"):
+                assert name.removeprefix("scalenet_tf.") in allowed, name
+
+
 def test_import_pulls_in_no_optional_package():
     code = (
         "import sys, keras, tensorflow\n"
         "before = set(sys.modules)\n"
-        "import scalenet_tf\n"
+        "import scalenet_tf, scalenet_tf.export\n"
         "optional = {'keras_tuner', 'tensorflow_datasets', 'matplotlib', 'torch',\n"
-        "            'sklearn', 'tyro', 'safetensors', 'PIL'}\n"
+        "            'sklearn', 'tyro', 'safetensors', 'PIL',\n"
+        "            'tensorflow_serving', 'ai_edge_litert', 'grpc'}\n"
         "pulled = optional & (set(sys.modules) - before)\n"
         "assert not pulled, pulled\n"
     )
@@ -87,7 +114,7 @@ def test_a_wheel_works_outside_the_repository(tmp_path):
         }
         archive.extractall(tmp_path / "installed")
     code = (
-        "import numpy as np, scalenet_tf\n"
+        "import numpy as np, scalenet_tf, scalenet_tf.export\n"
         "assert 'installed' in scalenet_tf.__file__, scalenet_tf.__file__\n"
         "model = scalenet_tf.ScaleNet50(weights=None, input_shape=(64, 64, 3))\n"
         "out = model.predict(np.zeros((1, 64, 64, 3)), verbose=0)\n"

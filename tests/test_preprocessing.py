@@ -4,6 +4,7 @@ import pytest
 import tensorflow as tf
 
 import scalenet_tf
+from scalenet_tf.preprocessing import EvaluationTransform
 
 
 def test_imagenet_statistics_are_those_of_the_pytorch_models():
@@ -92,3 +93,32 @@ def test_decode_with_ones_own_names():
 def test_predictions_of_the_wrong_shape_are_errors(kwargs, message):
     with pytest.raises(ValueError, match=message):
         scalenet_tf.decode_predictions(**kwargs)
+
+
+@pytest.mark.parametrize("size", [(40, 56), (37, 61), (32, 32)], ids=str)
+def test_evaluation_transform_of_a_batch_is_that_of_each_image(size):
+    transform = EvaluationTransform(32, 32, "cifar10")
+    images = np.random.default_rng(0).integers(0, 256, (3, *size, 3), np.uint8)
+    unknown = tf.function(
+        transform, input_signature=[tf.TensorSpec((None, None, None, 3), tf.uint8)]
+    )
+    expected = tf.stack([transform(image) for image in images])
+    assert expected.shape == (3, 32, 32, 3)
+    np.testing.assert_array_equal(transform(images), expected)
+    np.testing.assert_allclose(unknown(images), expected, rtol=1e-6, atol=1e-6)
+    if size == (32, 32):
+        plain = scalenet_tf.preprocess_input(images, "cifar10")
+        np.testing.assert_allclose(unknown(images), plain, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ((32, 31), r"`image_size` must be .* at most `resize`.*resize=31"),
+        ((0, 31), r"`image_size` must be at least 1.*image_size=0"),
+        ((32, 32, "mnist"), r"`normalization` must be one of imagenet.*'mnist'"),
+    ],
+)
+def test_evaluation_transforms_that_cannot_be_are_errors(arguments, message):
+    with pytest.raises(ValueError, match=message):
+        EvaluationTransform(*arguments)

@@ -3,26 +3,14 @@
 from __future__ import annotations
 
 import contextlib
-import os
-import tempfile
 from collections.abc import Iterator
 
 import tensorflow as tf
 
+from scalenet_tf.files import TEMPORARY, replaced
 from scalenet_training.errors import RunError
 
-# How the names of files begin that are not written to their end yet.
-TEMPORARY = ".writing-"
-
-
-@contextlib.contextmanager
-def replaced(path: str) -> Iterator[str]:
-    """Gives a temporary path; what was written there replaces `path` in one step."""
-    folder, name = os.path.split(path)
-    with tempfile.TemporaryDirectory(prefix=TEMPORARY, dir=folder or ".") as temporary:
-        target = os.path.join(temporary, name)
-        yield target
-        os.replace(target, path)
+__all__ = ["TEMPORARY", "disk_errors", "replaced"]
 
 
 @contextlib.contextmanager

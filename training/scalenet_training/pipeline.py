@@ -10,11 +10,14 @@ import dataclasses
 from collections.abc import Callable
 from typing import Any
 
-import keras
 import numpy as np
 import tensorflow as tf
 
-from scalenet_tf.preprocessing import decode_image, preprocess_input, resize_and_crop
+from scalenet_tf.preprocessing import (
+    EvaluationTransform,
+    decode_image,
+    resize_and_crop,
+)
 from scalenet_training.splits import Split
 
 # images (batch, size, size, 3), labels (batch,), weights (batch,): 0 marks padding
@@ -36,10 +39,15 @@ class Transform:
     normalization: str
     classes: int
 
+    @property
+    def _evaluation(self) -> EvaluationTransform:
+        return EvaluationTransform(
+            self.image_size, self.eval_resize, self.normalization
+        )
+
     def evaluation(self, image: tf.Tensor) -> tf.Tensor:
         """The image resized, its centre cropped, normalised."""
-        image = _resized(_decoded(image), self.image_size, self.eval_resize)
-        return self.normalize(image)
+        return self._evaluation(_decoded(image))
 
     def training(self, image: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
         """The image augmented as the seed (2,) says, normalised."""
@@ -48,17 +56,12 @@ class Transform:
         if self.augment == "resized-crop":
             image = _random_resized_crop(image, self.image_size, seed)
         else:
-            image = _resized(_decoded(image), self.image_size, self.image_size)
+            image = resize_and_crop(_decoded(image), self.image_size, self.image_size)
             image = _random_shift(image, self.image_size, seed)
         if self.augment != "crop":
             flip_seed = tf.random.experimental.stateless_fold_in(seed, 1)
             image = tf.image.stateless_random_flip_left_right(image, flip_seed)
-        return self.normalize(image)
-
-    def normalize(self, image: tf.Tensor) -> tf.Tensor:
-        """Pixels from 0 to 255 as the network takes them, in Keras' float type."""
-        image = tf.cast(image, keras.config.floatx())
-        return preprocess_input(image, self.normalization)
+        return self._evaluation.normalize(image)
 
     def checked_label(self, label: tf.Tensor) -> tf.Tensor:
         """The label; an error where it is not one of the classes."""
@@ -200,12 +203,6 @@ def _loaded(
 
 def _decoded(image: tf.Tensor) -> tf.Tensor:
     return decode_image(image) if image.dtype == tf.string else image
-
-
-def _resized(image: tf.Tensor, size: int, resize: int) -> tf.Tensor:
-    if size == resize and image.shape == (size, size, 3):
-        return tf.cast(image, tf.float32)
-    return resize_and_crop(image, size, resize)
 
 
 def _random_shift(image: tf.Tensor, size: int, seed: tf.Tensor) -> tf.Tensor:

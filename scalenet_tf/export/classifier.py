@@ -1,0 +1,96 @@
+"""The network of an export: checked, folded, without anything of Keras to save."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import keras
+import tensorflow as tf
+
+from scalenet_tf.folding import fold_batch_norm
+from scalenet_tf.models import HEAD
+from scalenet_tf.preprocessing import EvaluationTransform
+
+_POOLED = "avg_pool"
+
+
+class Classifier(tf.Module):
+    """Features, logits and probabilities of normalised images, at inference.
+
+    It tracks the weights of the model and not the model, so that a SavedModel holds
+    its functions alone.
+
+    Args:
+        model: A network of this package with its top.
+        fold: Whether to fold the batch norms.
+        dtype: Data type of the folded model; `None` for that of `model`.
+    """
+
+    def __init__(self, model: keras.Model, fold: bool, dtype: str | None = None):
+        super().__init__()
+        if fold:
+            model = fold_batch_norm(model, dtype)
+        features, logits = (model.get_layer(name).output for name in (_POOLED, HEAD))
+        ends_in_logits = model.outputs[0] is logits
+        network = keras.Model(model.inputs[0], [features, logits, model.outputs[0]])
+
+        @tf.function  # one graph that all signatures call
+        def call(images: tf.Tensor) -> dict[str, tf.Tensor]:
+            images = tf.cast(images, network.inputs[0].dtype)
+            # Without `training`, a layer inside may choose the training mode.
+            features, logits, last = network(images, training=False)
+            outputs = {
+                "features": features,
+                "logits": logits,
+                "probabilities": tf.nn.softmax(logits) if ends_in_logits else last,
+            }
+            return {key: tf.cast(x, tf.float32) for key, x in outputs.items()}
+
+        # In a lambda, or the function would be saved beside the signatures.
+        self._call = lambda images: call(images)
+        self._weights = [weight.value for weight in network.weights]
+        self.image_shape = tuple(network.input_shape[1:])
+        self.classes = network.output_shape[1][-1]
+
+    def __call__(self, images: tf.Tensor) -> dict[str, tf.Tensor]:
+        """Features, logits and probabilities, float32, of images `(batch, h, w, 3)`."""
+        return self._call(images)
+
+
+def check_classifier(
+    model: keras.Model, transform: EvaluationTransform, class_names: Sequence[str]
+) -> None:
+    """Checks that a model can be exported with a transform and names of classes.
+
+    Raises:
+        ValueError: It cannot; the message names the argument.
+    """
+    names = [layer.name for layer in getattr(model, "layers", [])]
+    if _POOLED not in names or HEAD not in names:
+        raise ValueError(
+            "`model` must be a network of this package with its top. Received: "
+            f"{getattr(model, 'name', model)!r}, without the layers {_POOLED!r} and "
+            f"{HEAD!r}."
+        )
+    image = model.inputs[0]
+    if (
+        len(model.inputs) != 1
+        or image.shape[-1] != 3
+        or not keras.backend.is_float_dtype(image.dtype)
+    ):
+        raise ValueError(
+            "`model` must take normalised RGB images, (batch, height, width, 3) of a "
+            f"floating type. Received: an input of shape {tuple(image.shape)} and type "
+            f"{image.dtype}."
+        )
+    if not {*image.shape[1:3]} <= {None, transform.image_size}:
+        raise ValueError(
+            "`transform.image_size` must be the side of the model's input, of shape "
+            f"{tuple(image.shape)}. Received: image_size={transform.image_size}."
+        )
+    classes = model.get_layer(HEAD).units
+    if len(class_names) != classes:
+        raise ValueError(
+            f"`class_names` must have one name for each of the model's {classes} "
+            f"classes. Received: {len(class_names)} names."
+        )

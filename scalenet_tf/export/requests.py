@@ -1,0 +1,88 @@
+"""Requests to the signatures of a SavedModel, made of encoded images."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from types import ModuleType
+from typing import NamedTuple
+
+import numpy as np
+import tensorflow as tf
+
+from scalenet_tf.export.metadata import EXTRA_ASSETS
+from scalenet_tf.preprocessing import EvaluationTransform, decode_image
+
+
+class Requests(NamedTuple):
+    """Images as a signature takes them, and as the network then sees them."""
+
+    input_name: str
+    values: np.ndarray
+    network_input: np.ndarray
+
+
+def requests(
+    images: Sequence[bytes], transform: EvaluationTransform
+) -> dict[str, Requests]:
+    """Makes the requests to each signature, one entry an image.
+
+    Raises:
+        ValueError: An image cannot be decoded; the message names its index.
+    """
+    crops = [_crop(index, data, transform) for index, data in enumerate(images)]
+    pixels = np.round(np.stack(crops)).astype(np.uint8)
+    normalized = transform.normalize(np.stack(crops)).numpy().astype(np.float32)
+    encoded = np.array(images, dtype=object)
+    of_pixels = transform(pixels).numpy().astype(np.float32)
+    return {
+        "serving_default": Requests("images", normalized, normalized),
+        "serving_uint8": Requests("images", pixels, of_pixels),
+        "serving_bytes": Requests("image_bytes", encoded, normalized),
+        "features": Requests("images", normalized, normalized),
+    }
+
+
+def _crop(index: int, data: bytes, transform: EvaluationTransform) -> np.ndarray:
+    try:
+        return transform.crop(decode_image(data)).numpy()
+    except tf.errors.InvalidArgumentError as error:
+        raise ValueError(
+            f"image {index} (counted from 0) cannot be decoded: {error.message}"
+        ) from error
+
+
+def serving_protos() -> tuple[ModuleType, ModuleType, ModuleType]:
+    """The modules of TensorFlow Serving's messages: model, predict, prediction_log.
+
+    Raises:
+        ImportError: tensorflow-serving-api is not installed.
+    """
+    try:
+        from tensorflow_serving.apis import model_pb2, predict_pb2, prediction_log_pb2
+    except ImportError as error:
+        raise ImportError(
+            "warm-up requests need the package tensorflow-serving-api: "
+            "pip install 'scalenet_tf[export]'."
+        ) from error
+    return model_pb2, predict_pb2, prediction_log_pb2
+
+
+def write_warmup(
+    directory: str, by_signature: Mapping[str, Requests], batch_sizes: Sequence[int]
+) -> None:
+    """Writes what TensorFlow Serving runs when it loads the model, a batch a record."""
+    model, predict, log = serving_protos()
+    folder = os.path.join(directory, EXTRA_ASSETS)
+    os.makedirs(folder, exist_ok=True)
+    path = os.path.join(folder, "tf_serving_warmup_requests")
+    with tf.io.TFRecordWriter(path) as writer:
+        for signature, (input_name, values, _) in by_signature.items():
+            for size in batch_sizes:
+                batch = values[np.arange(size) % len(values)]
+                request = predict.PredictRequest(
+                    model_spec=model.ModelSpec(signature_name=signature),
+                    inputs={input_name: tf.make_tensor_proto(batch)},
+                )
+                record = log.PredictionLog(predict_log=log.PredictLog(request=request))
+                writer.write(record.SerializeToString())

@@ -1,0 +1,228 @@
+"""SavedModels for TensorFlow Serving: signatures, warm-up, version numbers."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Callable, Sequence
+from typing import Literal, get_args
+
+import keras
+import tensorflow as tf
+
+from scalenet_tf.export.classifier import Classifier, check_classifier
+from scalenet_tf.export.metadata import metadata, write_metadata
+from scalenet_tf.export.requests import requests, serving_protos, write_warmup
+from scalenet_tf.files import made_folder, replaced
+from scalenet_tf.preprocessing import EvaluationTransform, decode_image
+
+OnCorrupt = Literal["error", "flag"]
+
+_DECODERS = 8  # images that are decoded at the same time, at most
+
+
+def save_savedmodel(
+    model: keras.Model,
+    directory: str | os.PathLike[str],
+    transform: EvaluationTransform,
+    class_names: Sequence[str],
+    *,
+    top_k: int = 5,
+    fold: bool = True,
+    on_corrupt: OnCorrupt = "error",
+    warmup_images: Sequence[bytes] = (),
+    warmup_batch_sizes: Sequence[int] = (1, 2, 4),
+) -> None:
+    """Writes a SavedModel that needs neither Keras nor this package to run.
+
+    Its signatures, all with a free batch size:
+
+    - `serving_default`: `images`, float32, as `preprocess_input` leaves them;
+    - `serving_uint8`: `images`, pixels from 0 to 255 of any one size;
+    - `serving_bytes`: `image_bytes`, strings: JPEG, PNG, BMP or GIF of any sizes;
+    - `features`: `images` as for `serving_default`; its output `features` is the
+      pooled map before the dense layer.
+
+    The first three give `logits`, `probabilities`, `classes` (the numbers of the
+    likeliest classes, int32) and `labels` (their names). Images are resized, cropped
+    and normalised in the graph as evaluation does. The folder appears in one step, with
+    `scalenet.json` (see `read_metadata`) and the warm-up in `assets.extra`.
+
+    Args:
+        model: A network of this package with its top.
+        directory: Where to write; must not exist. TensorFlow Serving wants
+            `<repository>/<name>/<version>`: see `next_version`.
+        transform: What evaluation does to an image.
+        class_names: Names of the classes, in the order of the logits.
+        top_k: Length of `classes` and `labels`; no more than there are classes.
+        fold: Whether to fold the batch norms: equal within 1e-5 in float32, faster.
+        on_corrupt: What `serving_bytes` does with an image that cannot be decoded.
+            `"error"`: the request fails with a message that gives its index, and with
+            it those that the server put into the same batch.
+            `"flag"`: the output `valid` is False for it, its logits and probabilities
+            are 0, its classes -1, its labels empty.
+        warmup_images: Encoded images of which requests are made that TensorFlow
+            Serving runs when it loads the model. None: no warm-up.
+        warmup_batch_sizes: Batch sizes of these requests, for each signature.
+
+    Raises:
+        FileExistsError: `directory` exists.
+        ImportError: Warm-up needs tensorflow-serving-api, which is not installed.
+        OSError: The folder cannot be written; nothing is left behind.
+        ValueError: An argument does not fit the model, or a warm-up image cannot be
+            decoded.
+    """
+    path = os.path.abspath(os.fspath(directory))
+    check_classifier(model, transform, class_names)
+    _check_options(top_k, on_corrupt, warmup_batch_sizes)
+    if os.path.lexists(path):
+        raise FileExistsError(f"`directory` must not exist. Received: {path!r}.")
+    if warmup_images:
+        serving_protos()  # an error before anything is computed
+    warmup = requests(warmup_images, transform) if warmup_images else {}
+    network = Classifier(model, fold)
+    service = _Service(network, transform, class_names, top_k, on_corrupt)
+    with made_folder(os.path.dirname(path)), replaced(path) as temporary:
+        tf.saved_model.save(
+            network,
+            temporary,
+            signatures=service.signatures(),
+            options=tf.saved_model.SaveOptions(experimental_custom_gradients=False),
+        )
+        write_metadata(
+            temporary, {**metadata(model, transform, class_names), "top_k": service.k}
+        )
+        if warmup:
+            write_warmup(temporary, warmup, warmup_batch_sizes)
+
+
+def next_version(directory: str | os.PathLike[str]) -> int:
+    """The number after the highest version in a model's folder, 1 where there is none.
+
+    Entries whose names are no numbers, such as what a killed export left, do not count.
+    """
+    try:
+        names = os.listdir(directory)
+    except FileNotFoundError:
+        return 1
+    return 1 + max((int(n) for n in names if re.fullmatch("[0-9]+", n)), default=0)
+
+
+class _Service:
+    """The signatures' functions."""
+
+    def __init__(
+        self,
+        network: Classifier,
+        transform: EvaluationTransform,
+        class_names: Sequence[str],
+        top_k: int,
+        on_corrupt: OnCorrupt,
+    ):
+        self.network = network
+        self.transform = transform
+        self.class_names = tuple(class_names)
+        self.k = min(top_k, len(class_names))
+        self.on_corrupt = on_corrupt
+
+    def signatures(self) -> dict[str, Callable]:
+        normalized = tf.TensorSpec((None, *self.network.image_shape), name="images")
+        pixels = tf.TensorSpec((None, None, None, 3), tf.uint8, name="images")
+        encoded = tf.TensorSpec((None,), tf.string, name="image_bytes")
+        functions = {
+            "serving_default": (self.classify, normalized),
+            "serving_uint8": (self.classify_pixels, pixels),
+            "serving_bytes": (self.classify_encoded, encoded),
+            "features": (self.features, normalized),
+        }
+        return {
+            name: tf.function(function, input_signature=[spec])
+            for name, (function, spec) in functions.items()
+        }
+
+    def run(self, images: tf.Tensor) -> dict[str, tf.Tensor]:
+        # TensorFlow's own message about an empty batch is one about channels.
+        message = "a request must have an image or more"
+        with tf.control_dependencies(
+            [tf.debugging.assert_positive(tf.shape(images)[0], message)]
+        ):
+            return self.network(tf.identity(images))
+
+    def features(self, images: tf.Tensor) -> dict[str, tf.Tensor]:
+        return {"features": self.run(images)["features"]}
+
+    def classify(self, images: tf.Tensor) -> dict[str, tf.Tensor]:
+        outputs = self.run(images)
+        classes = tf.math.top_k(outputs["logits"], self.k).indices
+        return {
+            "logits": outputs["logits"],
+            "probabilities": outputs["probabilities"],
+            "classes": classes,
+            "labels": tf.gather(tf.constant(self.class_names), classes),
+        }
+
+    def classify_pixels(self, images: tf.Tensor) -> dict[str, tf.Tensor]:
+        return self.classify(self.transform(images))
+
+    def classify_encoded(self, image_bytes: tf.Tensor) -> dict[str, tf.Tensor]:
+        images, valid = _decode(image_bytes, self.transform)
+        if self.on_corrupt == "error":
+            with tf.control_dependencies([_assert_all(valid)]):
+                return self.classify(tf.identity(images))
+        outputs = self.classify(images)
+        blank = {key: tf.zeros((), x.dtype) for key, x in outputs.items()}
+        blank |= {"classes": tf.constant(-1), "labels": tf.constant("")}
+        rows = valid[:, tf.newaxis]
+        return {
+            **{key: tf.where(rows, x, blank[key]) for key, x in outputs.items()},
+            "valid": valid,
+        }
+
+
+def _decode(
+    encoded: tf.Tensor, transform: EvaluationTransform
+) -> tuple[tf.Tensor, tf.Tensor]:
+    """The network's input for each image, and whether the image could be decoded.
+
+    No operation decodes an image without failing the whole request where it is
+    corrupt; a dataset can pass over an element that fails.
+    """
+    count = tf.size(encoded, tf.int64)
+
+    def load(index: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        image = transform(decode_image(tf.gather(encoded, index)))
+        return index, tf.cast(image, tf.float32)
+
+    shape = (transform.image_size, transform.image_size, 3)
+    decoded = tf.data.Dataset.range(count).map(load, num_parallel_calls=_DECODERS)
+    # One row more, so that the batch is not empty where no image can be decoded.
+    spare = tf.data.Dataset.from_tensors((count, tf.zeros(shape)))
+    batch = decoded.ignore_errors().concatenate(spare).batch(count + 1)
+    indices, images = batch.get_single_element()
+    rows = tf.concat([[count + 1], tf.constant(shape, tf.int64)], 0)
+    images = tf.scatter_nd(indices[:, tf.newaxis], images, rows)
+    valid = tf.scatter_nd(indices[:, tf.newaxis], tf.ones_like(indices), rows[:1]) > 0
+    return tf.ensure_shape(images[:count], (None, *shape)), valid[:count]
+
+
+def _assert_all(valid: tf.Tensor) -> tf.Operation:
+    corrupt = tf.where(~valid)[:, 0]
+    message = "`image_bytes` cannot be decoded at the indices (counted from 0)"
+    return tf.debugging.Assert(tf.reduce_all(valid), [message, corrupt], summarize=16)
+
+
+def _check_options(
+    top_k: int, on_corrupt: str, warmup_batch_sizes: Sequence[int]
+) -> None:
+    if top_k < 1:
+        raise ValueError(f"`top_k` must be at least 1. Received: top_k={top_k}.")
+    if on_corrupt not in get_args(OnCorrupt):
+        raise ValueError(
+            f"`on_corrupt` must be one of {get_args(OnCorrupt)}. "
+            f"Received: on_corrupt={on_corrupt!r}."
+        )
+    if not all(size >= 1 for size in warmup_batch_sizes):
+        raise ValueError(
+            "`warmup_batch_sizes` must be positive. "
+            f"Received: {list(warmup_batch_sizes)}."
+        )

@@ -1,0 +1,50 @@
+"""Files and folders that appear whole or not at all."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import tempfile
+from collections.abc import Iterator
+
+# How the names of files begin that are not written to their end yet.
+TEMPORARY = ".writing-"
+
+
+@contextlib.contextmanager
+def replaced(path: str) -> Iterator[str]:
+    """Gives a temporary path; what was written there replaces `path` in one step.
+
+    A folder can only replace an empty one.
+    """
+    folder, name = os.path.split(path)
+    with tempfile.TemporaryDirectory(prefix=TEMPORARY, dir=folder or ".") as temporary:
+        target = os.path.join(temporary, name)
+        yield target
+        os.replace(target, path)
+
+
+@contextlib.contextmanager
+def made_folder(path: str) -> Iterator[None]:
+    """Makes a folder and those above it; removes those it made where the block fails.
+
+    Folders that are no longer empty stay.
+    """
+    made = []
+    try:
+        for folder in reversed(list(_missing(os.path.abspath(path)))):
+            with contextlib.suppress(FileExistsError):  # made by someone else just now
+                os.mkdir(folder)
+                made.append(folder)
+        yield
+    except BaseException:
+        for folder in reversed(made):
+            with contextlib.suppress(OSError):
+                os.rmdir(folder)
+        raise
+
+
+def _missing(folder: str) -> Iterator[str]:
+    while not os.path.exists(folder):
+        yield folder
+        folder = os.path.dirname(folder)

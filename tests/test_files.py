@@ -1,0 +1,52 @@
+import os
+import pathlib
+
+import pytest
+
+from scalenet_tf.files import made_folder, replaced
+
+
+def write_half(path):
+    with replaced(str(path)) as temporary:
+        pathlib.Path(temporary).write_text("half")
+        raise RuntimeError
+
+
+def make_and_fail(path):
+    with made_folder(str(path)):
+        assert path.is_dir()
+        raise RuntimeError
+
+
+def test_a_file_is_replaced_whole_or_not_at_all(tmp_path):
+    path = tmp_path / "a.txt"
+    path.write_text("old")
+    with pytest.raises(RuntimeError):
+        write_half(path)
+    assert path.read_text() == "old"
+    with replaced(str(path)) as temporary:
+        pathlib.Path(temporary).write_text("new")
+    assert path.read_text() == "new"
+    assert os.listdir(tmp_path) == ["a.txt"]
+
+
+def test_a_folder_does_not_replace_one_with_content(tmp_path):
+    (tmp_path / "1").mkdir()
+    (tmp_path / "1" / "kept").touch()
+    with pytest.raises(OSError, match="1"), replaced(str(tmp_path / "1")) as temporary:
+        os.mkdir(temporary)
+    assert os.listdir(tmp_path) == ["1"]
+    assert os.listdir(tmp_path / "1") == ["kept"]
+
+
+def test_folders_that_were_made_go_where_the_block_fails(tmp_path):
+    with pytest.raises(RuntimeError):
+        make_and_fail(tmp_path / "a" / "b")
+    assert not os.listdir(tmp_path)
+    (tmp_path / "a").mkdir()
+    with pytest.raises(RuntimeError):
+        make_and_fail(tmp_path / "a" / "b" / "c")
+    assert os.listdir(tmp_path) == ["a"]
+    with made_folder(str(tmp_path / "a" / "b")):
+        pass
+    assert (tmp_path / "a" / "b").is_dir()

@@ -196,6 +196,7 @@ def test_evaluate_a_model_file_without_a_run(tmp_path, monkeypatch, capsys):
     assert "359 examples: top-1 error" in capsys.readouterr().out
 
 
+@pytest.mark.processes
 def test_a_full_disk_is_a_clear_error_and_leaves_what_was_saved(
     tiny_cifar_file, tmp_path, monkeypatch
 ):

@@ -196,6 +196,8 @@ def test_in_float32_the_first_five_losses_agree(tiny_results, layout):
 def test_scalenet_cifar38_does_not_depend_on_the_split(tmp_path):
     noise = write_noise(tmp_path / "noise", 32)
     config = {**TINY_RUN, "model": "ScaleNetCifar38", "dataset": noise}
+    # At the rate of the tiny network it diverges, and rounding with it.
+    config["learning_rate"] = 0.0002
     jobs = {
         "synchronised": {
             "config": {**config, "sync_batch_norm": True},

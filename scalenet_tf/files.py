@@ -21,6 +21,8 @@ def replaced(path: str) -> Iterator[str]:
     with tempfile.TemporaryDirectory(prefix=TEMPORARY, dir=folder or ".") as temporary:
         target = os.path.join(temporary, name)
         yield target
+        if os.path.isfile(target):
+            _write_through(target)
         os.replace(target, path)
 
 
@@ -42,6 +44,12 @@ def made_folder(path: str) -> Iterator[None]:
             with contextlib.suppress(OSError):
                 os.rmdir(folder)
         raise
+
+
+def _write_through(path: str) -> None:
+    """Without it a renamed file may be empty after a loss of power."""
+    with open(path, "rb+") as file:
+        os.fsync(file.fileno())
 
 
 def _missing(folder: str) -> Iterator[str]:

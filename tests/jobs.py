@@ -17,6 +17,7 @@ import numpy as np
 import tensorflow as tf
 from scalenet_training import cli, distribution, loop, plan
 from scalenet_training.config import TrainConfig
+from scalenet_training.interruption import StopRequest
 from scalenet_training.run_folder import RunFolder
 
 COLLECTIVES = ("Collective", "Nccl", "AllReduce")
@@ -47,7 +48,12 @@ def run(job):
         for layer in prepared.learner.model._flatten_layers():
             if isinstance(layer, keras.layers.BatchNormalization):
                 layer.trainable = False
-    trainer = loop.Trainer(prepared, RunFolder(job["workdir"]))
+    with StopRequest() as stop, distribution.lost_workers(prepared.placement):
+        train(job, prepared, stop)
+
+
+def train(job, prepared, stop):
+    trainer = loop.Trainer(prepared, RunFolder(job["workdir"]), stop)
     losses, step = [], trainer.train_step
 
     def noted(batch, stop):

@@ -1,6 +1,7 @@
 import json
 
 import pytest
+from scalenet_training import distribution
 from scalenet_training.cluster import Member, find_member
 from scalenet_training.distribution import open_placement
 
@@ -92,6 +93,22 @@ def test_what_the_machine_has_not_is_an_error(arguments, message, monkeypatch):
     monkeypatch.delenv("TF_CONFIG", raising=False)
     with pytest.raises(ValueError, match=message):
         open_placement(*arguments)
+
+
+def test_slurm_tasks_are_in_the_order_of_slurm(monkeypatch):
+    for name, value in {
+        "JOB_ID": "16003",
+        "PROCID": "2",
+        "STEP_NUM_TASKS": "3",
+        "STEP_NODELIST": "node[9-10]",
+        "STEP_TASKS_PER_NODE": "2,1",
+    }.items():
+        monkeypatch.setenv(f"SLURM_{name}", value)
+    resolver = distribution._slurm_resolver()
+    assert resolver.cluster_spec().as_dict() == {
+        "worker": ["node9:12003", "node9:12004", "node10:12003"]
+    }
+    assert (resolver.task_type, resolver.task_id) == ("worker", 2)
 
 
 @pytest.mark.parametrize(

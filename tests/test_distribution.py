@@ -168,8 +168,8 @@ def test_xla_in_each_replica_changes_nothing(tiny_results, layout):
     assert compiled["compiled"] > 0
     assert compiled["collectives_inside"] == 0
     assert plain["compiled"] == 0
-    assert (compiled["collectives"] > 0) == (layout == "workers")
-    assert_same(compiled, {**plain, "compiled": 1})
+    assert compiled["collectives"] > 0
+    assert_same(compiled, plain)
 
 
 @processes
@@ -220,5 +220,4 @@ def test_scalenet_cifar38_does_not_depend_on_the_split(tmp_path):
         assert_same(results[layout, "synchronised"], results["one", "synchronised"])
     assert_same(results["workers", "plain"], results["two", "plain"])
     for layout in ("two", "workers"):
-        plain = {**results[layout, "plain"], "compiled": 1}
-        assert_same(results[layout, "xla"], plain)
+        assert_same(results[layout, "xla"], results[layout, "plain"])

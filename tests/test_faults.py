@@ -191,7 +191,7 @@ def test_a_signal_saves_and_the_printed_command_resumes(
     assert_same_run(tmp_path / "run", undisturbed)
 
 
-def job(architecture, tmp_path, **more):
+def job(architecture, tmp_path, name="run", **more):
     config = {
         "model": architecture,
         "train_split": "train[:64]",
@@ -201,8 +201,8 @@ def job(architecture, tmp_path, **more):
         **more.pop("config", {}),
     }
     paths = {
-        "workdir": str(tmp_path / "run"),
-        "output": str(tmp_path / f"{len(os.listdir(tmp_path))}.npz"),
+        "workdir": str(tmp_path / name),
+        "output": str(tmp_path / f"{name}.npz"),
     }
     return {"config": config, **paths, **more}
 
@@ -221,10 +221,7 @@ def test_workers_stop_together_where_one_gets_a_signal(architecture, tmp_path, w
         by = "by SIGTERM" if rank == worker else "with another worker"
         assert f"stopped {by} after step 7 of 12" in output
     again = job(architecture, tmp_path, **multiworker)
-    whole = {
-        **job(architecture, tmp_path, **multiworker),
-        "workdir": str(tmp_path / "w"),
-    }
+    whole = job(architecture, tmp_path, "whole", **multiworker)
     finish_all(start_workers([JOBS, json.dumps([again])]))
     finish_all(start_workers([JOBS, json.dumps([whole])]))
     resumed, undisturbed = (np.load(spec["output"]) for spec in (again, whole))
@@ -234,8 +231,9 @@ def test_workers_stop_together_where_one_gets_a_signal(architecture, tmp_path, w
 
 def test_a_run_goes_on_with_fewer_and_more_replicas(architecture, tmp_path):
     """2 replicas, then 1, then 4: the run of one device, to rounding in float64."""
-    whole = job(architecture, tmp_path, float64=True, config={"sync_batch_norm": True})
-    whole["workdir"] = str(tmp_path / "whole")
+    whole = job(
+        architecture, tmp_path, "whole", float64=True, config={"sync_batch_norm": True}
+    )
     finish(start([JOBS, json.dumps([whole])]))
     for steps, devices in ((5, 2), (7, 0), (12, 4)):
         part = job(
@@ -255,6 +253,15 @@ def test_a_run_goes_on_with_fewer_and_more_replicas(architecture, tmp_path):
     for name in names:
         largest = max(np.abs(one[name]).max(), 1e-300)
         assert np.abs(parts[name] - one[name]).max() <= 1e-9 * largest, name
+
+
+def test_workers_whose_run_diverges_say_so_together(architecture, tmp_path):
+    """Also where a checkpoint is due on one of them alone."""
+    wild = ("--learning-rate", "1e25", "--warmup-epochs", "0")
+    wild += ("--checkpoint-steps", "0", "--checkpoint-minutes", "0.0001")
+    workers = start_workers(command(architecture, tmp_path / "run", *wild))
+    for output in finish_all(workers, code=1):
+        assert "became NaN or infinite at step 2 of 192" in output
 
 
 def test_evaluation_counts_every_example_once_on_any_number_of_replicas(

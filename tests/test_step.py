@@ -228,22 +228,24 @@ def test_a_step_that_diverges_says_so_and_leaves_the_weights(replicas):
         np.testing.assert_array_equal(variable.numpy(), value)
 
 
-def test_the_loss_scale_halves_at_overflow_and_the_weights_wait():
+@pytest.mark.parametrize("replicas", [1, 2])
+def test_the_loss_scale_halves_at_overflow_and_the_weights_wait(replicas):
     keras.config.set_dtype_policy("mixed_float16")
-    learner = learner_in(NONE, loss_scale=True)
+    strategy = NONE if replicas == 1 else mirrored()
+    learner = learner_in(strategy, loss_scale=True)
     learner.loss_scale.scale.assign(3e38)
     before = [v.numpy() for v in learner.model.trainable_variables]
-    step = make_train_step(learner, Objective(8), NONE, xla=False)
-    report = step(batch())
+    step = make_train_step(learner, Objective(8), strategy, xla=False)
+    report = step(distributed(strategy, batch()))
     assert not report.diverged
-    assert float(learner.loss_scale.scale) == pytest.approx(1.5e38)
+    assert learner.loss_scale.scale.numpy() == pytest.approx(1.5e38)
     for variable, value in zip(learner.model.trainable_variables, before, strict=True):
         np.testing.assert_array_equal(variable.numpy(), value)
     learner.loss_scale.scale.assign(1024.0)
-    step(batch())
-    assert int(learner.loss_scale.good_steps) == 1
+    step(distributed(strategy, batch()))
+    assert learner.loss_scale.good_steps.numpy() == 1
     assert (learner.model.trainable_variables[0].numpy() != before[0]).any()
-    assert int(learner.optimizer.iterations) == 2
+    assert learner.optimizer.iterations.numpy() == 2
 
 
 def test_the_loss_scale_doubles_after_two_thousand_good_steps():

@@ -94,6 +94,7 @@ class Checkpoints:
         Raises:
             RunError: It cannot be written; the checkpoints before are intact.
         """
+        self._saved_at = time.monotonic()
         if not self.chief:
             return
         number = max(self.numbers(), default=0) + 1
@@ -103,7 +104,6 @@ class Checkpoints:
         finally:
             self.remove_leftovers()
         self.newest = self.path(number)
-        self._saved_at = time.monotonic()
         self._remove_old()
 
     def minutes_since_save(self) -> float:

@@ -10,6 +10,12 @@ from collections.abc import Iterator
 import numpy as np
 import tensorflow as tf
 
+# Slurm's short forms of lists have no parser in TensorFlow's public names.
+from tensorflow.python.distribute.cluster_resolver.slurm_cluster_resolver import (
+    expand_hostlist,
+    expand_tasks_per_node,
+)
+
 from scalenet_training.cluster import Member, find_member
 from scalenet_training.errors import WorkerLostError
 
@@ -109,13 +115,7 @@ def open_placement(name: str, virtual_devices: int, tpu: str | None) -> Placemen
         devices = devices[:1]
     if name == "none" or (name == "auto" and len(devices) < 2):
         return Placement("none", tf.distribute.get_strategy(), kind)
-    # On virtual devices, since the default all-reduce looks for links between GPUs.
-    reduction = tf.distribute.ReductionToOneDevice() if virtual_devices else None
-    return Placement(
-        "mirrored",
-        tf.distribute.MirroredStrategy(devices, cross_device_ops=reduction),
-        kind,
-    )
+    return Placement("mirrored", tf.distribute.MirroredStrategy(devices), kind)
 
 
 def _check_fit(
@@ -146,10 +146,12 @@ def _open_multiworker(member: Member) -> Placement:
         strategy = tf.distribute.MultiWorkerMirroredStrategy(cluster_resolver=resolver)
     except (tf.errors.OpError, RuntimeError) as error:
         message = getattr(error, "message", error)
-        raise ValueError(
+        raise WorkerLostError(
             f"--strategy multiworker: worker {member.rank} of {member.size} (by "
             f"{member.described_by}) cannot join the others: {message}"
         ) from error
+    # All workers have as many batches: no need to ask them at each whether they do.
+    strategy.extended.experimental_enable_get_next_as_optional = False
     kind = "GPU" if _has_gpus() else "CPU"
     return Placement("multiworker", strategy, kind, member.rank, member.size)
 
@@ -159,32 +161,28 @@ def _has_gpus() -> bool:
 
 
 def _slurm_resolver() -> tf.distribute.cluster_resolver.ClusterResolver:
-    """The cluster as TensorFlow reads it from Slurm, also without GPUs.
+    """The cluster as Slurm's variables describe it, task by task in Slurm's order.
 
-    TensorFlow's resolver divides the GPUs of a node among its tasks and fails where
-    there are none.
+    TensorFlow's resolver sorts the nodes by name, so that the tasks of node[9-10] would
+    change places, and fails where a task sees no GPU. Which GPUs a task has is left to
+    Slurm (--gpus-per-task).
     """
     resolvers = tf.distribute.cluster_resolver
     # Two jobs on a node need other ports.
     port = 12000 + int(os.environ.get("SLURM_JOB_ID", 0)) % 16000
-    if _has_gpus():
-        slurm = resolvers.SlurmClusterResolver(port_base=port)
-    else:
-        slurm = resolvers.SlurmClusterResolver(
-            port_base=port,
-            gpus_per_node=int(os.environ["SLURM_STEP_NUM_TASKS"]),
-            gpus_per_task=1,
-            auto_set_gpu=False,
-        )
-    cluster = slurm.cluster_spec()
-    kind, index = slurm.get_task_info()
-    own = tf.config.list_physical_devices("GPU")
+    nodes = expand_hostlist(os.environ["SLURM_STEP_NODELIST"])
+    tasks = expand_tasks_per_node(os.environ["SLURM_STEP_TASKS_PER_NODE"])
+    addresses = [
+        f"{node}:{port + task}"
+        for node, count in zip(nodes, tasks, strict=True)
+        for task in range(count)
+    ]
     return resolvers.SimpleClusterResolver(
-        cluster,
-        task_type=kind,
-        task_id=index,
+        tf.train.ClusterSpec({"worker": addresses}),
+        task_type="worker",
+        task_id=int(os.environ["SLURM_PROCID"]),
         rpc_layer="grpc",
-        num_accelerators={"GPU": len(own)},
+        num_accelerators={"GPU": len(tf.config.list_physical_devices("GPU"))},
     )
 
 
@@ -254,8 +252,10 @@ def lost_workers(placement: Placement) -> Iterator[None]:
     """Turns what TensorFlow raises where a worker is gone into WorkerLostError."""
     try:
         yield
-    except _LOST as error:
-        if placement.workers == 1:
+    except (*_LOST, tf.errors.InternalError, tf.errors.UnknownError) as error:
+        # NCCL's errors have a class that others have too.
+        known = isinstance(error, _LOST) or "NCCL" in str(error)
+        if placement.workers == 1 or not known:
             raise
         reason = (error.message or type(error).__name__).splitlines()
         reason = [line for line in reason if "aborted by" in line] or reason

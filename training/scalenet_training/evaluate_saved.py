@@ -75,7 +75,7 @@ def _evaluator(settings: EvaluateConfig) -> Evaluator:
         same_data = dataset == run.get("dataset")
         name = recorded["eval_split"] if same_data else source.evaluation_split
     split = open_split(source, name, "--eval-split")
-    with placement.strategy.scope():
+    with distribution.lost_workers(placement), placement.strategy.scope():
         model = keras.saving.load_model(path, compile=False)
     _check_model(model, path, len(source.class_names), dataset)
     size = _image_size(model, settings.image_size or recorded.get("image_size"))

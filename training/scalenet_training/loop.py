@@ -50,8 +50,9 @@ def train_and_evaluate(config: TrainConfig, workdir: str) -> dict[str, float]:
         folder.check(config)
         plan = prepare(config)
     folder.check_facts(plan.describe())
-    with lost_workers(plan.placement):
-        return Trainer(plan, folder).run()
+    # TensorFlow's strategy of several workers takes SIGTERM for itself until here.
+    with StopRequest() as stop, lost_workers(plan.placement):
+        return Trainer(plan, folder, stop).run()
 
 
 class Trainer:
@@ -62,12 +63,13 @@ class Trainer:
     was evaluated last. The step says how far the run is in which epoch.
     """
 
-    def __init__(self, plan: Plan, folder: RunFolder):
+    def __init__(self, plan: Plan, folder: RunFolder, stop: StopRequest):
         self.plan = plan
         self.folder = folder
         self.chief = plan.placement.chief
-        self.stop = StopRequest()
+        self.stop = stop
         self.report: StepReport | None = None
+        self.step = 0  # updates started; a copy, since reading waits for the devices
         self.totals = tf.Variable(tf.zeros(SUMS, tf.float64), name="epoch_sums")
         self.best_error = tf.Variable(np.inf, dtype=tf.float64, name="best_error")
         self.evaluated_step = tf.Variable(0, dtype=tf.int64, name="evaluated_step")
@@ -95,14 +97,10 @@ class Trainer:
             plan.xla,
         )
 
-    @property
-    def step(self) -> int:
-        """Updates made so far."""
-        return int(self.plan.learner.optimizer.iterations.numpy())
-
     def run(self) -> dict[str, float]:
         """Goes on from the newest checkpoint to the end; returns the last row."""
         self.checkpoints.restore()
+        self.step = int(self.plan.learner.optimizer.iterations.numpy())
         self._check_same_step("restored")
         self._announce()
         if self.step >= self.plan.total_steps and self._is_evaluated():
@@ -112,8 +110,7 @@ class Trainer:
             self.checkpoints.remove_leftovers()
             self.folder.write_config(self.plan.describe())
         try:
-            with self.stop:
-                row = self._run_epochs()
+            row = self._run_epochs()
         except StoppedError:
             raise self._interrupted() from None
         # Nobody leaves before the chief has written: it would seem dead to the others.
@@ -186,9 +183,10 @@ class Trainer:
     def _dispatch(self, batch: Batch) -> None:
         """Starts a step and reads the report of the one before.
 
-        The host is a step ahead, so that the devices do not wait for it.
+        The host is a step ahead at most, so that a signal does not wait for many.
         """
         before, self.report = self.report, self.train_step(batch, self.stop.came)
+        self.step += 1
         self.totals.assign_add(self.report.sums)
         if before is not None:
             self._check_finite(before, self.step - 1)
@@ -208,10 +206,10 @@ class Trainer:
 
     def _stop_or_save(self, last: bool) -> None:
         """Between two steps: stops if that is wanted, saves if it is due."""
-        stop = self.stop.came
-        if self.plan.placement.workers > 1:  # all stop where all know that one should
-            stop = self.report.stops.numpy() > 0
-        if stop or last or self._checkpoint_is_due():
+        together = self.plan.placement.workers > 1
+        # Of several workers all stop, or fail, at the step in which all know of it.
+        stop = self.report.stops.numpy() > 0 if together else self.stop.came
+        if together or stop or last or self._checkpoint_is_due():
             self._check_finite(self.report, self.step)
         if stop:
             raise StoppedError
@@ -259,6 +257,8 @@ class Trainer:
         received = self.stop.signal or signal.SIGTERM
         by = f"by {received.name}" if self.stop.came else "with another worker"
         self.checkpoints.save()
+        # A scheduler may end all workers when the first of them ends.
+        self._check_same_step("saved")
         return InterruptedRunError(
             f"stopped {by} after step {self.step} of {self.plan.total_steps}, which "
             f"was saved. To resume: {shlex.join(['python', *sys.argv])}",
@@ -270,12 +270,13 @@ class Trainer:
         placement = self.plan.placement
         if placement.workers == 1:
             return
-        steps = values_of_replicas(placement, self.step)
+        # Half a step: whether it was evaluated, which a checkpoint may hold or not.
+        steps = values_of_replicas(placement, self.step + 0.5 * self._is_evaluated())
         if len(set(steps)) > 1:
+            listed = ", ".join(str(int(step)) for step in steps)
             raise RunError(
-                f"the workers have {done} different steps, by replica: "
-                f"{', '.join(f'{step:.0f}' for step in steps)}. --workdir has to be on "
-                "a file system that all of them share."
+                f"the workers have {done} different steps, by replica: {listed}. "
+                "--workdir has to be on a file system that all of them share."
             )
 
     def _last_row(self) -> dict[str, float]:

@@ -151,7 +151,11 @@ def prepare(config: TrainConfig) -> Plan:
         classes=len(source.class_names),
     )
     schedule = _schedule(config, train_split.size // config.batch_size)
-    with placement.strategy.scope(), _precision(config.mixed_precision):
+    with (
+        distribution.lost_workers(placement),
+        placement.strategy.scope(),
+        _precision(config.mixed_precision),
+    ):
         learner = _build(config, architecture, transform, schedule)
     return Plan(
         config=config,

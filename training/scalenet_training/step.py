@@ -256,7 +256,8 @@ def _sum_over_replicas(
         return [list(group) for group in groups]
     context = tf.distribute.get_replica_context()
     # `stop_gradient`, since `all_reduce` walks back through the graph of all replicas
-    # for a gradient that nobody asks for.
+    # for a gradient that nobody asks for. It also puts what came as an argument on the
+    # replica's device, which `all_reduce` asks for.
     return context.all_reduce(
         tf.distribute.ReduceOp.SUM, tf.nest.map_structure(tf.stop_gradient, groups)
     )

@@ -16,8 +16,9 @@ LIBRARY = ROOT / "scalenet_tf"
 
 # A module may import those to its left; a package may import leaves too.
 ORDER = ["_version", "architectures", "normalization", "layers", "models"]
-LEAVES = ["allocation", "files", "folding", "preprocessing", "profiling", "weights"]
+LEAVES = ["files", "folding", "preprocessing", "profiling", "weights"]
 PACKAGES = {
+    "allocation": ["importance", "selection", "targets"],
     "export": [
         "metadata",
         "classifier",
@@ -25,7 +26,7 @@ PACKAGES = {
         "savedmodel",
         "tflite",
         "verification",
-    ]
+    ],
 }
 
 

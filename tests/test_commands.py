@@ -95,6 +95,25 @@ def test_train_evaluate_and_plot_from_any_folder(
     assert (tmp_path / "both.png").is_file()
 
 
+def test_allocate_and_plot_from_any_folder(
+    tiny_cifar_file, tmp_path, monkeypatch, capsys
+):
+    monkeypatch.chdir(tmp_path)
+    options = ["--train-split", "train[:320]", "--eval-split", "validation[:32]"]
+    options += ["--epochs", "2", "--model", tiny_cifar_file]
+    assert in_process(monkeypatch, "allocate.py", *options) == 0
+    printed = capsys.readouterr().out
+    path = "runs/digits-tiny_cifarSeed/allocation.json"
+    assert f"Written: {path}. To train the network:" in printed
+    assert f"python training/train.py --preset digits --model {path}" in printed
+    assert "stage2_block1" in printed
+    assert "MACs of at most 1,360,192" in printed
+    plot = ["plot.py", "allocation", path, tiny_cifar_file, "ScaleNet50", "resnet50"]
+    assert in_process(monkeypatch, *plot) == 0
+    assert capsys.readouterr().out == "allocation.png\n"
+    assert (tmp_path / "allocation.png").is_file()
+
+
 def test_convert_gives_weights_that_the_model_takes(tmp_path, monkeypatch, capsys):
     import safetensors.numpy
 
@@ -129,6 +148,11 @@ BAD_COMMANDS = [
     (["evaluate.py", "nothing.keras"], "RUN-OR-MODEL must be the folder of a run"),
     (["evaluate.py", "."], "is no run's config.json"),
     (["plot.py", "curves", "."], "is no run that has finished an epoch"),
+    (["plot.py", "allocation", "ScaleNet5"], "Did you mean ScaleNet50"),
+    (["plot.py", "allocation"], "NETWORKS must be one or more"),
+    (["allocate.py", "--target-macs", "much"], "--target-macs must be 'twin'"),
+    (["allocate.py", "--model", "ResNet50"], "must have two scales or more"),
+    (["allocate.py", "--target-macs", "9x"], "`target_macs` must be from"),
     (
         ["convert.py", "none.pth", "--model", "ScaleNet50", "--output", "a.weights.h5"],
         "no checkpoint file at 'none.pth'",

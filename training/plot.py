@@ -25,11 +25,7 @@ def curves(
 
     if not runs:
         raise UsageError("RUNS must be the folder of one run or more. Received: none.")
-    if not output.endswith(".png") or not os.path.isdir(os.path.dirname(output) or "."):
-        raise UsageError(
-            "--output must end in .png and be in a folder that exists. "
-            f"Received: {output!r}."
-        )
+    _check_output(output)
     rows = {}
     for run in runs:
         name = os.path.basename(os.path.normpath(run))
@@ -39,6 +35,45 @@ def curves(
             raise UsageError(f"{run!r} is no run that has finished an epoch.")
     plot_curves(rows, output)
     print(output)
+
+
+@app.command
+def allocation(
+    networks: Annotated[tuple[str, ...], tyro.conf.Positional],
+    output: str = "allocation.png",
+) -> None:
+    """Proportion of neurons at each scale by block, of one or more networks.
+
+    Args:
+        networks: Public names (see scalenet_tf.list_models), architectures' JSON
+            files, or file.json:Name.
+        output: The PNG file to write.
+    """
+    if not networks:
+        raise UsageError("NETWORKS must be one or more. Received: none.")
+    _check_output(output)
+
+    from scalenet_training.errors import usage_errors
+    from scalenet_training.plots import plot_allocations
+    from scalenet_training.starting_point import resolve_architecture
+
+    with usage_errors():
+        found = [resolve_architecture(network) for network in networks]
+    labels = [architecture.name for architecture in found]
+    if len(set(labels)) < len(labels):
+        labels = [
+            f"{name} ({text})" for name, text in zip(labels, networks, strict=True)
+        ]
+    plot_allocations(dict(zip(labels, found, strict=True)), output)
+    print(output)
+
+
+def _check_output(output: str) -> None:
+    if not output.endswith(".png") or not os.path.isdir(os.path.dirname(output) or "."):
+        raise UsageError(
+            "--output must end in .png and be in a folder that exists. "
+            f"Received: {output!r}."
+        )
 
 
 if __name__ == "__main__":

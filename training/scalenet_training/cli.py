@@ -24,23 +24,33 @@ def parse(kind: type[T], description: str) -> T:
         return tyro.cli(kind, description=description)
 
 
-def parse_train_config(description: str) -> TrainConfig:
-    """Reads the command line of `train.py`: the preset chooses the other defaults."""
+def parse_with_preset(description: str, wrap: Callable[[TrainConfig], T]) -> T:
+    """Reads the command line of a training: the preset chooses the other defaults.
+
+    Args:
+        description: Of the command.
+        wrap: Makes the settings of the command of those of a preset.
+    """
     finder = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
     finder.add_argument("--preset", default="digits")
     name = finder.parse_known_args()[0].preset
     # An unknown preset is left for tyro, which says what is allowed.
-    preset = PRESETS.get(name, PRESETS["digits"])
+    default = wrap(PRESETS.get(name, PRESETS["digits"]).config)
     presets = "\n".join(
         f"  {key}: `{preset.command}` ({preset.expectation})"
         for key, preset in PRESETS.items()
     )
     with usage_errors_exit():
         return tyro.cli(
-            TrainConfig,
-            default=preset.config,
+            type(default),
+            default=default,
             description=f"{description}\n\nPresets:\n{presets}",
         )
+
+
+def parse_train_config(description: str) -> TrainConfig:
+    """Reads the command line of `train.py`."""
+    return parse_with_preset(description, lambda config: config)
 
 
 def run(command: Callable[[], None]) -> None:

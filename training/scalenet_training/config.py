@@ -40,7 +40,8 @@ class TrainConfig:
 
     model: str = "ScaleNetCifar38"
     """A public name (see scalenet_tf.list_models), an architecture's JSON file, or
-    file.json:Name where the file holds several."""
+    file.json:Name where the file holds several. 'seed:' before any of these: its seed
+    network, with all neurons at each scale, to learn an allocation with."""
 
     weights: str | None = None
     """Weights to start from, a .weights.h5 or .keras file. Its classifier is used where
@@ -182,8 +183,10 @@ class TrainConfig:
         if self.workdir is not None:
             return self.workdir
         dataset = os.path.basename(os.path.normpath(self.dataset))
-        model = os.path.splitext(os.path.basename(self.model))[0]
-        return os.path.join("runs", f"{dataset}-{model}")
+        model = self.model.removeprefix("seed:")
+        model = os.path.splitext(os.path.basename(model))[0]
+        suffix = "Seed" if self.model.startswith("seed:") else ""
+        return os.path.join("runs", f"{dataset}-{model}{suffix}")
 
     def to_json(self) -> dict[str, Any]:
         """The settings as plain JSON values."""

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping, Sequence
 
 # Saved to files alone: no display is needed.
+from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.patches import Patch
+from matplotlib.ticker import PercentFormatter
+
+from scalenet_tf.architectures import Architecture
 
 
 def plot_curves(runs: Mapping[str, Sequence[Mapping[str, float]]], path: str) -> None:
@@ -41,3 +47,48 @@ def plot_curves(runs: Mapping[str, Sequence[Mapping[str, float]]], path: str) ->
     axes.grid(alpha=0.3)
     axes.legend()
     figure.savefig(path, dpi=150)
+
+
+def plot_allocations(networks: Mapping[str, Architecture], path: str) -> None:
+    """Draws the proportion of neurons at each scale, a stacked bar a block.
+
+    Args:
+        networks: Label -> architecture, one below the other.
+        path: PNG file to write.
+
+    Source: Li et al., CVPR 2019, the figure of the learned architectures.
+    """
+    widest = max(len(network.allocation) for network in networks.values())
+    size = (max(5.0, 2 + 0.28 * widest), 0.6 + 2.2 * len(networks))
+    figure = Figure(figsize=size, layout="constrained")
+    FigureCanvasAgg(figure)
+    rows = figure.subplots(len(networks), squeeze=False)[:, 0]
+    for axes, (label, network) in zip(rows, networks.items(), strict=True):
+        _draw_allocation(axes, label, network)
+    # Colours are those of the scales' positions: one legend is enough.
+    most = max(networks.values(), key=lambda network: len(network.scales))
+    handles = [
+        Patch(color=f"C{index}", label=f"scale 1/{scale}" if scale > 1 else "scale 1")
+        for index, scale in enumerate(most.scales)
+    ]
+    figure.legend(handles=handles, loc="outside lower center", ncols=len(handles))
+    figure.savefig(path, dpi=150)
+
+
+def _draw_allocation(axes: Axes, label: str, network: Architecture) -> None:
+    totals = [sum(row) for row in network.allocation]
+    places = range(1, len(totals) + 1)
+    below = [0.0] * len(totals)
+    for index in range(len(network.scales)):
+        shares = [
+            row[index] / total
+            for row, total in zip(network.allocation, totals, strict=True)
+        ]
+        axes.bar(places, shares, 0.85, bottom=below, color=f"C{index}")
+        below = [low + share for low, share in zip(below, shares, strict=True)]
+    for end in itertools.accumulate(network.blocks_per_stage[:-1]):
+        axes.axvline(end + 0.5, color="black", linewidth=0.8)
+    axes.set(title=label, xlabel="block", ylabel="neurons", ylim=(0, 1))
+    axes.set_xlim(0.5, len(totals) + 0.5)
+    axes.set_xticks([place for place in places if len(totals) < 20 or place % 5 == 0])
+    axes.yaxis.set_major_formatter(PercentFormatter(1))

@@ -67,3 +67,19 @@ PRESETS: Mapping[str, Preset] = MappingProxyType(
         ),
     }
 )
+
+
+def options_of(config: TrainConfig) -> list[str]:
+    """The options of `train.py` that give these settings, beside their defaults."""
+    defaults = PRESETS[config.preset].config.to_json()
+    options = ["--preset", config.preset]
+    for name, value in config.to_json().items():
+        if name == "preset" or value == defaults[name]:
+            continue
+        option = name.replace("_", "-")
+        if isinstance(value, bool):
+            options.append(f"--{option}" if value else f"--no-{option}")
+        else:
+            values = value if isinstance(value, list) else [value]
+            options += [f"--{option}", *map(str, values)]
+    return options

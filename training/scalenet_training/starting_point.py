@@ -8,16 +8,23 @@ import keras
 
 import scalenet_tf
 from scalenet_tf import Architecture
+from scalenet_tf.allocation import seed_architecture
 from scalenet_tf.models import HEAD, check_weights, load_weights, weights_classes
+
+_SEED = "seed:"
 
 
 def resolve_architecture(model: str) -> Architecture:
     """The architecture of a public name, of a JSON file, or of file.json:Name.
 
+    With `seed:` before it, that of its seed network, to learn an allocation with.
+
     Raises:
         ValueError: There is none, or it is not valid.
         FileNotFoundError: There is no such file.
     """
+    if model.startswith(_SEED):
+        return seed_architecture(resolve_architecture(model.removeprefix(_SEED)))
     path, _, name = model.rpartition(".json:")
     if path:
         return scalenet_tf.load_architecture(f"{path}.json", name)

@@ -1,0 +1,271 @@
+import dataclasses
+import json
+import os
+import shlex
+import shutil
+
+import numpy as np
+import pytest
+import tyro
+from conftest import TINY_CIFAR
+from processes import TRAINING, finish_all, start_workers
+from scalenet_training.allocate_config import AllocateConfig
+from scalenet_training.allocation_report import training_command
+from scalenet_training.config import TrainConfig
+from scalenet_training.errors import RunError, UsageError
+from scalenet_training.learned_allocation import learn_allocation, read_seed
+from scalenet_training.loop import train_and_evaluate
+from scalenet_training.plots import plot_allocations
+from scalenet_training.presets import PRESETS, options_of
+from scalenet_training.starting_point import resolve_architecture
+
+import scalenet_tf
+from scalenet_tf import allocation
+
+SEED = allocation.seed_architecture(TINY_CIFAR)
+QUICK = {"train_split": "train[:320]", "eval_split": "validation[:32]", "epochs": 2}
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """A folder with the tiny network and two runs of its seed network, a and b."""
+    folder = tmp_path_factory.mktemp("allocation")
+    path = folder / "tiny.json"
+    path.write_text(json.dumps(TINY_CIFAR.to_record()))
+    for seed, name in enumerate("ab"):
+        config = TrainConfig(model=f"seed:{path}", seed=seed, gamma_l1=1e-4, **QUICK)
+        train_and_evaluate(config, str(folder / name))
+    return folder
+
+
+@pytest.fixture
+def settings(folder, tmp_path):
+    """Settings that allocate from run a, with all that they write in a new folder."""
+    config = TrainConfig(model=str(folder / "tiny.json"), **QUICK)
+    run = str(folder / "a")
+    return AllocateConfig(config, seed_run=run, output=str(tmp_path / "found.json"))
+
+
+def test_a_trained_seed_gives_the_file_that_commands_read(settings, folder, tmp_path):
+    learned = learn_allocation(settings)
+    found, seed = learned.found, read_seed(str(folder / "a"))
+    assert learned.correlation is None
+    assert seed.architecture == SEED
+    expected = allocation.allocate_for_macs(
+        SEED, seed.importance, TINY_CIFAR.twin().macs(10), classes=10
+    )
+    assert found == dataclasses.replace(
+        expected,
+        architecture=dataclasses.replace(expected.architecture, learned_on="digits"),
+    )
+    assert 0 <= found.gap <= 0.03
+    path = tmp_path / "found.json"
+    assert resolve_architecture(str(path)) == found.architecture
+    assert scalenet_tf.load_architecture(path) == found.architecture
+    provenance = json.loads(path.read_text())["provenance"]
+    assert provenance["macs"] == found.architecture.macs(10)
+    assert provenance["target_macs"] == TINY_CIFAR.twin().macs(10)
+    assert provenance["gap"] == found.gap
+    assert provenance["ratio"] == str(found.ratio)
+    assert provenance["classes"] == 10
+    assert provenance["seed_run"]["training_examples"] == 320
+    assert provenance["seed_run"]["config"]["gamma_l1"] == 1e-4
+    assert provenance["versions"]["scalenet_tf"] == scalenet_tf.__version__
+    assert (tmp_path / "found.png").read_bytes()[:4] == b"\x89PNG"
+    assert sorted(os.listdir(tmp_path)) == ["found.json", "found.png"]
+
+
+def test_the_same_settings_replace_the_file_and_others_do_not(settings, tmp_path):
+    learn_allocation(settings)
+    before = (tmp_path / "found.json").read_bytes()
+    learn_allocation(settings)
+    assert (tmp_path / "found.json").read_bytes() == before
+    other = dataclasses.replace(settings, target_macs="0.9x")
+    with pytest.raises(UsageError, match=r"--output .* exists.*'twin'.*'0\.9x'"):
+        learn_allocation(other)
+    (tmp_path / "found.json").write_text("mine")
+    with pytest.raises(UsageError, match=r"exists.*it is no allocation"):
+        learn_allocation(settings)
+    assert (tmp_path / "found.json").read_text() == "mine"
+
+
+def test_two_seed_networks_are_compared(settings, folder, tmp_path):
+    other = str(folder / "b")
+    learned = learn_allocation(dataclasses.replace(settings, compare_with=other))
+    expected = allocation.rank_correlation(
+        *(read_seed(str(folder / name)).importance for name in "ab")
+    )
+    assert learned.correlation == expected
+    assert -1 < expected.overall < 1
+    recorded = json.loads((tmp_path / "found.json").read_text())["provenance"]
+    assert recorded["rank_correlation"]["overall"] == expected.overall
+
+
+@pytest.mark.parametrize("criterion", ["block", "global"])
+def test_targets_are_ratios_of_the_twin_or_numbers(settings, criterion, tmp_path):
+    twin = TINY_CIFAR.twin().macs(10)
+    found = []
+    for index, text in enumerate(["0.9x", str(0.9 * twin)]):
+        changed = dataclasses.replace(
+            settings,
+            target_macs=text,
+            criterion=criterion,
+            output=str(tmp_path / f"{index}.json"),
+        )
+        found.append(learn_allocation(changed).found)
+    assert found[0] == found[1]
+    assert found[0].macs <= 0.9 * twin
+
+
+def test_the_seed_network_is_trained_and_then_read(settings, tmp_path, capfd):
+    config = dataclasses.replace(settings.train, workdir=str(tmp_path / "run"))
+    training = dataclasses.replace(settings, train=config, seed_run=None, output=None)
+    first = learn_allocation(training).found
+    assert "TinyCifarSeed on digits" in capfd.readouterr().out
+    path = tmp_path / "run/allocation.json"
+    assert scalenet_tf.load_architecture(path) == first.architecture
+    assert learn_allocation(training).found == first
+    assert "Epoch" not in capfd.readouterr().out
+
+
+def test_targets_out_of_range_are_refused_before_the_training(settings, tmp_path):
+    config = dataclasses.replace(settings.train, workdir=str(tmp_path / "run"))
+    for text in ("0.1x", "1e9"):
+        training = dataclasses.replace(
+            settings, train=config, seed_run=None, output=None, target_macs=text
+        )
+        with pytest.raises(UsageError, match=r"`target_macs` must be from 9\d\d,"):
+            learn_allocation(training)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_target_that_the_learned_ranking_cannot_reach_names_the_range(settings):
+    low = dataclasses.replace(settings, target_macs="0.1x")
+    with pytest.raises(UsageError, match="`target_macs` must be from"):
+        learn_allocation(low)
+
+
+def untrained_run(folder, tmp_path):
+    """A run whose network is as it was before its first step."""
+    run = shutil.copytree(folder / "a", tmp_path / "untrained")
+    scalenet_tf.ScaleNet(SEED, classes=10).save(run / "last.keras")
+    return str(run)
+
+
+def test_a_seed_that_has_not_learned_is_refused(settings, folder, tmp_path):
+    run = untrained_run(folder, tmp_path)
+    with pytest.raises(UsageError, match="does not tell the neurons of a block apart"):
+        learn_allocation(dataclasses.replace(settings, seed_run=run))
+    assert not os.path.exists(settings.output)
+
+
+def test_a_training_too_short_to_rank_is_an_error_that_keeps_the_run(
+    settings, tmp_path
+):
+    config = dataclasses.replace(
+        settings.train, workdir=str(tmp_path / "run"), max_steps=1
+    )
+    with pytest.raises(RunError, match="does not tell the neurons of a block apart"):
+        learn_allocation(dataclasses.replace(settings, train=config, seed_run=None))
+    assert (tmp_path / "run/last.keras").exists()
+    assert not os.path.exists(settings.output)
+
+
+def test_runs_that_have_not_ended_are_refused(settings, folder, tmp_path):
+    run = shutil.copytree(folder / "a", tmp_path / "half")
+    rows = (run / "metrics.csv").read_text().splitlines()
+    (run / "metrics.csv").write_text("\n".join(rows[:2]) + "\n")
+    half = dataclasses.replace(settings, seed_run=str(run))
+    with pytest.raises(UsageError, match="has finished 1 of 2 epochs: resume"):
+        learn_allocation(half)
+    with pytest.raises(UsageError, match=r"is no run's config\.json"):
+        learn_allocation(dataclasses.replace(settings, seed_run=str(tmp_path)))
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"target_macs": "two"}, r"--target-macs must be 'twin'.*Received: 'two'"),
+        ({"target_macs": "-1x"}, r"--target-macs must be .*Received: '-1x'"),
+        ({"minimum": -1}, r"--minimum must be 0 or more\. Received: -1"),
+        ({"output": "a.png"}, r"--output must end in \.json\. Received: 'a\.png'"),
+    ],
+)
+def test_unfit_settings_are_errors(changes, message):
+    with pytest.raises(ValueError, match=message):
+        AllocateConfig(TrainConfig(), **changes)
+
+
+def test_an_output_folder_must_exist(settings, tmp_path):
+    missing = str(tmp_path / "none/a.json")
+    with pytest.raises(UsageError, match=r"--output must be in a folder that exists"):
+        learn_allocation(dataclasses.replace(settings, output=missing))
+
+
+def test_seed_networks_have_names():
+    assert resolve_architecture("seed:ScaleNetCifar38") == allocation.seed_architecture(
+        scalenet_tf.get_architecture("ScaleNetCifar38")
+    )
+    with pytest.raises(ValueError, match="two scales or more"):
+        resolve_architecture("seed:ResNet50")
+    config = AllocateConfig(TrainConfig(model="a/b.json"))
+    assert config.output_file == "runs/digits-bSeed/allocation.json"
+    assert config.seed_config.model == "seed:a/b.json"
+
+
+def test_the_command_to_train_is_the_recipe_of_the_seed(settings, folder):
+    learned = learn_allocation(settings)
+    command = training_command(learned.found, settings.output, str(folder / "a"))
+    assert command[:2] == ["python", "training/train.py"]
+    config = tyro.cli(TrainConfig, args=command[2:])
+    assert config == TrainConfig(
+        model=settings.output, workdir="runs/digits-TinyCifarAllocated", **QUICK
+    )
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+def test_options_give_the_settings_back(preset):
+    before = dataclasses.replace(
+        PRESETS[preset].config,
+        freeze=True,
+        ema=0.99,
+        milestones=(0.25, 0.5),
+        max_steps=3,
+        workdir="a b",
+    )
+    line = shlex.split(shlex.join(options_of(before)))
+    assert tyro.cli(TrainConfig, default=PRESETS[preset].config, args=line) == before
+    assert options_of(PRESETS[preset].config) == ["--preset", preset]
+
+
+def test_the_chart_has_a_bar_for_each_scale_of_each_block(tmp_path, monkeypatch):
+    from matplotlib.axes import Axes
+
+    drawn = []
+    bar = Axes.bar
+    monkeypatch.setattr(
+        Axes,
+        "bar",
+        lambda axes, places, heights, *rest, **more: (
+            drawn.append((list(more["bottom"]), list(heights))),
+            bar(axes, places, heights, *rest, **more),
+        ),
+    )
+    networks = [TINY_CIFAR, scalenet_tf.get_architecture("ScaleNet50")]
+    plot_allocations({n.name: n for n in networks}, str(tmp_path / "a.png"))
+    assert len(drawn) == 3 + 4
+    bottoms, heights = zip(*drawn[:3], strict=True)
+    np.testing.assert_allclose(heights, [[3 / 6, 5 / 9], [2 / 6, 4 / 9], [1 / 6, 0]])
+    np.testing.assert_allclose(bottoms, [[0, 0], [3 / 6, 5 / 9], [5 / 6, 1]])
+
+
+@pytest.mark.processes
+def test_in_a_cluster_the_chief_alone_allocates(folder, tmp_path):
+    options = ["--model", str(folder / "tiny.json"), "--workdir", str(tmp_path / "run")]
+    options += ["--train-split", "train[:320]", "--eval-split", "validation[:32]"]
+    arguments = [os.path.join(TRAINING, "allocate.py"), *options, "--epochs", "2"]
+    chief, worker = finish_all(start_workers(arguments))
+    assert "Written:" in chief
+    assert "Written:" not in worker
+    network = scalenet_tf.load_architecture(tmp_path / "run/allocation.json")
+    assert network.learned_on == "digits"

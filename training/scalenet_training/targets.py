@@ -1,0 +1,58 @@
+"""The MACs that `--target-macs` asks for. Imports no TensorFlow."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from scalenet_tf import Architecture
+
+_ALLOWED = (
+    "'twin' (the MACs of the ResNet twin), a ratio of these such as 0.75x, or a "
+    "number of MACs such as 57000000, 57_000_000 or 57e6"
+)
+
+
+def target_macs(
+    text: str,
+    architecture: Architecture,
+    classes: int,
+    option: str = "--target-macs",
+) -> float:
+    """MACs of an image of the native size, as `--target-macs` says them.
+
+    Args:
+        text: `"twin"`, `"<ratio>x"` (of the ResNet twin's MACs) or a number.
+        architecture: The network whose twin is meant.
+        classes: Classes of the dense layer.
+        option: Option that the text came by, for messages.
+
+    Raises:
+        ValueError: The text is none of these; the message names the option.
+    """
+    ratio, number = parse_target(text, option)
+    if ratio is None:
+        return number
+    return ratio * architecture.twin().macs(classes)
+
+
+def parse_target(
+    text: str, option: str = "--target-macs"
+) -> tuple[float | None, float | None]:
+    """The ratio to the twin's MACs or else the number of MACs; the other is `None`.
+
+    Raises:
+        ValueError: The text is neither; the message names the option.
+    """
+    stripped = text.strip().lower()
+    if stripped == "twin":
+        return 1.0, None
+    is_ratio = stripped.endswith("x")
+    try:
+        value = float(stripped.removesuffix("x"))
+    except ValueError:
+        value = math.nan
+    if not math.isfinite(value) or value <= 0:
+        raise ValueError(f"{option} must be {_ALLOWED}. Received: {text!r}.")
+    return (value, None) if is_ratio else (None, value)

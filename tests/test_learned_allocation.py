@@ -69,7 +69,9 @@ def test_a_trained_seed_gives_the_file_that_commands_read(settings, folder, tmp_
     assert provenance["ratio"] == str(found.ratio)
     assert provenance["classes"] == 10
     assert provenance["seed_run"]["training_examples"] == 320
-    assert provenance["seed_run"]["config"]["gamma_l1"] == 1e-4
+    run = provenance["seed_run"]["config"]
+    assert run["gamma_l1"] == 1e-4
+    assert not {"workdir", "data_dir"} & run.keys()
     assert provenance["versions"]["scalenet_tf"] == scalenet_tf.__version__
     assert (tmp_path / "found.png").read_bytes()[:4] == b"\x89PNG"
     assert sorted(os.listdir(tmp_path)) == ["found.json", "found.png"]

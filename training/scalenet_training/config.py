@@ -213,6 +213,11 @@ class TrainConfig:
         return different
 
 
+def identity(recorded: Mapping[str, Any]) -> dict[str, Any]:
+    """Of a run's recorded settings, those that say what it computes, not where."""
+    return {name: recorded[name] for name in recorded if name not in _FREE_FIELDS}
+
+
 def _check(config: TrainConfig) -> None:
     hints = get_type_hints(TrainConfig)
     positive = (

@@ -17,6 +17,7 @@ from scalenet_tf.architectures import architecture_from_record
 from scalenet_training.allocate_config import AllocateConfig
 from scalenet_training.allocation_file import PROVENANCE, write_allocation
 from scalenet_training.cluster import find_member
+from scalenet_training.config import identity
 from scalenet_training.errors import RunError, UsageError, usage_errors
 from scalenet_training.files import disk_errors, replaced
 from scalenet_training.loop import train_and_evaluate
@@ -221,7 +222,7 @@ def _write(config: AllocateConfig, seed: Seed, learned: Learned) -> None:
         "rank_correlation": learned.correlation
         and dataclasses.asdict(learned.correlation),
         "seed_run": {
-            "config": seed.recorded["config"],
+            "config": identity(seed.recorded["config"]),
             "architecture": seed.architecture.name,
             "training_examples": seed.recorded["training_examples"],
             "metrics": seed.metrics,

@@ -27,6 +27,15 @@ PACKAGES = {
         "tflite",
         "verification",
     ],
+    "serving": [
+        "errors",
+        "endpoint",
+        "extras",
+        "messages",
+        "rest",
+        "rpc",
+        "client",
+    ],
 }
 
 
@@ -78,7 +87,8 @@ def test_import_pulls_in_no_optional_package():
         "import scalenet_tf, scalenet_tf.export\n"
         "optional = {'keras_tuner', 'tensorflow_datasets', 'matplotlib', 'torch',\n"
         "            'sklearn', 'tyro', 'safetensors', 'PIL',\n"
-        "            'tensorflow_serving', 'ai_edge_litert', 'grpc'}\n"
+        "            'tensorflow_serving', 'ai_edge_litert', 'grpc', 'requests',\n"
+        "            'tenacity', 'scalenet_tf.serving'}\n"
         "pulled = optional & (set(sys.modules) - before)\n"
         "assert not pulled, pulled\n"
     )

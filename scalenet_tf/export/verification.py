@@ -104,7 +104,7 @@ def verify_tflite(
     """
     content = read_metadata(path)
     transform = transform_of(content)
-    run = _interpreter(os.fspath(path))
+    run = signature_runner(os.fspath(path))
     comparison = _Comparison(model, content["quantization"])
     for chunk in _chunks(images):
         by_signature = requests(chunk, transform)
@@ -159,7 +159,13 @@ def _chunks(images: Sequence[bytes]) -> Iterator[Sequence[bytes]]:
         yield images[start : start + _CHUNK]
 
 
-def _interpreter(path: str) -> Callable[..., dict[str, np.ndarray]]:
+def signature_runner(path: str) -> Callable[..., dict[str, np.ndarray]]:
+    """The function of a TFLite file: `images=` to its outputs, by name.
+
+    Raises:
+        ImportError: ai-edge-litert is not installed.
+        ValueError: It is no TFLite file.
+    """
     try:
         from ai_edge_litert.interpreter import Interpreter
     except ImportError as error:

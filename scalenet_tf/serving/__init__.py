@@ -1,0 +1,43 @@
+"""Client for models of this package behind TensorFlow Serving, by REST and by gRPC.
+
+Needs `pip install 'scalenet_tf[serving]'`. Nothing else of the package imports it.
+"""
+
+from scalenet_tf.serving.client import Client
+from scalenet_tf.serving.endpoint import Endpoint, parse_url
+from scalenet_tf.serving.errors import (
+    InvalidImageError,
+    ModelNotFoundError,
+    RequestRefusedError,
+    ServerFaultError,
+    ServerTimeoutError,
+    ServerUnavailableError,
+    ServingError,
+    SignatureNotFoundError,
+)
+from scalenet_tf.serving.messages import (
+    ModelMetadata,
+    Prediction,
+    Signature,
+    TensorSpec,
+    VersionStatus,
+)
+
+__all__ = [
+    "Client",
+    "Endpoint",
+    "InvalidImageError",
+    "ModelMetadata",
+    "ModelNotFoundError",
+    "Prediction",
+    "RequestRefusedError",
+    "ServerFaultError",
+    "ServerTimeoutError",
+    "ServerUnavailableError",
+    "ServingError",
+    "Signature",
+    "SignatureNotFoundError",
+    "TensorSpec",
+    "VersionStatus",
+    "parse_url",
+]

@@ -1,0 +1,193 @@
+"""A served model as a Python object: encoded images in, names and probabilities out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol, TypeVar
+
+from scalenet_tf.serving.endpoint import parse_url
+from scalenet_tf.serving.errors import (
+    InvalidImageError,
+    RequestRefusedError,
+    ServerFaultError,
+    ServerUnavailableError,
+)
+from scalenet_tf.serving.extras import import_extra
+from scalenet_tf.serving.messages import (
+    ModelMetadata,
+    Prediction,
+    VersionStatus,
+    model_metadata,
+    predictions,
+    statuses,
+)
+from scalenet_tf.serving.rest import RestTransport
+from scalenet_tf.serving.rpc import GrpcTransport
+
+T = TypeVar("T")
+
+_TRANSPORTS = {"http": RestTransport, "https": RestTransport, "grpc": GrpcTransport}
+_INPUT = "image_bytes"
+# Seconds: attempts are a random time apart, up to 0.2, 0.4, 0.8, ... and never more
+# than the second.
+_FIRST_WAIT, _LONGEST_WAIT = 0.2, 5.0
+
+
+class Transport(Protocol):
+    """What REST and gRPC have in common."""
+
+    def predict(
+        self, signature: str, input_name: str, images: Sequence[bytes]
+    ) -> dict[str, Any]:
+        """The outputs of a signature for encoded images, as nested lists."""
+
+    def status(self) -> dict[str, Any]:
+        """The JSON form of a GetModelStatusResponse."""
+
+    def metadata(self) -> dict[str, Any]:
+        """The JSON form of a GetModelMetadataResponse."""
+
+    def close(self) -> None:
+        """Closes the connections."""
+
+
+class Client:
+    """A model that `scalenet_tf.export.save_savedmodel` wrote, on TensorFlow Serving.
+
+    Args:
+        url: As for `parse_url`; it chooses REST or gRPC, and the version.
+        timeout: Seconds for a request; for REST, of silence.
+        attempts: How often a request is made at most. It is made again, after an
+            exponential back-off, only where no server answers or it says that it is
+            unavailable; never where the server found the request wrong.
+        batch_size: Images in a request at most; larger batches are split. No more than
+            the server's `max_batch_size`, where it joins requests to batches.
+        signature: A signature that takes `image_bytes` and gives `classes`, `labels`
+            and `probabilities`.
+
+    Raises:
+        ImportError: A package of `pip install 'scalenet_tf[serving]'` is missing.
+        ValueError: An argument is not allowed.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        *,
+        timeout: float = 30.0,
+        attempts: int = 4,
+        batch_size: int = 32,
+        signature: str = "serving_bytes",
+    ):
+        for name, value in (
+            ("timeout", timeout),
+            ("attempts", attempts),
+            ("batch_size", batch_size),
+        ):
+            if not value > 0:
+                raise ValueError(f"`{name}` must be more than 0. Received: {value}.")
+        self._endpoint = parse_url(url)
+        self._batch_size = batch_size
+        self._signature = signature
+        self._tenacity = import_extra("tenacity", "tenacity")
+        self._attempts = attempts
+        transport = _TRANSPORTS[self._endpoint.scheme]
+        self._transport: Transport = transport(self._endpoint, timeout)
+
+    def predict(
+        self, images: Sequence[bytes], top_k: int | None = None
+    ) -> list[Prediction]:
+        """Classifies encoded images: JPEG, PNG, BMP or GIF of any sizes.
+
+        Args:
+            images: The content of the files.
+            top_k: How many classes to give for each; all that the model names by
+                default.
+
+        Returns:
+            A prediction for each. `valid` is False for images that cannot be decoded
+            where the model was exported with `on_corrupt="flag"`.
+
+        Raises:
+            InvalidImageError: Images cannot be decoded, and the model was exported to
+                refuse them; `indices` are their places in `images`.
+            ServingError: One of its other kinds, as their names say.
+            ValueError: The model does not name as many classes as `top_k`.
+        """
+        if top_k is not None and top_k < 1:
+            raise ValueError(f"`top_k` must be at least 1. Received: top_k={top_k}.")
+        results: list[Prediction] = []
+        for start in range(0, len(images), self._batch_size):
+            batch = images[start : start + self._batch_size]
+            outputs = self._predict_batch(batch, start)
+            server = self._endpoint.server
+            results += predictions(outputs, len(batch), top_k, server)
+        return results
+
+    def status(self) -> list[VersionStatus]:
+        """The state of the version that the URL names, or of all versions.
+
+        Raises:
+            ServingError: One of its kinds, as their names say.
+        """
+        return self._read(statuses, self._request(self._transport.status))
+
+    def metadata(self) -> ModelMetadata:
+        """Version and signatures of the model.
+
+        Raises:
+            ServingError: One of its kinds, as their names say.
+        """
+        return self._read(model_metadata, self._request(self._transport.metadata))
+
+    def close(self) -> None:
+        """Closes the connections."""
+        self._transport.close()
+
+    def __enter__(self) -> Client:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def _predict_batch(self, batch: Sequence[bytes], start: int) -> dict[str, Any]:
+        try:
+            return self._request(
+                lambda: self._transport.predict(self._signature, _INPUT, batch)
+            )
+        except InvalidImageError as error:
+            own = [index for index in error.indices if index < len(batch)]
+            if not own:
+                raise RequestRefusedError(
+                    f"{error} The server had joined this request with another one, "
+                    "whose image that is: export with on_corrupt='flag'."
+                ) from error
+            indices = [start + index for index in own]
+            raise InvalidImageError(
+                f"{self._endpoint.server}: images that cannot be decoded, at the "
+                f"indices (counted from 0) {', '.join(map(str, indices))}.",
+                indices,
+            ) from error
+
+    def _request(self, call: Callable[[], T]) -> T:
+        retrying = self._tenacity.Retrying(
+            retry=self._tenacity.retry_if_exception_type(ServerUnavailableError),
+            wait=self._tenacity.wait_random_exponential(_FIRST_WAIT, _LONGEST_WAIT),
+            stop=self._tenacity.stop_after_attempt(self._attempts),
+            reraise=True,
+        )
+        try:
+            return retrying(call)
+        except ServerUnavailableError as error:
+            raise ServerUnavailableError(
+                f"{error} ({self._attempts} attempts)"
+            ) from error
+
+    def _read(self, read: Callable[[dict[str, Any]], T], content: dict[str, Any]) -> T:
+        try:
+            return read(content)
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            raise ServerFaultError(
+                f"{self._endpoint.server} answered with a message that is not "
+                f"TensorFlow Serving's: {error!r}."
+            ) from error

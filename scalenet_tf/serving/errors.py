@@ -1,0 +1,67 @@
+"""What can go wrong between a client and TensorFlow Serving."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+
+class ServingError(Exception):
+    """No answer that can be used came from a server."""
+
+
+class ServerUnavailableError(ServingError):
+    """Nothing listens there, or the server says that it cannot answer now."""
+
+
+class ServerTimeoutError(ServingError):
+    """The answer did not come in time."""
+
+
+class ServerFaultError(ServingError):
+    """The server failed, or what it answered is not what TensorFlow Serving answers."""
+
+
+class RequestRefusedError(ServingError):
+    """The server found the request wrong; the same request fails again."""
+
+
+class ModelNotFoundError(RequestRefusedError):
+    """The server has no such model, or no such version or label of it."""
+
+
+class SignatureNotFoundError(RequestRefusedError):
+    """The model has no such signature."""
+
+
+class InvalidImageError(RequestRefusedError):
+    """Images cannot be decoded, and the request failed as a whole.
+
+    Attributes:
+        indices: Their places in the request, counted from 0: the first 16 at least.
+    """
+
+    def __init__(self, message: str, indices: Sequence[int]):
+        super().__init__(message)
+        self.indices = tuple(indices)
+
+
+# What an exported model says of images, see `scalenet_tf.export`; the list ends with
+# three points where it was cut.
+_UNDECODABLE = re.compile(r"cannot be decoded at the indices [^\[\]]*\]? \[([0-9 ]+)")
+# Parts of TensorFlow Serving's own messages.
+_SIGNATURE = "Serving signature "
+_LABEL = "Unrecognized servable version label"
+
+
+def refused(server: str, message: str) -> RequestRefusedError:
+    """The error for what a server says of a request that it found wrong."""
+    text = f"{server} refused the request: {message}"
+    undecodable = _UNDECODABLE.search(message)
+    if undecodable:
+        return InvalidImageError(text, [int(i) for i in undecodable[1].split()])
+    if _SIGNATURE in message:
+        return SignatureNotFoundError(text)
+    if _LABEL in message:
+        return ModelNotFoundError(text)
+    return RequestRefusedError(text)

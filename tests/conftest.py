@@ -77,6 +77,14 @@ def float64():
     keras.config.set_dtype_policy("float64")
 
 
+@pytest.fixture(scope="session")
+def exports(tmp_path_factory):
+    """A model repository, and photographs as files; see `served.Exports`."""
+    from served import Exports
+
+    return Exports(tmp_path_factory.mktemp("exports"))
+
+
 @pytest.fixture
 def data_dir():
     """The folder with CIFAR-10 and the ImageNet photographs."""

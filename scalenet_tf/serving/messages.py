@@ -130,7 +130,13 @@ def _first(prediction: Prediction, count: int | None) -> Prediction:
 
 
 def statuses(content: Mapping[str, Any]) -> list[VersionStatus]:
-    """Reads a GetModelStatusResponse in its JSON form."""
+    """Reads a GetModelStatusResponse in its JSON form.
+
+    Raises:
+        ValueError: It has no version; of an unknown model there is none.
+    """
+    if not content["model_version_status"]:
+        raise ValueError("no version in a status")
     return [
         VersionStatus(
             int(entry["version"]),

@@ -188,7 +188,10 @@ def command_line(description, default_port, open_server, url):
     repository = Repository(options.repository, labels)
     if not repository.models:
         parser.error(f"there is no model in {options.repository!r}")
-    server = open_server(repository, options.port, Faults(options.fault))
+    try:
+        server = open_server(repository, options.port, Faults(options.fault))
+    except (OSError, RuntimeError) as error:
+        parser.error(f"--port {options.port} cannot be opened: {error}")
     for name, versions in repository.models.items():
         numbers = ", ".join(map(str, versions))
         print(f"{url(server.port, name)} (versions {numbers})")

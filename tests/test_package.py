@@ -91,6 +91,9 @@ def test_import_pulls_in_no_optional_package():
         "            'tenacity', 'scalenet_tf.serving'}\n"
         "pulled = optional & (set(sys.modules) - before)\n"
         "assert not pulled, pulled\n"
+        "import scalenet_tf.serving\n"
+        "pulled = {'grpc', 'requests', 'tenacity'} & (set(sys.modules) - before)\n"
+        "assert not pulled, pulled\n"
     )
     subprocess.run([sys.executable, "-c", code], check=True, cwd="/")
 

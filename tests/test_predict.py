@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import served
 from processes import ROOT, TRAINING, environment, finish, free_ports, start
+from scalenet_training.run_folder import FACTS_OF_A_RUN
 from test_commands import in_process
 from test_export import NAMES, PHOTOS, TRANSFORM, TRUNCATED
 
@@ -29,6 +30,7 @@ def models(exports):
         "eval_resize": TRANSFORM.resize,
         "class_names": NAMES,
     }
+    assert {*config} <= {"config", *FACTS_OF_A_RUN}
     (run / "config.json").write_text(json.dumps(config))
     for kind in ("float32", "uint8"):
         export.convert_tflite(

@@ -11,7 +11,8 @@ class PredictConfig:
     """What to look at, by which model."""
 
     images: Annotated[
-        tyro.conf.Positional[tuple[str, ...]], tyro.conf.arg(metavar="IMAGE")
+        tyro.conf.Positional[tuple[str, ...]],
+        tyro.conf.arg(metavar="IMAGE [IMAGE ...]"),
     ]
     """Image files, and folders: of these all .jpg, .jpeg, .png, .bmp and .gif files,
     also in their sub-folders."""

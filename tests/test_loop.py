@@ -460,6 +460,7 @@ def test_a_run_that_diverges_names_step_rate_and_checkpoint(config, tmp_path):
         train_and_evaluate(none, str(tmp_path / "other"))
 
 
+@pytest.mark.slow  # test_faults.py does so with processes
 def test_a_signal_stops_after_the_step_saves_and_resumes(config, tmp_path, monkeypatch):
     from scalenet_training import loop
 
@@ -482,6 +483,7 @@ def test_a_signal_stops_after_the_step_saves_and_resumes(config, tmp_path, monke
     )
 
 
+@pytest.mark.slow  # test_faults.py does so with processes
 def test_a_signal_within_an_evaluation_keeps_the_epoch(config, tmp_path, monkeypatch):
     """The epoch's training is saved; the run resumed begins with its evaluation."""
     from scalenet_training import evaluation

@@ -1,0 +1,72 @@
+"""The README's commands, as they stand there."""
+
+import os
+import pathlib
+import re
+import shlex
+import subprocess
+import sys
+
+import keras
+import numpy as np
+import pytest
+from processes import ROOT, environment, free_ports
+
+README = pathlib.Path(ROOT, "README.md").read_text(encoding="utf-8")
+PYTHON = shlex.quote(sys.executable)
+
+
+def commands(heading):
+    """The lines of the first shell block under a heading, joined where they go on."""
+    section = README.split(f"\n{heading}\n", 1)[1]
+    block = re.search(r"```sh\n(.*?)```", section, re.DOTALL)[1]
+    lines = block.replace("\\\n", " ").splitlines()
+    return [line for line in lines if line and not line.startswith("#")]
+
+
+def write_a_digit(path):
+    from sklearn.datasets import load_digits
+
+    digits = load_digits()
+    pixels = np.repeat(digits.images[0][..., None] * 255 / 16, 3, axis=-1)
+    keras.utils.save_img(path, pixels, scale=False)
+    assert digits.target[0] == 0
+
+
+@pytest.mark.processes
+@pytest.mark.timeout(600)
+def test_from_training_to_an_answer_of_a_server(tmp_path):
+    train, export, serve, predict = commands("## From training to serving")
+    for name in ("training", "tests"):
+        os.symlink(os.path.join(ROOT, name), tmp_path / name)
+    (port,) = free_ports(1)
+    write_a_digit(tmp_path / "digit.png")
+
+    def shell(command):
+        command = re.sub(r"^python ", f"{PYTHON} ", command).replace("8501", str(port))
+        return subprocess.Popen(
+            f"exec {command}",
+            shell=True,
+            cwd=tmp_path,
+            env=environment(),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+
+    def output(command):
+        process = shell(command)
+        text = process.communicate(timeout=400)[0]
+        assert process.returncode == 0, text
+        return text
+
+    assert "validation: top-1 error" in output(train)
+    assert "savedmodels/digits/1" in output(export)
+    server = shell(serve.removesuffix("&").rstrip())
+    try:
+        answer = output(predict)
+    finally:
+        server.terminate()
+        server.communicate(timeout=60)
+    first = next(line for line in answer.splitlines() if line.startswith("digit.png"))
+    assert first.split()[:3] == ["digit.png", "1", "0"]

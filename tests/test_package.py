@@ -24,6 +24,8 @@ PACKAGES = {
         "requests",
         "savedmodel",
         "tflite",
+        "onnx",
+        "runtime",
         "verification",
     ]
 }
@@ -77,7 +79,8 @@ def test_import_pulls_in_no_optional_package():
         "import scalenet_tf, scalenet_tf.export\n"
         "optional = {'keras_tuner', 'tensorflow_datasets', 'matplotlib', 'torch',\n"
         "            'sklearn', 'tyro', 'safetensors', 'PIL',\n"
-        "            'tensorflow_serving', 'ai_edge_litert', 'grpc'}\n"
+        "            'tensorflow_serving', 'ai_edge_litert', 'grpc', 'requests',\n"
+        "            'onnx', 'tf2onnx', 'onnxruntime'}\n"
         "pulled = optional & (set(sys.modules) - before)\n"
         "assert not pulled, pulled\n"
     )

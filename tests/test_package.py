@@ -25,6 +25,8 @@ PACKAGES = {
         "requests",
         "savedmodel",
         "tflite",
+        "onnx",
+        "runtime",
         "verification",
     ],
     "serving": [
@@ -88,7 +90,8 @@ def test_import_pulls_in_no_optional_package():
         "optional = {'keras_tuner', 'tensorflow_datasets', 'matplotlib', 'torch',\n"
         "            'sklearn', 'tyro', 'safetensors', 'PIL',\n"
         "            'tensorflow_serving', 'ai_edge_litert', 'grpc', 'requests',\n"
-        "            'tenacity', 'scalenet_tf.serving'}\n"
+        "            'onnx', 'tf2onnx', 'onnxruntime', 'tenacity',\n"
+        "            'scalenet_tf.serving'}\n"
         "pulled = optional & (set(sys.modules) - before)\n"
         "assert not pulled, pulled\n"
         "import scalenet_tf.serving\n"

@@ -19,7 +19,7 @@ class PredictConfig:
 
     model: str
     """A run's folder or a .keras file in it; a SavedModel: its folder, or that of a
-    name, for the highest version; a .tflite file; or a served model:
+    name, for the highest version; a .tflite or .onnx file; or a served model:
     http[s]://HOST:PORT/v1/models/NAME[/versions/NUMBER | /labels/LABEL] (REST) or
     grpc://HOST[:8500]/NAME[/NUMBER | /versions/NUMBER | /labels/LABEL]."""
 

@@ -56,7 +56,7 @@ class Backend:
 
 BACKENDS = (
     Backend("the URL of a served model", places.is_url, "server"),
-    Backend("a .tflite file", places.is_tflite, "tflite"),
+    Backend("a .tflite or .onnx file", places.is_exported_file, "exported_file"),
     Backend(
         "the folder of a SavedModel, or one with its versions",
         lambda path: places.savedmodel_folder(path) is not None,

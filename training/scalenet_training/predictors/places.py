@@ -10,9 +10,9 @@ def is_url(text: str) -> bool:
     return "://" in text
 
 
-def is_tflite(path: str) -> bool:
-    """Whether it is a TFLite file, by its name."""
-    return path.endswith(".tflite") and os.path.isfile(path)
+def is_exported_file(path: str) -> bool:
+    """Whether it is a TFLite or ONNX file, by its name."""
+    return path.endswith((".tflite", ".onnx")) and os.path.isfile(path)
 
 
 def savedmodel_folder(path: str) -> str | None:

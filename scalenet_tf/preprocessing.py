@@ -129,6 +129,11 @@ class EvaluationTransform:
         images = tf.cast(images, keras.config.floatx())
         return preprocess_input(images, self.normalization)
 
+    def pixels(self, images: np.ndarray) -> np.ndarray:
+        """Pixels from 0 to 255, not rounded, of what `normalize` gave."""
+        mean, deviation = (np.array(part) for part in STATISTICS[self.normalization])
+        return np.clip(255 * (images * deviation + mean), 0, 255)
+
 
 def _check_statistics(argument: str, name: str) -> None:
     if name not in STATISTICS:

@@ -25,6 +25,8 @@ PACKAGES = {
         "requests",
         "savedmodel",
         "tflite",
+        "onnx",
+        "runtime",
         "verification",
     ],
     "serving": [
@@ -88,6 +90,7 @@ def test_import_pulls_in_no_optional_package():
         "optional = {'keras_tuner', 'tensorflow_datasets', 'matplotlib', 'torch',\n"
         "            'sklearn', 'tyro', 'safetensors', 'PIL',\n"
         "            'tensorflow_serving', 'ai_edge_litert', 'grpc', 'requests',\n"
+        "            'onnx', 'tf2onnx', 'onnxruntime',\n"
         "            'tenacity', 'scalenet_tf.serving'}\n"
         "pulled = optional & (set(sys.modules) - before)\n"
         "assert not pulled, pulled\n"

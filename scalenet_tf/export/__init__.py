@@ -1,26 +1,33 @@
-"""Models for servers and devices: SavedModel with signatures, and TFLite (LiteRT).
+"""Models for servers and devices: SavedModel with signatures, TFLite (LiteRT), ONNX.
 
-Needs `pip install 'scalenet_tf[export]'` for warm-up requests and for verifying TFLite
-files; everything else needs TensorFlow alone.
+Needs `pip install 'scalenet_tf[export]'` for warm-up requests and for running TFLite
+files, and `'scalenet_tf[onnx]'` for ONNX; everything else needs TensorFlow alone.
 """
 
 from scalenet_tf.export.metadata import read_metadata
+from scalenet_tf.export.onnx import convert_onnx
+from scalenet_tf.export.runtime import Exported, open_exported
 from scalenet_tf.export.savedmodel import next_version, save_savedmodel
 from scalenet_tf.export.tflite import convert_tflite
 from scalenet_tf.export.verification import (
     BOUNDS,
     Verification,
+    verify_onnx,
     verify_savedmodel,
     verify_tflite,
 )
 
 __all__ = [
     "BOUNDS",
+    "Exported",
     "Verification",
+    "convert_onnx",
     "convert_tflite",
     "next_version",
+    "open_exported",
     "read_metadata",
     "save_savedmodel",
+    "verify_onnx",
     "verify_savedmodel",
     "verify_tflite",
 ]

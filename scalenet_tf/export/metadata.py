@@ -2,7 +2,8 @@
 
 In a SavedModel it is the file `assets.extra/scalenet.json`. A TFLite file has it as a
 member of a zip archive at its end, as TFLite's own associated files are kept: the
-interpreter passes over it, `unzip model.tflite scalenet.json` gives it.
+interpreter passes over it, `unzip model.tflite scalenet.json` gives it. An ONNX file has
+it among its own metadata, under the same name.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ import keras
 from scalenet_tf._version import __version__
 from scalenet_tf.preprocessing import STATISTICS, EvaluationTransform
 
-_FILE = "scalenet.json"
+METADATA_FILE = "scalenet.json"
 EXTRA_ASSETS = "assets.extra"
 
 
@@ -51,7 +52,7 @@ def read_metadata(path: str | os.PathLike[str]) -> dict[str, Any]:
     """Reads what was kept with an exported model.
 
     Args:
-        path: The folder of a SavedModel, or a TFLite file.
+        path: The folder of a SavedModel, a TFLite file, or an `.onnx` file.
 
     Returns:
         `name`, `image_size`, `resize`, `normalization`, `mean`, `standard_deviation`,
@@ -59,6 +60,7 @@ def read_metadata(path: str | os.PathLike[str]) -> dict[str, Any]:
 
     Raises:
         FileNotFoundError: There is no such file or folder.
+        ImportError: An ONNX file needs onnx, which is not installed.
         ValueError: It was not exported by this package.
     """
     path = os.fspath(path)
@@ -67,15 +69,33 @@ def read_metadata(path: str | os.PathLike[str]) -> dict[str, Any]:
     try:
         if os.path.isdir(path):
             with open(
-                os.path.join(path, EXTRA_ASSETS, _FILE), encoding="utf-8"
+                os.path.join(path, EXTRA_ASSETS, METADATA_FILE), encoding="utf-8"
             ) as file:
                 return json.load(file)
+        if path.endswith(".onnx"):
+            return json.loads(_onnx_properties(path)[METADATA_FILE])
         with zipfile.ZipFile(path) as archive:
-            return json.loads(archive.read(_FILE))
+            return json.loads(archive.read(METADATA_FILE))
     except (OSError, KeyError, ValueError, zipfile.BadZipFile) as error:
         raise ValueError(
-            f"{path!r} was not exported by scalenet_tf: it has no {_FILE} ({error})."
+            f"{path!r} was not exported by scalenet_tf: it has no {METADATA_FILE} ({error})."
         ) from error
+
+
+def _onnx_properties(path: str) -> dict[str, str]:
+    try:
+        import onnx
+        from google.protobuf.message import DecodeError
+    except ImportError as error:
+        raise ImportError(
+            "reading an ONNX file needs the package onnx: "
+            "pip install 'scalenet_tf[onnx]'."
+        ) from error
+    try:
+        properties = onnx.load(path).metadata_props
+    except DecodeError as error:
+        raise ValueError(str(error)) from error
+    return {entry.key: entry.value for entry in properties}
 
 
 def write_metadata(path: str, content: Mapping[str, Any]) -> None:
@@ -84,8 +104,8 @@ def write_metadata(path: str, content: Mapping[str, Any]) -> None:
     if os.path.isdir(path):
         folder = os.path.join(path, EXTRA_ASSETS)
         os.makedirs(folder, exist_ok=True)
-        with open(os.path.join(folder, _FILE), "w", encoding="utf-8") as file:
+        with open(os.path.join(folder, METADATA_FILE), "w", encoding="utf-8") as file:
             file.write(text)
         return
     with zipfile.ZipFile(path, "a") as archive:
-        archive.writestr(_FILE, text)
+        archive.writestr(METADATA_FILE, text)

@@ -15,11 +15,7 @@ import tensorflow as tf
 from scalenet_tf.export.classifier import Classifier, check_classifier
 from scalenet_tf.export.metadata import metadata, write_metadata
 from scalenet_tf.files import made_folder, replaced
-from scalenet_tf.preprocessing import (
-    STATISTICS,
-    EvaluationTransform,
-    preprocess_input,
-)
+from scalenet_tf.preprocessing import EvaluationTransform, preprocess_input
 
 Quantization = Literal["none", "float16", "dynamic", "int8"]
 InputType = Literal["float32", "uint8"]
@@ -137,12 +133,11 @@ def _convert(converter: tf.lite.TFLiteConverterV2) -> bytes:
 def _calibration_images(
     batches: Iterable[Any], transform: EvaluationTransform, input_type: InputType
 ) -> Iterator[dict[str, np.ndarray]]:
-    mean, deviation = (np.array(part) for part in STATISTICS[transform.normalization])
     first = True
     for batch in batches:
         for image in np.asarray(batch, np.float32):
             if input_type == "uint8":
-                image = np.clip(255 * (image * deviation + mean), 0, 255)
+                image = transform.pixels(image)
                 if first:  # so that the scale is 1 and a pixel is its own quantum
                     image[0, 0], image[-1, -1] = 0, 255
             yield {"images": image[np.newaxis].astype(np.float32)}

@@ -6,7 +6,7 @@ import dataclasses
 import math
 import os
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from types import MappingProxyType
 
 import keras
@@ -16,11 +16,19 @@ import tensorflow as tf
 from scalenet_tf.export.classifier import Classifier
 from scalenet_tf.export.metadata import read_metadata, transform_of
 from scalenet_tf.export.requests import Requests, requests
+from scalenet_tf.export.runtime import Exported, open_exported
 
 # Largest error that counts as equal, by format. Where there is none, a format rounds
 # by design: look at the agreement.
 BOUNDS: Mapping[str, float | None] = MappingProxyType(
-    {"savedmodel": 1e-5, "none": 1e-5, "float16": 5e-3, "dynamic": None, "int8": None}
+    {
+        "savedmodel": 1e-5,
+        "onnx": 1e-5,
+        "none": 1e-5,
+        "float16": 5e-3,
+        "dynamic": None,
+        "int8": None,
+    }
 )
 _CHUNK = 16  # images that are in memory at the same time
 
@@ -102,18 +110,45 @@ def verify_tflite(
         ValueError: There are no images, one cannot be decoded, or the file is not that
             of an export.
     """
-    content = read_metadata(path)
-    transform = transform_of(content)
-    run = signature_runner(os.fspath(path))
-    comparison = _Comparison(model, content["quantization"])
+    exported = open_exported(path)
+    return _verify_file(model, exported, exported.metadata["quantization"], images)
+
+
+def verify_onnx(
+    model: keras.Model, path: str | os.PathLike[str], images: Sequence[bytes]
+) -> Verification:
+    """Runs an ONNX file by onnxruntime, on the CPU, and compares.
+
+    Args:
+        model: The Keras model that was converted.
+        path: What `convert_onnx` wrote.
+        images: Encoded images.
+
+    Returns:
+        The comparison; the bound holds for models that compute in 32 bits or more.
+
+    Raises:
+        FileNotFoundError: There is no such file.
+        ImportError: onnx or onnxruntime is not installed.
+        ValueError: There are no images, one cannot be decoded, or the file is not that
+            of an export.
+    """
+    return _verify_file(model, open_exported(path), "onnx", images)
+
+
+def _verify_file(
+    model: keras.Model, exported: Exported, kind: str, images: Sequence[bytes]
+) -> Verification:
+    comparison = _Comparison(model, kind)
+    transform = exported.transform
     for chunk in _chunks(images):
         by_signature = requests(chunk, transform)
         batch = by_signature["serving_default"]
-        if content["input_type"] == "uint8":
+        if exported.takes_pixels:
             pixels = by_signature["serving_uint8"].values
             batch = Requests("images", pixels, transform.normalize(pixels).numpy())
-        rows = [run(images=value[np.newaxis])["logits"] for value in batch.values]
-        comparison.add("serving_default", batch, {"logits": np.concatenate(rows)})
+        logits = exported.run(batch.values)
+        comparison.add("serving_default", batch, {"logits": logits})
     return comparison.result()
 
 
@@ -157,20 +192,3 @@ def _chunks(images: Sequence[bytes]) -> Iterator[Sequence[bytes]]:
         raise ValueError("`images` must have an image or more. Received none.")
     for start in range(0, len(images), _CHUNK):
         yield images[start : start + _CHUNK]
-
-
-def signature_runner(path: str) -> Callable[..., dict[str, np.ndarray]]:
-    """The function of a TFLite file: `images=` to its outputs, by name.
-
-    Raises:
-        ImportError: ai-edge-litert is not installed.
-        ValueError: It is no TFLite file.
-    """
-    try:
-        from ai_edge_litert.interpreter import Interpreter
-    except ImportError as error:
-        raise ImportError(
-            "running a TFLite file needs the package ai-edge-litert: "
-            "pip install 'scalenet_tf[export]'."
-        ) from error
-    return Interpreter(path).get_signature_runner("serving_default")

@@ -7,7 +7,7 @@ import tensorflow as tf
 
 from scalenet_tf.export import read_metadata
 from scalenet_tf.export.metadata import transform_of
-from scalenet_tf.export.verification import signature_runner
+from scalenet_tf.export.runtime import signature_runner
 from scalenet_training.predict_config import PredictConfig
 from scalenet_training.predictors.local import TransformingPredictor
 

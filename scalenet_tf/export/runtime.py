@@ -1,0 +1,130 @@
+"""Exported models, run by what servers and devices have: neither Keras nor weights."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from scalenet_tf.export.metadata import read_metadata, transform_of
+from scalenet_tf.preprocessing import EvaluationTransform
+
+# A batch as the file takes it -> logits.
+_Run = Callable[[np.ndarray], np.ndarray]
+
+
+@dataclasses.dataclass(frozen=True)
+class Exported:
+    """An exported model, ready to run.
+
+    Attributes:
+        metadata: What was kept with it, as `read_metadata` gives it.
+        run: From a batch of images as the file takes them, `(batch, size, size, 3)`,
+            to logits, `(batch, classes)`.
+    """
+
+    metadata: Mapping[str, Any]
+    run: _Run
+
+    @property
+    def transform(self) -> EvaluationTransform:
+        """What evaluation does to an image."""
+        return transform_of(self.metadata)
+
+    @property
+    def takes_pixels(self) -> bool:
+        """Whether `run` takes pixels from 0 to 255, uint8, and not normalised ones."""
+        return self.metadata.get("input_type") == "uint8"
+
+    def logits(self, images: Any) -> np.ndarray:
+        """Logits of images as `preprocess_input` leaves them, whatever the file takes.
+
+        Args:
+            images: `(batch, size, size, 3)`.
+        """
+        images = np.asarray(images, np.float32)
+        if self.takes_pixels:
+            images = np.round(self.transform.pixels(images)).astype(np.uint8)
+        return self.run(images)
+
+
+def open_exported(path: str | os.PathLike[str], threads: int | None = None) -> Exported:
+    """Opens what was exported: a SavedModel's folder, a .tflite or an .onnx file.
+
+    A SavedModel is run by its signature `serving_default`. A TFLite file takes one
+    image at a time, so that a batch of 16 is 16 runs.
+
+    Args:
+        path: The folder or file.
+        threads: Threads of LiteRT or onnxruntime; by default one for each core that the
+            process may use. TensorFlow's are set by `tf.config.threading`.
+
+    Raises:
+        FileNotFoundError: There is no such file or folder.
+        ImportError: The runtime is not installed.
+        ValueError: It was not exported by this package.
+    """
+    path = os.fspath(path)
+    content = read_metadata(path)
+    threads = threads or len(os.sched_getaffinity(0))
+    if os.path.isdir(path):
+        run = _saved_model(path)
+    elif path.endswith(".onnx"):
+        run = _onnx(path, threads)
+    else:
+        run = _tflite(path, threads)
+    return Exported(content, run)
+
+
+def _saved_model(path: str) -> _Run:
+    signature = tf.saved_model.load(path).signatures["serving_default"]
+    return lambda images: signature(images=tf.constant(images))["logits"].numpy()
+
+
+def signature_runner(
+    path: str, threads: int | None = None
+) -> Callable[..., dict[str, np.ndarray]]:
+    """The function of a TFLite file: `images=` to its outputs, by name.
+
+    Raises:
+        ImportError: ai-edge-litert is not installed.
+        ValueError: It is no TFLite file.
+    """
+    try:
+        from ai_edge_litert.interpreter import Interpreter
+    except ImportError as error:
+        raise ImportError(
+            "running a TFLite file needs the package ai-edge-litert: "
+            "pip install 'scalenet_tf[export]'."
+        ) from error
+    interpreter = Interpreter(path, num_threads=threads)
+    return interpreter.get_signature_runner("serving_default")
+
+
+def _tflite(path: str, threads: int) -> _Run:
+    run = signature_runner(path, threads)
+
+    def logits(images: np.ndarray) -> np.ndarray:
+        return np.concatenate([run(images=i[np.newaxis])["logits"] for i in images])
+
+    return logits
+
+
+def _onnx(path: str, threads: int) -> _Run:
+    try:
+        import onnxruntime
+    except ImportError as error:
+        raise ImportError(
+            "running an ONNX file needs the package onnxruntime: "
+            "pip install 'scalenet_tf[onnx]'."
+        ) from error
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    session = onnxruntime.InferenceSession(
+        path, options, providers=["CPUExecutionProvider"]
+    )
+    return lambda images: session.run(["logits"], {"images": images})[0]

@@ -21,8 +21,7 @@ def replaced(path: str) -> Iterator[str]:
     with tempfile.TemporaryDirectory(prefix=TEMPORARY, dir=folder or ".") as temporary:
         target = os.path.join(temporary, name)
         yield target
-        if os.path.isfile(target):
-            _write_through(target)
+        _write_through(target)
         os.replace(target, path)
 
 
@@ -48,8 +47,12 @@ def made_folder(path: str) -> Iterator[None]:
 
 def _write_through(path: str) -> None:
     """Without it a renamed file may be empty after a loss of power."""
-    with open(path, "rb+") as file:
-        os.fsync(file.fileno())
+    if os.path.isdir(path):
+        for name in os.listdir(path):
+            _write_through(os.path.join(path, name))
+    elif os.path.isfile(path):
+        with open(path, "rb+") as file:
+            os.fsync(file.fileno())
 
 
 def _missing(folder: str) -> Iterator[str]:

@@ -2,8 +2,8 @@
 
 In a SavedModel it is the file `assets.extra/scalenet.json`. A TFLite file has it as a
 member of a zip archive at its end, as TFLite's own associated files are kept: the
-interpreter passes over it, `unzip model.tflite scalenet.json` gives it. An ONNX file has
-it among its own metadata, under the same name.
+interpreter passes over it, `unzip model.tflite scalenet.json` gives it. An ONNX file
+has it among its own metadata, under the same name.
 """
 
 from __future__ import annotations
@@ -78,7 +78,8 @@ def read_metadata(path: str | os.PathLike[str]) -> dict[str, Any]:
             return json.loads(archive.read(METADATA_FILE))
     except (OSError, KeyError, ValueError, zipfile.BadZipFile) as error:
         raise ValueError(
-            f"{path!r} was not exported by scalenet_tf: it has no {METADATA_FILE} ({error})."
+            f"{path!r} was not exported by scalenet_tf: it has no {METADATA_FILE} "
+            f"({error})."
         ) from error
 
 

@@ -54,9 +54,12 @@ def convert_onnx(
     entry.value = json.dumps(
         {**metadata(model, transform, class_names), "input_type": "float32"}
     )
-    with made_folder(os.path.dirname(path)), replaced(path) as temporary:
-        with open(temporary, "wb") as file:
-            file.write(converted.SerializeToString())
+    with (
+        made_folder(os.path.dirname(path)),
+        replaced(path) as temporary,
+        open(temporary, "wb") as file,
+    ):
+        file.write(converted.SerializeToString())
 
 
 def _convert(network: Classifier, transform: EvaluationTransform) -> Any:

@@ -3,43 +3,22 @@
 import dataclasses
 from typing import Literal
 
-import tyro
-
 from scalenet_training.config import StrategyName
+from scalenet_training.saved_network_config import SavedNetworkConfig
 
 
 @dataclasses.dataclass(frozen=True)
-class EvaluateConfig:
-    """What to evaluate, on what."""
+class EvaluateConfig(SavedNetworkConfig):
+    """What to evaluate, on what.
 
-    run_or_model: tyro.conf.Positional[str]
-    """Folder of a run, or a .keras file. A file in a run's folder takes the run's
-    settings as defaults."""
+    RUN-OR-MODEL may also be what export.py wrote: a .tflite file, an .onnx file or the
+    folder of a SavedModel. It says itself how images are resized and normalised.
+    """
 
-    saved: Literal["best", "last"] = "best"
-    """Of a run: the model with the lowest validation error, or the last."""
-
-    dataset: str | None = None
-    """digits, a name of TensorFlow Datasets, or a folder. Default: the run's."""
-
-    eval_split: str | None = None
-    """Examples to evaluate on. Default: the run's, else validation, else test."""
-
-    data_dir: str | None = None
-    """Folder of TensorFlow Datasets. Default: the run's."""
-
-    download: bool = False
-    """Download and prepare the dataset if it is not there."""
-
-    normalization: Literal["imagenet", "cifar10", "cifar100", "centered"] | None = None
-    """Mean and deviation of the pixels. Default: the run's."""
-
-    image_size: int | None = None
-    """Side of the images, for a model that takes any size. Default: the run's."""
-
-    eval_resize: int | None = None
-    """Resize the shorter side to this and crop the centre. Default: the run's, else the
-    model's input size."""
+    compare: str | None = None
+    """Of an exported file: the run or .keras file that it was made of. It is evaluated
+    on the same images, and the agreement of the likeliest classes is printed. Its
+    dataset is the default."""
 
     batch_size: int = 64
     """Global batch."""

@@ -39,6 +39,17 @@ class Transform:
     normalization: str
     classes: int
 
+    @classmethod
+    def for_evaluation(cls, transform: EvaluationTransform, classes: int) -> Transform:
+        """One that does not augment."""
+        return cls(
+            image_size=transform.image_size,
+            eval_resize=transform.resize,
+            augment="none",
+            normalization=transform.normalization,
+            classes=classes,
+        )
+
     @property
     def _evaluation(self) -> EvaluationTransform:
         return EvaluationTransform(

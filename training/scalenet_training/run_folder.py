@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import glob
 import json
 import os
-import shutil
 from collections.abc import Mapping
 from typing import Any
 
@@ -13,7 +11,13 @@ import keras
 
 from scalenet_training.config import TrainConfig
 from scalenet_training.errors import UsageError
-from scalenet_training.files import TEMPORARY, disk_errors, replaced
+from scalenet_training.files import (
+    TEMPORARY,
+    check_writable,
+    disk_errors,
+    remove_leftovers,
+    replaced,
+)
 from scalenet_training.run_metrics import METRICS_FILE, read_rows, write_rows
 
 CONFIG_FILE = "config.json"
@@ -54,7 +58,7 @@ class RunFolder:
         """
         if os.path.exists(self.path) and not os.path.isdir(self.path):
             raise UsageError(f"--workdir must be a folder. Received: {self.path!r}.")
-        _check_writable(self.path)
+        check_writable(self.path, "--workdir")
         if not os.path.exists(self.path):
             return
         if not os.path.exists(self.file(CONFIG_FILE)):
@@ -124,8 +128,7 @@ class RunFolder:
 
     def remove_leftovers(self) -> None:
         """Removes what a killed process had begun to write."""
-        for path in glob.glob(os.path.join(glob.escape(self.path), f"{TEMPORARY}*")):
-            shutil.rmtree(path, ignore_errors=True)
+        remove_leftovers(self.path)
 
     def rows(self) -> list[dict[str, float]]:
         """The rows of metrics.csv, with numbers for values."""
@@ -145,17 +148,6 @@ class RunFolder:
         """Saves a model as `<name>.keras`."""
         with disk_errors(self.path), replaced(self.file(f"{name}.keras")) as path:
             model.save(path)
-
-
-def _check_writable(path: str) -> None:
-    parent = os.path.abspath(path)
-    while not os.path.exists(parent):
-        parent = os.path.dirname(parent)
-    if not os.path.isdir(parent) or not os.access(parent, os.W_OK | os.X_OK):
-        raise UsageError(
-            f"--workdir {path!r} cannot be written: {parent!r} is not a folder that "
-            "can be written to."
-        )
 
 
 def _text(path: str):

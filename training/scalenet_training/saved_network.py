@@ -1,0 +1,135 @@
+"""Networks that runs have saved: where they are, what they take, their data."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import keras
+
+from scalenet_tf.models import HEAD
+from scalenet_tf.preprocessing import EvaluationTransform
+from scalenet_training.pipeline import check_sizes
+from scalenet_training.run_folder import CONFIG_FILE, RunFolder
+from scalenet_training.saved_network_config import SavedNetworkConfig
+from scalenet_training.sources import Source, open_source, open_split
+from scalenet_training.splits import Split
+
+
+@dataclasses.dataclass(frozen=True)
+class SavedNetwork:
+    """A .keras file and the run it belongs to.
+
+    Attributes:
+        path: The file.
+        recorded: Content of the run's config.json; empty for a file without a run.
+    """
+
+    path: str
+    recorded: Mapping[str, Any]
+
+    @property
+    def run(self) -> Mapping[str, Any]:
+        """The settings of the run; empty without one."""
+        return self.recorded.get("config", {})
+
+    def required(self, option: str, given: str | None) -> str:
+        """A setting: as given, else the run's.
+
+        Raises:
+            ValueError: There is neither.
+        """
+        value = given or self.run.get(option.removeprefix("--").replace("-", "_"))
+        if value is None:
+            raise ValueError(
+                f"{option} must be given: {self.path!r} is not in a run's folder."
+            )
+        return value
+
+    def load(self) -> keras.Model:
+        """Loads the network.
+
+        Raises:
+            ValueError: It is not one of this package with its top.
+        """
+        model = keras.saving.load_model(self.path, compile=False)
+        if not any(layer.name == HEAD for layer in model.layers):
+            raise ValueError(
+                f"RUN-OR-MODEL must be a network of this package with its top. "
+                f"Received: {self.path!r}."
+            )
+        return model
+
+    def source(self, settings: SavedNetworkConfig) -> Source:
+        """Opens the dataset that was given, else the run's."""
+        dataset = self.required("--dataset", settings.dataset)
+        data_dir = settings.data_dir or self.run.get("data_dir")
+        return open_source(dataset, data_dir, settings.download)
+
+    def evaluation_split(self, source: Source, settings: SavedNetworkConfig) -> Split:
+        """Opens the split that was given, else the run's, else the source's own."""
+        name = settings.eval_split
+        if name is None:
+            dataset = self.required("--dataset", settings.dataset)
+            same_data = dataset == self.run.get("dataset")
+            name = self.recorded["eval_split"] if same_data else source.evaluation_split
+        return open_split(source, name, "--eval-split")
+
+    def transform(
+        self, model: keras.Model, settings: SavedNetworkConfig
+    ) -> EvaluationTransform:
+        """What evaluation does to an image: as given, else as in the run."""
+        normalization = self.required("--normalization", settings.normalization)
+        recorded = self.recorded
+        size = image_size(model, settings.image_size or recorded.get("image_size"))
+        resize = settings.eval_resize or recorded.get("eval_resize") or size
+        check_sizes(size, resize, minimum=1)
+        return EvaluationTransform(size, resize, normalization)
+
+
+def find_network(run_or_model: str, saved: str) -> SavedNetwork:
+    """Finds the .keras file of a run or of a path, and the run it belongs to.
+
+    Raises:
+        ValueError: There is no such file.
+        UsageError: The folder is not that of a run.
+    """
+    path = run_or_model
+    if os.path.isdir(path):
+        recorded = RunFolder(path).read_config()
+        path = os.path.join(path, f"{saved}.keras")
+    else:
+        folder = RunFolder(os.path.dirname(path))
+        in_run = os.path.exists(folder.file(CONFIG_FILE))
+        recorded = folder.read_config() if in_run else {}
+    if not os.path.isfile(path) or not path.endswith(".keras"):
+        raise ValueError(
+            "RUN-OR-MODEL must be the folder of a run that has finished an epoch, or a "
+            f".keras file. Received: {run_or_model!r}."
+        )
+    return SavedNetwork(path, recorded)
+
+
+def check_classes(model: keras.Model, class_names: Sequence[str], dataset: str) -> None:
+    """Raises ValueError where a dataset has not the classes of the model."""
+    classes = model.output_shape[-1]
+    if classes != len(class_names):
+        raise ValueError(
+            f"--dataset must have the model's {classes} classes. "
+            f"Received: {dataset!r} with {len(class_names)}."
+        )
+
+
+def image_size(model: keras.Model, wished: int | None) -> int:
+    """Side of the images: the model's own, or, where it takes any size, as wished."""
+    height, width = model.input_shape[1:3]
+    if height != width:
+        raise ValueError(
+            "RUN-OR-MODEL must take square images. Received a model for "
+            f"{height}x{width}."
+        )
+    if height is None and wished is None:
+        raise ValueError("--image-size must be given: the model takes any size.")
+    return height or wished

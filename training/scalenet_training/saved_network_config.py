@@ -1,0 +1,43 @@
+"""Which saved network, and which data: the options that several commands share.
+
+Imports no TensorFlow.
+"""
+
+import dataclasses
+from typing import Literal
+
+import tyro
+
+
+@dataclasses.dataclass(frozen=True)
+class SavedNetworkConfig:
+    """A network that a run has saved, or any .keras file, and its data."""
+
+    run_or_model: tyro.conf.Positional[str]
+    """Folder of a run, or a .keras file. A file in a run's folder takes the run's
+    settings as defaults."""
+
+    saved: Literal["best", "last"] = "best"
+    """Of a run: the model with the lowest validation error, or the last."""
+
+    dataset: str | None = None
+    """digits, a name of TensorFlow Datasets, or a folder. Default: the run's."""
+
+    eval_split: str | None = None
+    """Examples to evaluate on. Default: the run's, else validation, else test."""
+
+    data_dir: str | None = None
+    """Folder of TensorFlow Datasets. Default: the run's."""
+
+    download: bool = False
+    """Download and prepare the dataset if it is not there."""
+
+    normalization: Literal["imagenet", "cifar10", "cifar100", "centered"] | None = None
+    """Mean and deviation of the pixels. Default: the run's."""
+
+    image_size: int | None = None
+    """Side of the images, for a model that takes any size. Default: the run's."""
+
+    eval_resize: int | None = None
+    """Resize the shorter side to this and crop the centre. Default: the run's, else the
+    model's input size."""

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
+import logging
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -80,8 +82,25 @@ def open_exported(path: str | os.PathLike[str], threads: int | None = None) -> E
     return Exported(content, run)
 
 
+def load_saved_model(path: str | os.PathLike[str]) -> Any:
+    """Loads a SavedModel, without the warning that it has no gradients to train by."""
+    with _errors_alone():
+        return tf.saved_model.load(os.fspath(path))
+
+
+@contextlib.contextmanager
+def _errors_alone() -> Iterator[None]:
+    logger = logging.getLogger("absl")
+    before = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        logger.setLevel(before)
+
+
 def _saved_model(path: str) -> _Run:
-    signature = tf.saved_model.load(path).signatures["serving_default"]
+    signature = load_saved_model(path).signatures["serving_default"]
     return lambda images: signature(images=tf.constant(images))["logits"].numpy()
 
 

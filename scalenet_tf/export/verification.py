@@ -16,7 +16,11 @@ import tensorflow as tf
 from scalenet_tf.export.classifier import Classifier
 from scalenet_tf.export.metadata import read_metadata, transform_of
 from scalenet_tf.export.requests import Requests, requests
-from scalenet_tf.export.runtime import Exported, open_exported
+from scalenet_tf.export.runtime import (
+    Exported,
+    load_saved_model,
+    open_exported,
+)
 
 # Largest error that counts as equal, by format. Where there is none, a format rounds
 # by design: look at the agreement.
@@ -81,7 +85,7 @@ def verify_savedmodel(
             that of an export.
     """
     transform = transform_of(read_metadata(directory))
-    loaded = tf.saved_model.load(os.fspath(directory))
+    loaded = load_saved_model(directory)
     comparison = _Comparison(model, "savedmodel")
     for chunk in _chunks(images):
         for signature, batch in requests(chunk, transform).items():

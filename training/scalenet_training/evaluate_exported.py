@@ -60,7 +60,8 @@ def evaluate_exported(settings: EvaluateConfig) -> dict[str, float]:
         work = _prepare(settings)
     transform = Transform.for_evaluation(work.exported.transform, work.classes)
     batches = evaluation_batches(work.split, transform, settings.batch_size)
-    bar = keras.utils.Progbar(-(-work.split.size // settings.batch_size))
+    steps = -(-work.split.size // settings.batch_size)
+    bar = keras.utils.Progbar(steps, unit_name="step")
     logits_model = None if work.compared is None else logits_of(work.compared)
     own, others, agreeing, seconds = np.zeros(SUMS), np.zeros(SUMS), 0.0, 0.0
     with data_errors(work.split):
@@ -75,11 +76,10 @@ def evaluate_exported(settings: EvaluateConfig) -> dict[str, float]:
                 same = logits.argmax(1) == expected.argmax(1)
                 agreeing += float(np.sum(same * batch[2].numpy()))
             bar.update(done)
-    speed = bar.target * settings.batch_size / seconds
     result = {
         **means(own),
         "examples": work.split.size,
-        "images_per_second": speed,
+        "images_per_second": steps * settings.batch_size / seconds,
     }
     if logits_model is not None:
         result["agreement"] = agreeing / work.split.size

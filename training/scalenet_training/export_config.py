@@ -5,7 +5,9 @@ from __future__ import annotations
 import dataclasses
 import os
 import re
-from typing import Literal
+from typing import Annotated, Literal
+
+import tyro
 
 from scalenet_training.errors import UsageError
 from scalenet_training.saved_network_config import SavedNetworkConfig
@@ -14,7 +16,7 @@ Format = Literal["savedmodel", "tflite", "onnx"]
 
 # Options of one format alone, with their defaults there.
 _OF_FORMAT = {
-    "savedmodel": {"fold": True, "top_k": 5, "on_corrupt": "error"},
+    "savedmodel": {"no_fold": False, "top_k": 5, "on_corrupt": "error"},
     "tflite": {
         "quantization": "none",
         "input_type": "float32",
@@ -48,8 +50,9 @@ class ExportConfig(SavedNetworkConfig):
     """Text file with the name of a class a line. Default: the run's, else the
     dataset's."""
 
-    fold: bool | None = None
-    """Of a SavedModel: fold batch norms into the convolutions. Default: yes."""
+    no_fold: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
+    """Of a SavedModel: leave the batch norms, and do not fold them into the
+    convolutions."""
 
     top_k: int | None = None
     """Of a SavedModel: how many classes a request is answered with. Default: 5."""
@@ -105,7 +108,8 @@ class ExportConfig(SavedNetworkConfig):
             )
         for kind, names in _OF_FORMAT.items():
             for name in names:
-                if kind != self.format and getattr(self, name) is not None:
+                # None, or a flag that was not given
+                if kind != self.format and getattr(self, name) not in (None, False):
                     raise UsageError(
                         f"{_option(name)} is for --format {kind}. "
                         f"Received: --format {self.format}."

@@ -54,11 +54,19 @@ def export_model(config: ExportConfig) -> tuple[str, Verification]:
             an image cannot be read, or the disk cannot be written.
     """
     config.check()
-    with usage_errors():
-        check_writable(config.folder, "--to")
-        work = _prepare(config)
+    with tqdm(total=3, unit="step", leave=False, desc="loading") as bar:
+        with usage_errors():
+            check_writable(config.folder, "--to")
+            work = _prepare(config)
+        _next_step(bar, "writing")
+        return _export(work, bar)
+
+
+def _export(work: Export, bar: tqdm) -> tuple[str, Verification]:
+    config = work.config
     with new_version(config.folder) as folder:
         exported, verify = _write(work, folder)
+        _next_step(bar, "verifying")
         verification = _verified(
             work, lambda: verify(work.model, exported, work.images)
         )
@@ -69,9 +77,13 @@ def export_model(config: ExportConfig) -> tuple[str, Verification]:
         with disk_errors(config.folder):
             write_model_card(folder, config.name, card, verification)
     place = os.path.join(config.folder, os.path.basename(folder))
-    return os.path.normpath(
-        os.path.join(place, os.path.relpath(exported, folder))
-    ), verification
+    path = os.path.join(place, os.path.relpath(exported, folder))
+    return os.path.normpath(path), verification
+
+
+def _next_step(bar: tqdm, name: str) -> None:
+    bar.update()
+    bar.set_description(name)
 
 
 def _prepare(config: ExportConfig) -> Export:
@@ -148,9 +160,14 @@ def _write(work: Export, folder: str) -> tuple[str, Callable[..., Verification]]
     file = os.path.join(folder, config.name)
     with usage_errors(), disk_errors(config.folder):
         if config.format == "savedmodel":
-            warmup = work.images[:_WARMUP_IMAGES]
             export.save_savedmodel(
-                work.model, folder, *network[1:], warmup_images=warmup, **options
+                work.model,
+                folder,
+                *network[1:],
+                top_k=options["top_k"],
+                fold=not options["no_fold"],
+                on_corrupt=options["on_corrupt"],
+                warmup_images=work.images[:_WARMUP_IMAGES],
             )
             return folder, export.verify_savedmodel
         os.mkdir(folder)
@@ -210,6 +227,8 @@ def describe(verification: Verification) -> str:
 
 def _settings(work: Export) -> dict[str, Any]:
     options = work.config.options()
+    if "no_fold" in options:
+        options["fold"] = not options.pop("no_fold")
     if "calibration_dir" in options:
         del options["calibration_dir"]
         count = len(work.calibration) if work.calibration else 0

@@ -12,10 +12,10 @@ from scalenet_training.errors import UsageError
 
 @dataclasses.dataclass(frozen=True)
 class ExportSpeedConfig:
-    """Exports a network in every format into a temporary folder and times them in turns.
+    """Exports a network in every format and times them in turns.
 
-    On noise, with all cores. A TFLite file takes one image at a time: a batch of 16 is
-    16 runs of it.
+    On noise, with all cores, in a temporary folder. A TFLite file takes one image at a
+    time: a batch of 16 is 16 runs of it.
     """
 
     run_or_model: tyro.conf.Positional[str]

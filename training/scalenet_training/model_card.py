@@ -89,7 +89,7 @@ def _training(network: SavedNetwork) -> dict[str, Any]:
     run, recorded = network.run, network.recorded
     saved = os.path.splitext(os.path.basename(network.path))[0]
     return {
-        "command": _without_paths(recorded.get("command", ())),
+        "command": _without_paths(recorded["command"]),
         "dataset": _without_path(run["dataset"]),
         "train_split": run["train_split"],
         "eval_split": recorded["eval_split"],
@@ -111,7 +111,8 @@ def _metrics(network: SavedNetwork, saved: str) -> dict[str, float] | None:
 
 
 def _without_paths(command: Sequence[str]) -> list[str]:
-    return [_without_path(argument) for argument in command]
+    program, *arguments = command
+    return [os.path.basename(program), *map(_without_path, arguments)]
 
 
 def _without_path(argument: str) -> str:

@@ -1,0 +1,536 @@
+"""training/export.py and what takes its output, on a run of a tiny network."""
+
+import csv
+import json
+import os
+import pathlib
+import random
+import signal
+import subprocess
+import sys
+import time
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+from conftest import TINY_CIFAR
+from processes import TRAINING, finish, start
+from scalenet_training import version_folder
+from scalenet_training.config import TrainConfig
+from scalenet_training.errors import UsageError
+from scalenet_training.loop import train_and_evaluate
+from scalenet_training.model_card import file_hashes
+from scalenet_training.pipeline import Transform
+from scalenet_training.run_folder import RunFolder
+from test_commands import in_process
+from test_export import PHOTOS
+from test_models import relative_error
+
+from scalenet_tf import export
+from scalenet_tf.export import verification
+
+EXPORT = os.path.join(TRAINING, "export.py")
+SIGNATURES = ("serving_default", "serving_uint8", "serving_bytes", "features")
+
+COMMAND = "/home/me/training/train.py --model /home/me/a.json --weights=../b.keras"
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    """The folder of a run on digits."""
+    folder = tmp_path_factory.mktemp("runs")
+    (folder / "tiny.json").write_text(json.dumps(TINY_CIFAR.to_record()))
+    config = TrainConfig(
+        model=str(folder / "tiny.json"), train_split="train[:64]", epochs=2
+    )
+    train_and_evaluate(config, str(folder / "run"))
+    file = folder / "run" / "config.json"
+    content = json.loads(file.read_text())
+    file.write_text(json.dumps({**content, "command": COMMAND.split()}))
+    return folder / "run"
+
+
+@pytest.fixture
+def exported(run, tmp_path, monkeypatch, capsys):
+    """Runs the command in an empty folder: its exit code and what it printed."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("COLUMNS", "200")
+
+    def command(*options, source=run):
+        arguments = [str(source), "--name", "tiny", *map(str, options)]
+        code = in_process(monkeypatch, "export.py", *arguments)
+        captured = capsys.readouterr()
+        return code, captured.out + captured.err
+
+    return command
+
+
+@pytest.fixture(scope="module")
+def saved(run, tmp_path_factory):
+    """The folder of an exported SavedModel."""
+    from scalenet_training.export_config import ExportConfig
+    from scalenet_training.export_model import export_model
+
+    to = str(tmp_path_factory.mktemp("saved") / "repository")
+    config = ExportConfig(run_or_model=str(run), name="tiny", to=to)
+    return pathlib.Path(export_model(config)[0])
+
+
+def card_of(path):
+    """The model card of a version whose files are those that it names."""
+    folder = path if path.is_dir() else path.parent
+    card = json.loads((folder / "model_card.json").read_text())
+    assert card["files"]
+    assert card["files"] == file_hashes(str(folder))
+    assert card["version"] == int(folder.name)
+    return card
+
+
+def test_exports_count_up_and_keep_what_is_known(exported, run, saved):
+    assert saved.name == "1"
+    code, output = exported("--to", saved.parent.parent)
+    assert code == 0, output
+    assert f"{saved.parent}/2: largest error" in output
+    assert "(at most 1e-05), top-1 agreement 100.0% on 16 images" in output
+    assert sorted(os.listdir(saved.parent)) == ["1", "2"]
+    assert card_of(saved)["version"] == 1
+    card = card_of(saved.parent / "2")
+    assert card["architecture"] == TINY_CIFAR.to_record()
+    assert card["trainable_parameters"] == 3248
+    recorded = RunFolder(run).read_config()
+    assert card["macs"] == recorded["macs"]
+    training = card["training"]
+    assert (training["dataset"], training["train_split"]) == ("digits", "train[:64]")
+    rows = RunFolder(run).rows()
+    best = min(rows, key=lambda row: row["val_top1_error"])
+    assert (training["saved"], training["metrics"]) == ("best", best)
+    assert training["command"] == ["train.py", "--model", "a.json", "--weights=b.keras"]
+    assert card["export"] == {
+        "format": "savedmodel",
+        "fold": True,
+        "top_k": 5,
+        "on_corrupt": "error",
+        "image_size": 32,
+        "resize": 32,
+        "normalization": "centered",
+    }
+    assert set(card["verification"]["errors"]) == set(SIGNATURES)
+    assert card["versions"]["tensorflow"] == tf.__version__
+    assert "assets.extra/tf_serving_warmup_requests" in card["files"]
+
+
+FORMATS = {
+    "savedmodel": (["--no-fold", "--top-k", "2", "--on-corrupt", "flag"], "tiny/1"),
+    "float32": (["--format", "tflite"], "tiny/tflite/1/tiny-float32.tflite"),
+    "float16": (
+        ["--format", "tflite", "--quantization", "float16"],
+        "tiny/tflite/1/tiny-float16.tflite",
+    ),
+    "dynamic": (
+        ["--format", "tflite", "--quantization", "dynamic"],
+        "tiny/tflite/1/tiny-dynamic.tflite",
+    ),
+    "int8": (
+        [
+            *("--format", "tflite", "--quantization", "int8"),
+            *("--input-type", "uint8", "--calibration-images", "20"),
+        ],
+        "tiny/tflite/1/tiny-int8.tflite",
+    ),
+    "onnx": (["--format", "onnx"], "tiny/onnx/1/tiny.onnx"),
+}
+SLOW = ("float16", "dynamic")  # the library's own tests convert to these
+
+
+@pytest.mark.parametrize(
+    "kind",
+    [
+        pytest.param(kind, marks=[pytest.mark.slow] if kind in SLOW else [])
+        for kind in FORMATS
+    ],
+)
+def test_every_format_is_verified_and_can_be_evaluated(
+    kind, exported, run, tmp_path, monkeypatch, capsys
+):
+    if kind == "onnx":
+        pytest.importorskip("tf2onnx", reason="needs the extra `onnx`")
+    options, place = FORMATS[kind]
+    code, output = exported(*options, "--to", "models", "--saved", "last")
+    assert code == 0, output
+    path = tmp_path / "models" / place
+    assert f"models/{place}: largest error" in output
+    card = card_of(path)
+    assert card["training"]["metrics"] == RunFolder(run).rows()[-1]
+    settings = card["export"]
+    if kind == "savedmodel":
+        assert (settings["fold"], settings["top_k"]) == (False, 2)
+        assert settings["on_corrupt"] == "flag"
+    elif kind == "onnx":
+        assert settings["format"] == "onnx"
+    else:
+        quantization = "none" if kind == "float32" else kind
+        assert settings["quantization"] == quantization
+        assert settings["calibration_images"] == (20 if kind == "int8" else 0)
+    evaluate = ["evaluate.py", str(path), "--compare", str(run), "--saved", "last"]
+    assert in_process(monkeypatch, *evaluate, "--eval-split", "validation[:100]") == 0
+    printed = capsys.readouterr().out
+    assert "100 examples: top-1 error" in printed
+    assert "the same likeliest class for" in printed
+    if kind in ("savedmodel", "float32", "onnx"):
+        assert "for 100.00% of the examples" in printed
+        first, second = (
+            line.split("top-1 error ")[1].split(",")[0]
+            for line in printed.splitlines()[-2:]
+        )
+        assert first == second
+
+
+def test_evaluation_takes_the_data_of_the_card(saved, monkeypatch, capsys):
+    assert in_process(monkeypatch, "evaluate.py", str(saved)) == 0
+    assert "359 examples: top-1 error" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--normalization", "cifar10"], "--normalization is for Keras models"),
+        (["--jit", "on"], "--jit is for Keras models"),
+        (["--batch-size", "0"], "--batch-size must be more than 0"),
+        (["--eval-split", "none"], "--eval-split: no split 'none'"),
+        (["--compare", "nothing.keras"], "RUN-OR-MODEL must be the folder of a run"),
+    ],
+)
+def test_evaluations_of_exports_that_cannot_be(
+    saved, options, message, monkeypatch, capsys
+):
+    assert in_process(monkeypatch, "evaluate.py", str(saved), *options) == 2
+    assert message in capsys.readouterr().err
+
+
+def test_serving_gives_what_evaluation_has_measured(saved, run):
+    """The same pipeline, and the Keras model that the run saved."""
+    model = keras.saving.load_model(run / "best.keras")
+    transform = Transform(32, 32, "none", "centered", classes=10)
+    images = tf.stack([transform.evaluation(tf.constant(data)) for data in PHOTOS])
+    signature = tf.saved_model.load(saved).signatures["serving_bytes"]
+    outputs = signature(image_bytes=tf.constant(PHOTOS))
+    expected = model.predict(images, verbose=0)
+    assert np.abs(outputs["probabilities"] - expected).max() < 1e-5
+
+
+def test_a_model_file_without_a_run_needs_options(run, exported, tmp_path):
+    (tmp_path / "images").mkdir()
+    for number, data in enumerate(PHOTOS):
+        (tmp_path / "images" / f"{number}.jpg").write_bytes(data)
+    alone = tmp_path / "alone.keras"
+    alone.write_bytes((run / "best.keras").read_bytes())
+    (tmp_path / "names.txt").write_text("".join(f"name {n}\n" for n in range(10)))
+    options = ["--format", "tflite"]
+    for more, message in [
+        (["--normalization", "centered"], "--normalization must be given"),
+        (["--class-names", "names.txt"], "--class-names or --dataset must be given"),
+        (["--images", "images"], "--images or --dataset must be given"),
+    ]:
+        code, output = exported(*options, source=alone)
+        assert (code, message in output) == (2, True), output
+        assert not (tmp_path / "savedmodels").exists()
+        options += more
+    code, output = exported(*options, source=alone)
+    assert code == 0, output
+    assert "on 4 images" in output
+    path = tmp_path / "savedmodels" / "tiny" / "tflite" / "1" / "tiny-float32.tflite"
+    assert card_of(path)["training"] is None
+    assert export.read_metadata(path)["class_names"][3] == "name 3"
+    int8 = ["--quantization", "int8"]
+    code, output = exported(*options, *int8, source=alone)
+    assert (code, "--calibration-dir or --dataset must be" in output) == (2, True)
+    code, output = exported(
+        *options, *int8, "--calibration-dir", "images", source=alone
+    )
+    assert code == 0, output
+    assert card_of(tmp_path / "savedmodels/tiny/tflite/2/x")["export"] == {
+        "format": "tflite",
+        "quantization": "int8",
+        "input_type": "float32",
+        "calibration_images": 4,
+        "image_size": 32,
+        "resize": 32,
+        "normalization": "centered",
+    }
+
+
+BAD = [
+    (["--name", ".."], "--name must be a plain folder name"),
+    (["--name", "a/b"], "--name must be a plain folder name"),
+    (["--name", ""], "--name must be a plain folder name"),
+    (["--to", "file"], "--to 'file/tiny' cannot be written: "),
+    (["--quantization", "int8"], "--quantization is for --format tflite. Received: "),
+    (["--format", "onnx", "--top-k", "3"], "--top-k is for --format savedmodel"),
+    (["--format", "tflite", "--no-fold"], "--no-fold is for --format savedmodel"),
+    (
+        ["--format", "tflite", "--calibration-dir", "images"],
+        "--calibration-dir is for --quantization int8. Received: --quantization none",
+    ),
+    (["--top-k", "0"], "--top-k must be at least 1. Received: 0"),
+    (["--images", "nowhere"], "--images: there is no folder 'nowhere'"),
+    (["--images", "empty"], "--images: 'empty' has no files"),
+    (["--images", "."], "cannot be decoded as an image"),
+    (["--class-names", "file"], "`class_names` must have one name for each of the"),
+    (["--class-names", "nowhere"], "No such file or directory: 'nowhere'"),
+    (["--image-size", "64", "--eval-resize", "8"], "--eval-resize must be at least"),
+    (["--eval-split", "x"], "--eval-split: no split 'x' in digits"),
+]
+
+
+@pytest.mark.parametrize(("options", "message"), BAD, ids=str)
+def test_bad_input_is_an_error_and_changes_nothing(
+    options, message, exported, tmp_path
+):
+    (tmp_path / "file").write_text("no image")
+    (tmp_path / "empty").mkdir()
+    code, output = exported(*options)
+    assert code == 2
+    assert message in output
+    assert sorted(os.listdir(tmp_path)) == ["empty", "file"]
+
+
+def break_a_weight(monkeypatch):
+    save = export.save_savedmodel
+
+    def broken(model, *arguments, **options):
+        other = keras.models.clone_model(model)
+        other.set_weights(model.get_weights())
+        other.get_layer("logits").kernel.assign_add(
+            1e-3 * np.ones(other.get_layer("logits").kernel.shape)
+        )
+        save(other, *arguments, **options)
+
+    monkeypatch.setattr(export, "save_savedmodel", broken)
+
+
+@pytest.mark.parametrize("kind", ["savedmodel", "float32"])
+def test_an_export_that_differs_fails_and_leaves_nothing(
+    kind, exported, tmp_path, monkeypatch
+):
+    if kind == "savedmodel":
+        break_a_weight(monkeypatch)
+    else:
+        bounds = {**verification.BOUNDS, "none": 1e-12}
+        monkeypatch.setattr(verification, "BOUNDS", bounds)
+    code, output = exported(*FORMATS[kind][0])
+    assert code == 1
+    assert "nothing was kept: largest error" in output
+    assert not os.listdir(tmp_path)
+
+
+def test_leftovers_are_removed_and_two_writers_are_not_let_in(tmp_path):
+    folder = tmp_path / "repository" / "tiny"
+    (folder / ".writing-killed" / "1").mkdir(parents=True)
+    (folder / "7").mkdir()
+    with version_folder.new_version(str(folder)) as path:
+        assert os.path.basename(path) == "8"
+        message = "another process is writing to"
+        with (
+            pytest.raises(UsageError, match=message),
+            version_folder.new_version(str(folder)),
+        ):
+            pass
+        (pathlib.Path(path)).mkdir()
+        (pathlib.Path(path) / "saved_model.pb").write_text("whole")
+    assert sorted(os.listdir(folder)) == ["7", "8"]
+    assert (folder / "8" / "saved_model.pb").read_text() == "whole"
+
+
+@pytest.mark.slow
+def test_the_table_of_sizes_and_latencies(run, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    options = ["--batch-sizes", "1", "3", "--rounds", "2", "--output", "speed.csv"]
+    assert in_process(monkeypatch, "benchmark.py", "export", str(run), *options) == 0
+    with open("speed.csv", newline="") as file:
+        rows = list(csv.DictReader(file))
+    formats = [row["format"] for row in rows if row["batch_size"] == "3"]
+    assert formats[:3] == ["Keras predict", "SavedModel, not folded", "SavedModel"]
+    assert {f"TFLite {k}" for k in ("float32", "float16", "dynamic", "int8")} <= {
+        *formats
+    }
+    assert len(rows) == 2 * len(formats)
+    for row in rows:
+        assert float(row["milliseconds"]) > 0
+        assert row["format"] != "Keras predict" or float(row["ratio"]) == 1
+    size = {row["format"]: float(row["megabytes"]) for row in rows}
+    assert size["Keras predict"] == os.path.getsize(run / "best.keras") / 1e6
+    assert size["TFLite float16"] < size["TFLite float32"]
+    printed = capsys.readouterr().out
+    assert all(name in printed for name in formats)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--rounds", "0"], "--rounds must be at least 1. Received: 0"),
+        (["--batch-sizes", "0"], "--batch-sizes must be positive numbers"),
+        (["--output", "a.txt"], "--output must end in .csv. Received: 'a.txt'"),
+        (["--output", "x/a.csv"], "--output: there is no folder 'x'"),
+    ],
+)
+def test_measurements_that_cannot_be(
+    run, options, message, tmp_path, monkeypatch, capsys
+):
+    monkeypatch.chdir(tmp_path)
+    assert in_process(monkeypatch, "benchmark.py", "export", str(run), *options) == 2
+    assert message in capsys.readouterr().err
+    assert not os.listdir(tmp_path)
+
+
+@pytest.mark.processes
+def test_saved_model_cli_runs_every_signature_without_project_code(
+    saved, run, tmp_path
+):
+    """A batch of JPEGs of different sizes too."""
+    model = keras.saving.load_model(run / "best.keras")
+    transform = Transform(32, 32, "none", "centered", classes=10)
+    x = np.stack([transform.evaluation(tf.constant(data)) for data in PHOTOS])
+    pixels = np.random.default_rng(0).integers(0, 256, (2, 50, 40, 3), np.uint8)
+    of_pixels = np.stack([transform.evaluation(tf.constant(i)) for i in pixels])
+    feeds = {
+        "serving_default": ("images", x, x),
+        "serving_uint8": ("images", pixels, of_pixels),
+        "serving_bytes": ("image_bytes", np.array(PHOTOS, object), x),
+        "features": ("images", x, x),
+    }
+    shown = saved_model_cli("show", "--dir", saved, "--all", cwd=tmp_path)
+    for signature, (name, values, seen) in feeds.items():
+        assert f"signature_def['{signature}']" in shown
+        assert f"inputs['{name}']" in shown
+        np.save(tmp_path / "input.npy", values)
+        outputs = tmp_path / signature
+        saved_model_cli(
+            *("run", "--dir", saved, "--tag_set", "serve"),
+            *("--signature_def", signature, "--inputs", f"{name}=input.npy"),
+            *("--outdir", outputs),
+            cwd=tmp_path,
+        )
+        if signature == "features":
+            pooled = keras.Model(model.input, model.get_layer("avg_pool").output)
+            actual, expected = np.load(outputs / "features.npy"), pooled(seen)
+        else:
+            actual, expected = np.load(outputs / "probabilities.npy"), model(seen)
+            labels = np.load(outputs / "labels.npy", allow_pickle=True)
+            assert [row[0] for row in labels.tolist()] == [
+                str(index).encode() for index in np.argmax(expected, 1)
+            ]
+        assert relative_error(actual, np.asarray(expected)) < 1e-5
+
+
+def saved_model_cli(*arguments, cwd):
+    code = (
+        "import sys\n"
+        "for name in ('scalenet_tf', 'scalenet_training', 'keras', 'tf_keras'):\n"
+        "    sys.modules[name] = None\n"
+        "from tensorflow.python.tools.saved_model_cli import main\n"
+        "main()\n"
+    )
+    environment = {k: v for k, v in os.environ.items() if k != "PYTHONPATH"}
+    result = subprocess.run(
+        [sys.executable, "-c", code, *map(str, arguments)],
+        cwd=cwd,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert result.returncode == 0, result.stderr
+    return result.stdout
+
+
+@pytest.mark.processes
+def test_a_full_disk_is_a_clear_error_and_leaves_nothing(run, tmp_path):
+    pytest.importorskip("tf2onnx", reason="needs the extra `onnx`")
+    limited = (
+        "import resource, runpy, signal, sys\n"
+        "signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (5_000, 5_000))\n"
+        "command = sys.argv[1:]\n"
+        "for kind in ('savedmodel', 'tflite', 'onnx'):\n"
+        "    sys.argv = [*command, '--format', kind]\n"
+        "    try:\n"
+        "        runpy.run_path(command[0], run_name='__main__')\n"
+        "    except SystemExit as exit_:\n"
+        "        print('exit', exit_.code)\n"
+    )
+    arguments = ["-c", limited, EXPORT, str(run), "--name", "tiny"]
+    output = finish(start([*arguments, "--to", str(tmp_path / "new" / "models")]))
+    assert output.count("exit 1\n") == 3, output
+    assert output.count("error: cannot write to") == 3
+    assert "Traceback" not in output
+    assert not os.listdir(tmp_path)
+
+
+# Says when it begins to write, when everything is imported and loaded.
+ANNOUNCED = """
+import runpy, sys
+from scalenet_training import export_model
+write = export_model.new_version
+
+def announced(folder):
+    print("writing", flush=True)
+    return write(folder)
+
+export_model.new_version = announced
+sys.argv = sys.argv[1:]
+runpy.run_path(sys.argv[0], run_name="__main__")
+"""
+
+
+def survive_kills(run, to, kills):
+    command = ["-c", ANNOUNCED, EXPORT, str(run), "--name", "tiny", "--to", str(to)]
+    folder = to / "tiny"
+    process = start(command)
+    wait_for_writing(process)
+    began = time.monotonic()
+    finish(process)
+    duration = time.monotonic() - began
+    moments, killed = random.Random(0), 0
+    for _ in range(kills):
+        process = start(command)
+        wait_for_writing(process)
+        time.sleep(moments.uniform(0, duration))
+        process.kill()
+        process.communicate()
+        killed += process.returncode == -signal.SIGKILL
+        check_versions(folder)
+    assert killed >= kills - 1  # the last one may have come too late
+    finish(start(command))
+    versions = check_versions(folder)
+    assert versions == [str(n + 1) for n in range(len(versions))]
+    assert len(versions) >= 2 + kills - killed
+    assert {*os.listdir(folder)} == {*versions}  # no leftovers
+
+
+def wait_for_writing(process):
+    for line in process.stdout:
+        if "writing" in line:
+            return
+    raise AssertionError("ended before it wrote")
+
+
+def check_versions(folder):
+    """The numbers of the versions, each of which is whole."""
+    versions = sorted(n for n in os.listdir(folder) if not n.startswith("."))
+    for version in versions:
+        card_of(folder / version)
+        images = np.zeros((1, 32, 32, 3), np.float32)
+        assert export.open_exported(folder / version).run(images).shape == (1, 10)
+    return sorted(versions, key=int)
+
+
+@pytest.mark.processes
+def test_kill_9_at_random_moments_leaves_whole_versions(run, tmp_path):
+    survive_kills(run, tmp_path / "models", kills=3)
+
+
+@pytest.mark.slow
+@pytest.mark.processes
+def test_ten_kills_at_random_moments_leave_whole_versions(run, tmp_path):
+    survive_kills(run, tmp_path / "models", kills=10)

@@ -105,9 +105,11 @@ def _errors_alone() -> Iterator[None]:
 
 def _saved_model(path: str) -> Run:
     signature = load_saved_model(path).signatures["serving_default"]
-    return lambda images, output="logits": signature(images=tf.constant(images))[
-        output
-    ].numpy()
+
+    def run(images: np.ndarray, output: str = "logits") -> np.ndarray:
+        return signature(images=tf.constant(images))[output].numpy()
+
+    return run
 
 
 def _tflite(path: str, threads: int) -> Run:

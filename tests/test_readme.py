@@ -64,6 +64,8 @@ def test_from_training_to_an_answer_of_a_server(tmp_path):
     assert "savedmodels/digits/1" in output(export)
     server = shell(serve.removesuffix("&").rstrip())
     try:
+        # A user sees this line, too, before the next command.
+        assert any(line.startswith("port ") for line in server.stdout)
         answer = output(predict)
     finally:
         server.terminate()

@@ -186,10 +186,13 @@ class HyperScaleNet(keras_tuner.HyperModel):
         for variable in model.trainable_variables:
             if variable.name == "kernel":
                 variable.regularizer = penalty
+        optimizer = keras.optimizers.SGD(
+            settings["learning_rate"], momentum=self.momentum
+        )
+        # Hyperband goes on from the weights of an earlier trial: momentum, too.
+        optimizer.build(model.trainable_variables)
         model.compile(
-            optimizer=keras.optimizers.SGD(
-                settings["learning_rate"], momentum=self.momentum
-            ),
+            optimizer=optimizer,
             loss=SmoothedCrossEntropy(settings["label_smoothing"]),
             metrics=[keras.metrics.SparseCategoricalAccuracy(name="accuracy")],
         )

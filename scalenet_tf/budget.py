@@ -127,14 +127,14 @@ def with_depth(base: Architecture, depth: int | None) -> Architecture:
             f"`depth` must be at least {len(before)}, a block for each stage. "
             f"Received: {depth}."
         )
-    free = depth - len(before)
-    wished = [part * free / sum(before) for part in before]
-    counts = [1 + math.floor(count) for count in wished]
-    rests = [math.floor(count) - count for count in wished]
-    for stage in sorted(range(len(counts)), key=rests.__getitem__)[
-        : depth - sum(counts)
-    ]:
-        counts[stage] += 1
+    wished = [part * depth / sum(before) for part in before]
+    counts = [max(1, math.floor(count)) for count in wished]
+    while sum(counts) != depth:
+        step = 1 if sum(counts) < depth else -1
+        # A stage keeps its last block.
+        stages = [s for s, count in enumerate(counts) if count + step > 0]
+        stage = max(stages, key=lambda s: step * (wished[s] - counts[s]))
+        counts[stage] += step
     rows: list[tuple[int, ...]] = []
     start = 0
     for count, old in zip(counts, before, strict=True):

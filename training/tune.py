@@ -15,7 +15,8 @@ def main() -> None:
 
     from scalenet_training.tuning import tune
 
-    tune(config)
+    if not tune(config):
+        cli.start_again()
 
 
 if __name__ == "__main__":

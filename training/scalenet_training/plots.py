@@ -104,8 +104,8 @@ def plot_error_against_macs(
     Args:
         points: Budget -> (MACs, error as a fraction) of each trial; the best of each
             budget is joined by a line.
-        marks: Network -> MACs. A vertical line where no error was measured; those
-            beyond twice or half of the trials' MACs are left out.
+        marks: Network -> MACs, drawn as vertical lines; those of more than three
+            times, or less than a third of, the trials' MACs are left out.
         path: PNG file to write.
     """
     figure = Figure(figsize=(7, 4.5), layout="constrained")
@@ -125,15 +125,18 @@ def plot_error_against_macs(
         markerfacecolor="none",
         label="best of each budget",
     )
-    for index, (label, macs) in enumerate(marks.items()):
-        if min(all_macs) / 2 <= macs / 1e6 <= 2 * max(all_macs):
-            axes.axvline(
-                macs / 1e6,
-                color=f"C{index % 10}",
-                linestyle=":" if label.startswith("ResNet") else "-.",
-                linewidth=1,
-                label=f"{label}, its MACs alone",
-            )
+    near = {
+        label: macs / 1e6
+        for label, macs in marks.items()
+        if min(all_macs) / 3 <= macs / 1e6 <= 3 * max(all_macs)
+    }
+    for index, (label, macs) in enumerate(near.items()):
+        style = ":" if "ResNet" in label or label.endswith("Twin") else "-."
+        label = f"{label}, its MACs alone"
+        axes.axvline(macs, color=f"C{index % 10}", ls=style, lw=1, label=label)
+    axes.set_xlim(
+        0.9 * min(*all_macs, *near.values()), 1.1 * max(*all_macs, *near.values())
+    )
     axes.set(xlabel="MACs of an image (millions)", ylabel="top-1 validation error (%)")
     axes.grid(alpha=0.3)
     axes.legend(fontsize="x-small")

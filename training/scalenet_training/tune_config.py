@@ -11,7 +11,16 @@ from scalenet_training.targets import parse_target
 
 # What may differ when a search goes on: where and how long it runs, not what it
 # searches.
-_FREE_FIELDS = frozenset({"max_trials", "data_dir", "download", "verbose", "workdir"})
+_FREE_FIELDS = frozenset(
+    {
+        "max_trials",
+        "trials_per_process",
+        "data_dir",
+        "download",
+        "verbose",
+        "workdir",
+    }
+)
 
 # Settings that are handed on to train.py as they are.
 _SHARED_FIELDS = (
@@ -103,6 +112,10 @@ class TuneConfig:
     seed: int = 0
     """Seed of the search, and of every trial's weights, order and augmentation."""
 
+    trials_per_process: int = 10
+    """Go on in a fresh process after that many trials: TensorFlow keeps some memory of
+    every network that was trained."""
+
     verbose: bool = False
     """Show the epochs of every trial."""
 
@@ -154,7 +167,7 @@ class TuneConfig:
 
 
 def _check(config: TuneConfig) -> None:
-    for name in ("max_trials", "epochs"):
+    for name in ("max_trials", "epochs", "trials_per_process"):
         value = getattr(config, name)
         _require(config, name, value > 0, "more than 0")
     for name, lowest, below in (

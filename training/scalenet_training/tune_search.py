@@ -5,6 +5,8 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import os
+import socket
+import sys
 import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping
@@ -50,6 +52,15 @@ def find_role(environment: Mapping[str, str]) -> Role:
 def tuner_id(environment: Mapping[str, str]) -> str:
     """The name that KerasTuner gives its file of this process."""
     return environment.get("KERASTUNER_TUNER_ID") or "tuner0"
+
+
+def _chief_listens() -> bool:
+    address = os.environ["KERASTUNER_ORACLE_IP"], os.environ["KERASTUNER_ORACLE_PORT"]
+    try:
+        socket.create_connection(address, timeout=5).close()
+    except OSError:
+        return False
+    return True
 
 
 class TrialModel(HyperScaleNet):
@@ -149,14 +160,25 @@ class _HyperbandOracle(_DurableOracle, keras_tuner.oracles.HyperbandOracle):
     pass
 
 
+class _EnoughError(Exception):
+    """This process has run its number of trials, and more are left."""
+
+
 class _Reporting:
-    """Tells how each trial ended.
+    """Tells how each trial ended, and stops after some.
 
     Attributes:
         report: Called with the trial, as the oracle has it, and its seconds.
+        left: How many trials this process may still run.
     """
 
     report: Callable[[Any, float], None]
+    left: int
+
+    def pre_create_trial(self) -> None:
+        super().pre_create_trial()
+        if self.left == 0:
+            raise _EnoughError
 
     def on_trial_begin(self, trial: Any) -> None:
         super().on_trial_begin(trial)
@@ -164,6 +186,7 @@ class _Reporting:
 
     def on_trial_end(self, trial: Any) -> None:
         super().on_trial_end(trial)
+        self.left -= 1
         seconds = time.perf_counter() - self._began
         self.report(self.oracle.get_trial(trial.trial_id), seconds)
 
@@ -217,15 +240,20 @@ class Search:
     project: str
     hypermodel: TrialModel
 
-    def run(self, folder: SearchFolder, role: Role) -> None:
-        """Runs trials, or, as the chief, hands them out, until all have ended.
+    def run(self, folder: SearchFolder, role: Role) -> bool:
+        """Runs trials, or, as the chief, hands them out.
+
+        Returns:
+            Whether all have ended; else the search goes on in a fresh process.
 
         Raises:
             RunError: Three trials in a row failed, or examples cannot be read.
         """
         config = self.config
-        if folder.ended_trials(self.project) >= config.max_trials:
-            return
+        ended = folder.ended_trials(self.project)
+        # A chief that is still there waits for each of its workers to ask once more.
+        if ended >= config.max_trials and not (role == "worker" and _chief_listens()):
+            return True
         name = tuner_id(os.environ)
         if role == "worker":
             folder.forget_worker(self.project, name)
@@ -233,23 +261,31 @@ class Search:
             folder.mend(self.project, name)
         with tqdm(
             total=config.max_trials,
-            initial=folder.ended_trials(self.project),
+            initial=ended,
             unit="trial",
             desc=self.project,
             disable=role == "chief",
         ) as bar:
             tuner = self._tuner(folder)
             tuner.report = self._reporter(bar)
-            try:
-                # Of the Gaussian process, where trials are few.
-                with warnings.catch_warnings(action="ignore", category=UserWarning):
-                    tuner.search(epochs=config.epochs, verbose=int(config.verbose))
-            except keras_tuner.errors.FatalError as error:
-                raise RunError(str(error)) from error
-            except RuntimeError as error:
-                if "consecutive failures" not in str(error):
-                    raise
-                raise RunError(f"three trials in a row failed. {error}") from error
+            tuner.left = config.trials_per_process
+            return self._search(tuner)
+
+    def _search(self, tuner: Any) -> bool:
+        config = self.config
+        try:
+            # Of the Gaussian process, where trials are few.
+            with warnings.catch_warnings(action="ignore", category=UserWarning):
+                tuner.search(epochs=config.epochs, verbose=int(config.verbose))
+        except _EnoughError:
+            return False
+        except keras_tuner.errors.FatalError as error:
+            raise RunError(str(error)) from error
+        except RuntimeError as error:
+            if "consecutive failures" not in str(error):
+                raise
+            raise RunError(f"three trials in a row failed. {error}") from error
+        return True
 
     def trials(self, folder: SearchFolder) -> list[Any]:
         """KerasTuner's trials, the best first."""
@@ -279,16 +315,15 @@ class Search:
     def _reporter(self, bar: tqdm) -> Callable[[Any, float], None]:
         def report(trial: Any, seconds: float) -> None:
             bar.update()
-            if trial.score is None:
-                reason = (trial.message or "").strip().splitlines()[-1:]
-                bar.write(f"trial {trial.trial_id} failed: {' '.join(reason)}")
-                return
-            macs = self.hypermodel.architecture(trial.hyperparameters).macs(
-                self.hypermodel.classes
-            )
-            bar.write(
-                f"trial {trial.trial_id}: {1 - trial.score:.2%} validation error, "
-                f"{macs:,} MACs, {seconds:.0f} s"
-            )
+            bar.write(f"trial {trial.trial_id}{self._outcome(trial)}, {seconds:.0f} s")
+            sys.stdout.flush()
 
         return report
+
+    def _outcome(self, trial: Any) -> str:
+        if trial.score is None:
+            reason = (trial.message or "").strip().splitlines()[-1:]
+            return f" failed: {' '.join(reason)}"
+        architecture = self.hypermodel.architecture(trial.hyperparameters)
+        macs = architecture.macs(self.hypermodel.classes)
+        return f": {1 - trial.score:.2%} validation error, {macs:,} MACs"

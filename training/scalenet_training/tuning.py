@@ -13,8 +13,12 @@ from scalenet_training.tune_config import TuneConfig
 from scalenet_training.tune_folder import SearchFolder
 
 
-def tune(config: TuneConfig) -> None:
+def tune(config: TuneConfig) -> bool:
     """Searches, one target after the other, and prints and writes what it found.
+
+    Returns:
+        Whether that is done. Else the same is to be called in a fresh process, which
+        goes on where this one stopped.
 
     Raises:
         UsageError: The settings do not fit each other, the data, or what is in the
@@ -36,12 +40,13 @@ def tune(config: TuneConfig) -> None:
     folder.check({**config.space(), **facts})
     with made_folder(folder.path):
         folder.claim({**config.space(), **facts})
-    for search in searches:
-        search.run(folder, role)
+    if not all(search.run(folder, role) for search in searches):
+        return False
     if role == "worker":
         print("no trials are left; the chief has the results")
-        return
-    _report(searches, folder)
+    else:
+        _report(searches, folder)
+    return True
 
 
 def _prepare(config: TuneConfig):

@@ -98,9 +98,14 @@ def no_fsync(monkeypatch):
     monkeypatch.setattr(os, "fsync", lambda descriptor: None)
 
 
-# A Gaussian process takes a second: not before every write.
 @pytest.mark.parametrize(
-    ("kind", "step"), [("random", 1), ("hyperband", 1), ("bayesian", 8)]
+    ("kind", "step"),
+    [
+        ("random", 1),
+        ("hyperband", 1),
+        # Its Gaussian process takes seconds: not before every write.
+        pytest.param("bayesian", 8, marks=pytest.mark.slow),
+    ],
 )
 def test_a_kill_before_any_write_loses_no_trial(kind, step, runs, kill_at, tmp_path):
     whole = SearchFolder(str(tmp_path / "whole"))

@@ -129,7 +129,7 @@ def test_labels_are_smoothed(shape):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"target_macs": 1e6}, r"`target_macs` must be from 16,974,592 to 91,"),
+        ({"target_macs": 1e6}, r"`target_macs` must be from 16,982,016 to 91,366,400"),
         ({"target_macs": 1e9}, r"with 100 classes. Received: 1,000,000,000"),
         ({"target_macs": float("nan")}, r"`target_macs` must be from"),
         ({"depth": (3, 12)}, r"`target_macs` must be .* at each depth of \[3, 12\]"),

@@ -250,15 +250,15 @@ class Search:
             RunError: Three trials in a row failed, or examples cannot be read.
         """
         config = self.config
-        ended = folder.ended_trials(self.project)
-        # A chief that is still there waits for each of its workers to ask once more.
-        if ended >= config.max_trials and not (role == "worker" and _chief_listens()):
-            return True
         name = tuner_id(os.environ)
         if role == "worker":
             folder.forget_worker(self.project, name)
         else:
             folder.mend(self.project, name)
+        ended = folder.ended_trials(self.project)
+        # A chief that is still there waits for each of its workers to ask once more.
+        if ended >= config.max_trials and not (role == "worker" and _chief_listens()):
+            return True
         with tqdm(
             total=config.max_trials,
             initial=ended,

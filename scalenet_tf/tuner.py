@@ -4,16 +4,13 @@ Every sample costs what the target says, so that no trial is lost to a network t
 too large, and trials differ by where the neurons are. In a script of your own:
 
 ```python
-import keras
-import keras_tuner
-import scalenet_tf
-
-(x, y), validation_data = keras.datasets.cifar10.load_data()
 hypermodel = scalenet_tf.HyperScaleNet("ScaleNetCifar38", classes=10)
 tuner = keras_tuner.RandomSearch(hypermodel, "val_accuracy", max_trials=20)
-tuner.search(x / 255.0, y, validation_data=..., epochs=5)
+tuner.search(x, y, validation_data=(x_val, y_val), epochs=5)
 best = hypermodel.architecture(tuner.get_best_hyperparameters()[0])
 ```
+
+`docs/tuning.md` has a whole script.
 """
 
 from __future__ import annotations

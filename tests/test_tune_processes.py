@@ -149,7 +149,7 @@ def test_the_ten_lines_of_the_guide_run(tmp_path):
     text = pathlib.Path(ROOT, "docs", "tuning.md").read_text()
     script = re.search(r"```python\n(.*?)```", text, re.DOTALL)[1]
     lines = [line for line in script.splitlines() if line]
-    assert len(lines) <= 11
+    assert len(lines) == 10
     (tmp_path / "script.py").write_text(f"import os\nos.chdir({str(tmp_path)!r})\n")
     with open(tmp_path / "script.py", "a") as file:
         file.write(script)

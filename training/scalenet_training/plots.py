@@ -134,9 +134,8 @@ def plot_error_against_macs(
         style = ":" if "ResNet" in label or label.endswith("Twin") else "-."
         label = f"{label}, its MACs alone"
         axes.axvline(macs, color=f"C{index % 10}", ls=style, lw=1, label=label)
-    axes.set_xlim(
-        0.9 * min(*all_macs, *near.values()), 1.1 * max(*all_macs, *near.values())
-    )
+    costs = [*all_macs, *near.values()]
+    axes.set_xlim(0.9 * min(costs), 1.1 * max(costs))
     axes.set(xlabel="MACs of an image (millions)", ylabel="top-1 validation error (%)")
     axes.grid(alpha=0.3)
     axes.legend(fontsize="x-small")

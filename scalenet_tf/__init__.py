@@ -1,4 +1,9 @@
-"""ScaleNet (Li et al., CVPR 2019) for Keras 3 on TensorFlow."""
+"""ScaleNet (Li et al., CVPR 2019) for Keras 3 on TensorFlow.
+
+`HyperScaleNet`, a hypermodel for KerasTuner, is imported when it is first asked for.
+"""
+
+from typing import Any
 
 from scalenet_tf import allocation, layers
 from scalenet_tf._version import __version__
@@ -61,3 +66,16 @@ __all__ = [
     "load_pytorch_weights",
     "preprocess_input",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    # Its base class is keras_tuner's, which not everybody has or wants to wait for.
+    if name == "HyperScaleNet":
+        from scalenet_tf.tuner import HyperScaleNet
+
+        return HyperScaleNet
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), "HyperScaleNet"})

@@ -7,7 +7,7 @@ import contextlib
 import os
 import sys
 from collections.abc import Callable, Iterator
-from typing import TypeVar
+from typing import NoReturn, TypeVar
 
 import tyro
 
@@ -63,6 +63,13 @@ def run(command: Callable[[], None]) -> None:
             _exit(str(error), error.exit_code)
         except KeyboardInterrupt:
             _exit("interrupted", 130)
+
+
+def start_again() -> NoReturn:
+    """Runs the same command in a fresh process of the same number."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os.execv(sys.executable, sys.orig_argv)
 
 
 @contextlib.contextmanager

@@ -20,10 +20,11 @@ from scalenet_tf.models import HEAD
 from scalenet_training import distribution
 from scalenet_training.config import TrainConfig
 from scalenet_training.distribution import Placement
+from scalenet_training.examples import open_examples
 from scalenet_training.loss_scale import LossScale
-from scalenet_training.pipeline import Transform, check_sizes
+from scalenet_training.pipeline import Transform
 from scalenet_training.schedule import RecipeSchedule
-from scalenet_training.sources import Source, open_source, open_split
+from scalenet_training.sources import Source
 from scalenet_training.splits import Split
 from scalenet_training.starting_point import resolve_architecture, start_from
 from scalenet_training.step import Learner, Objective
@@ -132,38 +133,22 @@ def prepare(config: TrainConfig) -> Plan:
         config.batch_size, placement.strategy, config.accumulate
     )
     xla = distribution.uses_xla(config.jit, placement, config.sync_batch_norm)
-    image_size = config.image_size or architecture.native_size
-    eval_resize = config.eval_resize or image_size
-    check_sizes(image_size, eval_resize, architecture.minimum_size)
-    source = open_source(config.dataset, config.data_dir, config.download)
-    train_split = open_split(source, config.train_split, "--train-split")
-    if train_split.size < config.batch_size:
-        raise ValueError(
-            f"--batch-size must be at most the {train_split.size} examples of "
-            f"--train-split {config.train_split}. Received: {config.batch_size}."
-        )
-    eval_name = config.eval_split or source.evaluation_split
-    transform = Transform(
-        image_size=image_size,
-        eval_resize=eval_resize,
-        augment=config.augment,
-        normalization=config.normalization,
-        classes=len(source.class_names),
-    )
-    schedule = _schedule(config, train_split.size // config.batch_size)
+    examples = open_examples(config, architecture)
+    steps_per_epoch = examples.train_split.size // config.batch_size
+    schedule = _schedule(config, steps_per_epoch)
     with (
         distribution.lost_workers(placement),
         placement.strategy.scope(),
         _precision(config.mixed_precision),
     ):
-        learner = _build(config, architecture, transform, schedule)
+        learner = _build(config, architecture, examples.transform, schedule)
     return Plan(
         config=config,
         architecture=architecture,
-        source=source,
-        train_split=train_split,
-        eval_split=open_split(source, eval_name, "--eval-split"),
-        transform=transform,
+        source=examples.source,
+        train_split=examples.train_split,
+        eval_split=examples.eval_split,
+        transform=examples.transform,
         placement=placement,
         xla=xla,
         learner=learner,

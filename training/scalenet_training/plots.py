@@ -92,3 +92,55 @@ def _draw_allocation(axes: Axes, label: str, network: Architecture) -> None:
     axes.set_xlim(0.5, len(totals) + 0.5)
     axes.set_xticks([place for place in places if len(totals) < 20 or place % 5 == 0])
     axes.yaxis.set_major_formatter(PercentFormatter(1))
+
+
+def plot_error_against_macs(
+    points: Mapping[str, Sequence[tuple[float, float]]],
+    marks: Mapping[str, float],
+    path: str,
+) -> None:
+    """Draws the errors of trials over their MACs.
+
+    Args:
+        points: Budget -> (MACs, error as a fraction) of each trial; the best of each
+            budget is joined by a line.
+        marks: Network -> MACs, drawn as vertical lines; those of more than three
+            times, or less than a third of, the trials' MACs are left out.
+        path: PNG file to write.
+    """
+    figure = Figure(figsize=(7, 4.5), layout="constrained")
+    FigureCanvasAgg(figure)
+    axes = figure.add_subplot()
+    all_macs = [macs / 1e6 for group in points.values() for macs, _ in group]
+    for label, group in points.items():
+        x, y = zip(*group, strict=True)
+        axes.scatter(
+            [macs / 1e6 for macs in x], [100 * e for e in y], s=18, label=label
+        )
+    best = sorted(min(group, key=lambda point: point[1]) for group in points.values())
+    axes.plot(
+        [macs / 1e6 for macs, _ in best],
+        [100 * error for _, error in best],
+        "k--o",
+        markerfacecolor="none",
+        label="best of each budget",
+    )
+    near = {
+        label: macs / 1e6
+        for label, macs in marks.items()
+        if min(all_macs) / 3 <= macs / 1e6 <= 3 * max(all_macs)
+    }
+    for index, (label, macs) in enumerate(near.items()):
+        style = ":" if "ResNet" in label or label.endswith("Twin") else "-."
+        label = f"{label}, its MACs alone"
+        axes.axvline(macs, color=f"C{index % 10}", ls=style, lw=1, label=label)
+    costs = [*all_macs, *near.values()]
+    axes.set_xlim(0.9 * min(costs), 1.1 * max(costs))
+    axes.set(xlabel="MACs of an image (millions)", ylabel="top-1 validation error (%)")
+    axes.grid(alpha=0.3)
+    axes.legend(fontsize="x-small")
+    axes.set_title(
+        "Vertical lines: cost of networks without an error measured on this data",
+        fontsize="small",
+    )
+    figure.savefig(path, dpi=150)

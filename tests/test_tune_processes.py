@@ -1,0 +1,158 @@
+"""The search command: on digits, killed, and shared by a chief and two workers."""
+
+import csv
+import json
+import os
+import pathlib
+import re
+import shlex
+import signal
+import time
+
+import pytest
+from conftest import TINY_CIFAR
+from processes import ROOT, TRAINING, finish, finish_all, free_ports, start
+
+import scalenet_tf
+
+pytestmark = pytest.mark.processes
+TUNE = os.path.join(TRAINING, "tune.py")
+
+
+@pytest.fixture(scope="module")
+def architecture(tmp_path_factory):
+    path = tmp_path_factory.mktemp("architecture") / "tiny_cifar.json"
+    path.write_text(json.dumps(TINY_CIFAR.to_record()))
+    return str(path)
+
+
+def command(architecture, workdir, trials, *options):
+    return [
+        TUNE,
+        *("--model", architecture, "--workdir", str(workdir)),
+        *("--train-split", "train[:96]", "--eval-split", "validation[:40]"),
+        *("--batch-size", "16", "--epochs", "1", "--max-trials", str(trials)),
+        *options,
+    ]
+
+
+def table(workdir):
+    with open(workdir / "trials.csv", newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def ended(workdir, project="twin"):
+    """The trials that have ended, by name: the content of their files."""
+    texts = {
+        path.parent.name: path.read_text()
+        for path in workdir.glob(f"{project}/trial_*/trial.json")
+    }
+    return {name: text for name, text in texts.items() if "COMPLETED" in text}
+
+
+def test_eight_trials_on_digits_and_the_command_that_trains_the_best(
+    architecture, tmp_path
+):
+    arguments = command(architecture, tmp_path, 8, "--trials-per-process", "5")
+    output = finish(start(arguments))
+    rows = table(tmp_path)
+    assert len(rows) == 8
+    target = TINY_CIFAR.twin().macs(10)
+    for row in rows:
+        assert 0.99 * target <= int(row["macs"]) <= target
+        assert float(row["latency_ms"]) > 0
+        assert int(row["parameters"]) > 0
+    errors = [float(row["validation_error"]) for row in rows]
+    assert errors == sorted(errors)
+    assert len({row["learning_rate"] for row in rows}) == 8
+    best = scalenet_tf.load_architecture(tmp_path / "allocation.json")
+    assert best.macs(10) == int(rows[0]["macs"])
+    provenance = json.loads((tmp_path / "allocation.json").read_text())["provenance"]
+    assert provenance["validation_error"] == errors[0]
+    assert provenance["target_macs"] == target
+    assert provenance["trials"] == 8
+    assert (tmp_path / "tuning.png").stat().st_size > 10_000
+    # The last line is a command that works.
+    last = output.strip().splitlines()[-1]
+    assert last.startswith("python ")
+    train = [*shlex.split(last)[1:], "--epochs", "1", "--workdir"]
+    finish(start([*train, str(tmp_path / "run")]))
+    assert (tmp_path / "run" / "best.keras").is_file()
+
+
+def test_a_family_is_a_network_for_each_budget(architecture, tmp_path):
+    arguments = command(architecture, tmp_path, 1, "--budgets", "0.9x", "1.1x")
+    output = finish(start(arguments))
+    rows = table(tmp_path)
+    twin = TINY_CIFAR.twin().macs(10)
+    assert [row["budget"] for row in rows] == ["0.9x", "1.1x"]
+    for row, ratio in zip(rows, (0.9, 1.1), strict=True):
+        assert 0.99 * ratio * twin <= int(row["macs"]) <= ratio * twin
+        name = f"allocation-{row['budget']}.json"
+        found = scalenet_tf.load_architecture(tmp_path / name)
+        assert found.macs(10) == int(row["macs"])
+        assert name in output
+
+
+def test_a_chief_and_two_workers_share_a_search(architecture, tmp_path):
+    (port,) = free_ports(1)
+    shared = {
+        "KERASTUNER_ORACLE_IP": "127.0.0.1",
+        "KERASTUNER_ORACLE_PORT": str(port),
+    }
+    # The workers go on in fresh processes meanwhile.
+    arguments = command(architecture, tmp_path, 6, "--trials-per-process", "2")
+    outputs = finish_all(
+        [
+            start(arguments, KERASTUNER_TUNER_ID=name, **shared)
+            for name in ("chief", "worker0", "worker1")
+        ]
+    )
+    ran = [re.findall(r"trial (\d+):", output) for output in outputs]
+    assert not ran[0]
+    assert ran[1]
+    assert ran[2]
+    assert sorted(ran[1] + ran[2]) == [str(number) for number in range(6)]
+    assert len(table(tmp_path)) == 6
+    assert all("the chief has the results" in output for output in outputs[1:])
+    target = TINY_CIFAR.twin().macs(10)
+    assert all(0.99 * target <= int(r["macs"]) <= target for r in table(tmp_path))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["random", "hyperband"])
+def test_kill_9_in_the_middle_loses_no_trial(architecture, tmp_path, kind):
+    arguments = command(architecture, tmp_path, 8, "--tuner", kind, "--epochs", "3")
+    before = {}
+    for wished, delay in ((2, 0.0), (4, 1.5), (5, 0.5)):
+        process = start(arguments)
+        while len(ended(tmp_path)) < wished and process.poll() is None:
+            time.sleep(0.05)
+        time.sleep(delay)
+        process.send_signal(signal.SIGKILL)
+        process.communicate()
+        assert process.returncode == -signal.SIGKILL
+        assert before.items() <= ended(tmp_path).items()
+        before = ended(tmp_path)
+    finish(start(arguments))
+    after = ended(tmp_path)
+    assert sorted(after) == [f"trial_{number}" for number in range(8)] or (
+        kind == "hyperband" and len(after) == 8
+    )
+    assert before.items() <= after.items()
+    assert len(table(tmp_path)) == 8
+    left = [path.name for path in tmp_path.rglob(".writing-*")]
+    assert not left
+
+
+def test_the_ten_lines_of_the_guide_run(tmp_path):
+    text = pathlib.Path(ROOT, "docs", "tuning.md").read_text()
+    script = re.search(r"```python\n(.*?)```", text, re.DOTALL)[1]
+    lines = [line for line in script.splitlines() if line]
+    assert len(lines) == 10
+    (tmp_path / "script.py").write_text(f"import os\nos.chdir({str(tmp_path)!r})\n")
+    with open(tmp_path / "script.py", "a") as file:
+        file.write(script)
+    output = finish(start([str(tmp_path / "script.py")]))
+    macs = int(output.strip().splitlines()[-1].split()[-1])
+    assert 0.99 * 20e6 <= macs <= 20e6

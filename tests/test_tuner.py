@@ -1,0 +1,184 @@
+"""HyperScaleNet: hyperparameters -> a compiled network that costs what it may."""
+
+import json
+import subprocess
+import sys
+
+import keras
+import numpy as np
+import pytest
+from conftest import TINY, TINY_CIFAR
+
+import scalenet_tf
+
+keras_tuner = pytest.importorskip("keras_tuner")
+
+from scalenet_tf.tuner import SmoothedCrossEntropy  # noqa: E402
+
+
+def random_samples(hypermodel, count):
+    oracle = keras_tuner.oracles.RandomSearchOracle(seed=1)
+    hp = keras_tuner.HyperParameters()
+    hypermodel.architecture(hp)
+    hypermodel.training_settings(hp)
+    oracle.update_space(hp)
+    for _ in range(count):
+        sample = oracle.get_space()
+        sample.values = oracle._random_values()
+        yield sample
+
+
+def test_it_is_a_hypermodel_by_its_public_name():
+    assert issubclass(scalenet_tf.HyperScaleNet, keras_tuner.HyperModel)
+    assert "HyperScaleNet" in dir(scalenet_tf)
+    with pytest.raises(AttributeError, match="no attribute 'HyperScaleNets'"):
+        _ = scalenet_tf.HyperScaleNets
+
+
+def test_without_keras_tuner_the_error_names_the_command():
+    code = (
+        "import sys\n"
+        "sys.modules['keras_tuner'] = None\n"
+        "import scalenet_tf\n"
+        "try:\n"
+        "    scalenet_tf.HyperScaleNet\n"
+        "except ImportError as error:\n"
+        "    print(error)\n"
+    )
+    result = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True
+    )
+    assert "pip install 'scalenet_tf[tune]'" in result.stdout
+
+
+def test_every_sample_costs_the_target_and_they_differ():
+    hypermodel = scalenet_tf.HyperScaleNet("ScaleNetCifar38", depth=(9, 15))
+    target = hypermodel.target_macs
+    assert target == 57_353_216
+    found = [hypermodel.architecture(hp) for hp in random_samples(hypermodel, 50)]
+    assert all(0.99 * target <= network.macs() <= target for network in found)
+    assert len({network.allocation for network in found}) == 50
+    assert {sum(n.blocks_per_stage) for n in found} == set(range(9, 16))
+
+
+def test_hyperparameters_have_the_names_of_the_field():
+    hypermodel = scalenet_tf.HyperScaleNet(
+        TINY_CIFAR, depth=(2, 4), weight_decay=1e-4, label_smoothing=(0.0, 0.1)
+    )
+    hp = next(random_samples(hypermodel, 1))
+    shares = {f"stage{s}_scale{k}_share" for s in (1, 2) for k in (1, 2, 4)}
+    assert set(hp.values) == shares | {
+        *("stage1_macs_share", "stage2_macs_share"),
+        *("depth", "learning_rate", "label_smoothing"),
+    }
+    assert hypermodel.training_settings(hp)["weight_decay"] == 1e-4
+
+
+def test_defaults_are_near_the_base():
+    base = scalenet_tf.get_architecture("ScaleNet50")
+    hypermodel = scalenet_tf.HyperScaleNet(base, target_macs=base.macs())
+    found = hypermodel.architecture(keras_tuner.HyperParameters())
+    for ours, theirs in zip(found.budget_per_stage, base.budget_per_stage, strict=True):
+        assert abs(ours - theirs) <= 2
+    assert found.name == "ScaleNet50Tuned"
+    again = scalenet_tf.HyperScaleNet(found, target_macs=base.macs())
+    name = again.architecture(keras_tuner.HyperParameters()).name
+    assert name == "ScaleNet50Tuned"
+
+
+def test_the_built_model_costs_what_the_architecture_says():
+    hypermodel = scalenet_tf.HyperScaleNet(TINY, classes=7)
+    hp = next(random_samples(hypermodel, 1))
+    model, architecture = hypermodel.build(hp), hypermodel.architecture(hp)
+    assert scalenet_tf.count_macs(model) == architecture.macs(7)
+    assert model.output_shape == (None, 7)
+    settings = hypermodel.training_settings(hp)
+    assert float(model.optimizer.learning_rate) == pytest.approx(
+        settings["learning_rate"]
+    )
+    assert model.optimizer.momentum == 0.9
+    assert model.optimizer.weight_decay is None
+    assert model.loss.label_smoothing == settings["label_smoothing"]
+
+
+def test_the_penalty_is_half_the_decay_times_the_squared_kernels():
+    hypermodel = scalenet_tf.HyperScaleNet(TINY_CIFAR, classes=3, weight_decay=0.01)
+    model = hypermodel.build(keras_tuner.HyperParameters())
+    kernels = [w.numpy() for w in model.weights if w.name == "kernel"]
+    expected = 0.005 * sum(np.sum(kernel**2) for kernel in kernels)
+    np.testing.assert_allclose(float(sum(model.losses)), expected, rtol=1e-5)
+    free = scalenet_tf.HyperScaleNet(TINY_CIFAR, classes=3, weight_decay=0.0)
+    losses = free.build(keras_tuner.HyperParameters()).losses
+    assert float(sum(losses)) == 0
+
+
+@pytest.mark.parametrize("shape", [(4,), (4, 1)])
+def test_labels_are_smoothed(shape):
+    labels = np.array([0, 2, 1, 1])
+    logits = np.random.default_rng(0).standard_normal((4, 3))
+    exponentials = np.exp(logits)
+    p = exponentials / exponentials.sum(1, keepdims=True)
+    wanted = 0.9 * np.eye(3)[labels] + 0.1 / 3
+    expected = -(wanted * np.log(p)).sum(1).mean()
+    loss = SmoothedCrossEntropy(0.1)
+    assert float(loss(labels.reshape(shape), p)) == pytest.approx(expected, rel=1e-5)
+    copy = keras.losses.deserialize(keras.losses.serialize(loss))
+    assert copy.label_smoothing == 0.1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"target_macs": 1e6}, r"`target_macs` must be from 16,982,016 to 91,366,400"),
+        ({"target_macs": 1e9}, r"with 100 classes. Received: 1,000,000,000"),
+        ({"target_macs": float("nan")}, r"`target_macs` must be from"),
+        ({"depth": (3, 12)}, r"`target_macs` must be .* at each depth of \[3, 12\]"),
+        ({"depth": (2, 12)}, r"`depth` must be .*from 3, the number of stages"),
+        ({"depth": 12}, r"`depth` must be None or a range"),
+        ({"learning_rate": (0.0, 0.1)}, r"`learning_rate` must be .*above 0"),
+        ({"learning_rate": (0.2, 0.1)}, r"two ascending numbers"),
+        ({"weight_decay": -1.0}, r"`weight_decay` must be .*from 0. Received: -1.0"),
+        ({"label_smoothing": (0.0, 1.0)}, r"`label_smoothing` must be .*below 1"),
+        ({"base": "VGG16"}, r"unknown model 'VGG16'"),
+    ],
+)
+def test_arguments_that_cannot_be_are_named(arguments, message):
+    with pytest.raises(ValueError, match=message):
+        scalenet_tf.HyperScaleNet(**{"base": "ScaleNetCifar38", **arguments})
+
+
+def data():
+    x = np.random.default_rng(0).standard_normal((48, 32, 32, 3)).astype("f4")
+    y = np.arange(48) % 3
+    return {"x": x[:32], "y": y[:32], "validation_data": (x[32:], y[32:])}
+
+
+@pytest.mark.parametrize(
+    ("kind", "options"),
+    [
+        ("RandomSearch", {"max_trials": 1}),
+        pytest.param("Hyperband", {"max_epochs": 3}, marks=pytest.mark.slow),
+        pytest.param(
+            "BayesianOptimization",
+            {"max_trials": 4, "num_initial_points": 2},
+            marks=pytest.mark.slow,
+        ),
+    ],
+)
+def test_every_tuner_searches_and_gives_the_best(kind, options, tmp_path):
+    hypermodel = scalenet_tf.HyperScaleNet(TINY_CIFAR, classes=3)
+    tuner = getattr(keras_tuner, kind)(
+        hypermodel, "val_accuracy", directory=tmp_path, project_name="p", **options
+    )
+    tuner.search(**data(), verbose=0, epochs=1)
+    trials = tuner.oracle.trials.values()
+    assert all(trial.status == "COMPLETED" for trial in trials)
+    assert all(0 <= trial.score <= 1 for trial in trials)
+    (best,) = tuner.get_best_hyperparameters()
+    macs = hypermodel.architecture(best).macs(3)
+    assert 0.99 * hypermodel.target_macs <= macs <= hypermodel.target_macs
+    (model,) = tuner.get_best_models()
+    result = model.evaluate(*data()["validation_data"], verbose=0, return_dict=True)
+    assert result["accuracy"] == pytest.approx(max(trial.score for trial in trials))
+    record = json.dumps(hypermodel.architecture(best).to_record())
+    assert "TinyCifarTuned" in record

@@ -1,0 +1,57 @@
+"""The examples of a run, checked against its network and its batch size."""
+
+from __future__ import annotations
+
+import dataclasses
+
+from scalenet_tf import Architecture
+from scalenet_training.config import TrainConfig
+from scalenet_training.pipeline import Transform, check_sizes
+from scalenet_training.sources import Source, open_source, open_split
+from scalenet_training.splits import Split
+
+
+@dataclasses.dataclass(frozen=True)
+class Examples:
+    """What a run trains and evaluates on.
+
+    Attributes:
+        source: The dataset.
+        train_split: Examples to train on, at least a batch.
+        eval_split: Examples to evaluate on.
+        transform: From stored images to the network's input.
+    """
+
+    source: Source
+    train_split: Split
+    eval_split: Split
+    transform: Transform
+
+
+def open_examples(config: TrainConfig, architecture: Architecture) -> Examples:
+    """Opens the dataset of the settings.
+
+    Raises:
+        ValueError: A setting does not fit the data or the network; the message names
+            it.
+    """
+    image_size = config.image_size or architecture.native_size
+    eval_resize = config.eval_resize or image_size
+    check_sizes(image_size, eval_resize, architecture.minimum_size)
+    source = open_source(config.dataset, config.data_dir, config.download)
+    train_split = open_split(source, config.train_split, "--train-split")
+    if train_split.size < config.batch_size:
+        raise ValueError(
+            f"--batch-size must be at most the {train_split.size} examples of "
+            f"--train-split {config.train_split}. Received: {config.batch_size}."
+        )
+    eval_name = config.eval_split or source.evaluation_split
+    transform = Transform(
+        image_size=image_size,
+        eval_resize=eval_resize,
+        augment=config.augment,
+        normalization=config.normalization,
+        classes=len(source.class_names),
+    )
+    eval_split = open_split(source, eval_name, "--eval-split")
+    return Examples(source, train_split, eval_split, transform)

@@ -85,6 +85,21 @@ def exports(tmp_path_factory):
     return Exports(tmp_path_factory.mktemp("exports"))
 
 
+@pytest.fixture(scope="session")
+def repository(exports):
+    """The models of `exports`, loaded as a server loads them."""
+    return exports.loaded()
+
+
+@pytest.fixture(params=["rest", "grpc"])
+def server(request, repository):
+    """A server of each of TensorFlow Serving's two APIs over `repository`."""
+    from served import running
+
+    with running(request.param, repository) as server:
+        yield server
+
+
 @pytest.fixture
 def data_dir():
     """The folder with CIFAR-10 and the ImageNet photographs."""

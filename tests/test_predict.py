@@ -49,17 +49,6 @@ def models(exports):
     }
 
 
-@pytest.fixture(scope="module")
-def repository(exports):
-    return exports.loaded()
-
-
-@pytest.fixture(params=["rest", "grpc"])
-def server(request, repository):
-    with served.running(request.param, repository) as running:
-        yield running
-
-
 @pytest.fixture
 def predict(monkeypatch, capsys):
     """Runs the command in this process: exit code, stdout, stderr."""

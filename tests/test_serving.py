@@ -14,17 +14,6 @@ from scalenet_tf.serving import Client, Endpoint, parse_url
 from scalenet_tf.serving.errors import refused
 
 
-@pytest.fixture(scope="module")
-def repository(exports):
-    return exports.loaded()
-
-
-@pytest.fixture(params=["rest", "grpc"])
-def server(request, repository):
-    with served.running(request.param, repository) as running:
-        yield running
-
-
 @pytest.fixture
 def rest(repository):
     with served.running("rest", repository) as running:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 import tensorflow as tf
-from absl import logging
 
 from scalenet_tf.export import read_metadata
+from scalenet_tf.export.runtime import load_saved_model
 from scalenet_tf.serving import Prediction
 from scalenet_tf.serving.errors import refused
 from scalenet_tf.serving.messages import INVALID
@@ -28,8 +27,7 @@ class SavedModelPredictor:
         self._folder = folder
         self._class_names = read_metadata(folder)["class_names"]
         # The functions live as long as the object that was loaded.
-        with _without_warnings():
-            self._loaded = tf.saved_model.load(folder)
+        self._loaded = load_saved_model(folder)
 
     def predict(self, images: Sequence[bytes], top_k: int) -> list[Prediction]:
         """A prediction for each encoded image; not `valid` where it is none."""
@@ -55,17 +53,6 @@ class SavedModelPredictor:
 
     def __exit__(self, *_: object) -> None:
         pass
-
-
-@contextlib.contextmanager
-def _without_warnings() -> Iterator[None]:
-    """Without TensorFlow's warnings of gradients, which a prediction does not need."""
-    before = logging.get_verbosity()
-    logging.set_verbosity(logging.ERROR)
-    try:
-        yield
-    finally:
-        logging.set_verbosity(before)
 
 
 def open_predictor(config: PredictConfig) -> SavedModelPredictor:

@@ -45,7 +45,8 @@ def test_every_point_of_the_space_meets_the_target_within_1_percent(name):
         found = architecture_for_macs(base, target, by_stage, by_scale, depth=depth)
         macs = found.macs()
         assert macs <= target
-        assert macs >= 0.99 * target
+        # Steps are smaller in ImageNet networks.
+        assert macs >= (0.99 if base.stem == "cifar" else 0.999) * target
         assert found.budget_per_stage is not None  # these need no unequal blocks
         assert sum(found.blocks_per_stage) == depth or depth is None
         for block in found.blocks():

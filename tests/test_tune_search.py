@@ -141,6 +141,25 @@ def test_a_kill_before_any_write_loses_no_trial(kind, step, runs, kill_at, tmp_p
     assert kills >= 5 * TRIALS // step
 
 
+def test_a_trial_that_runs_again_counts_by_its_last_run(
+    runs, kill_at, tmp_path, monkeypatch
+):
+    folder = SearchFolder(str(tmp_path))
+    # Writes of a trial: two at its begin, its metrics, and then that it has ended.
+    kill_at(4)
+    with pytest.raises(Killed):
+        search("random").run(folder, "alone")
+    (trial,) = state(folder).values()
+    assert trial[0] == "RUNNING"
+    assert trial[2]["metrics"]
+    kill_at(0)
+    monkeypatch.setattr(
+        tune_search._Tuner, "run_trial", lambda self, trial, **_: {"val_accuracy": 0.5}
+    )
+    search("random").run(folder, "alone")
+    assert state(folder)["0"][3] == 0.5
+
+
 def test_a_search_goes_on_with_more_trials(runs, tmp_path):
     folder = SearchFolder(str(tmp_path))
     assert search("random", trials=2).run(folder, "alone")

@@ -131,7 +131,7 @@ class SearchFolder:
         ended = [name for name in recorded if trials[name]["status"] in _ENDED]
         running = [name for name in recorded if name not in ended]
         for name in running:
-            # What an earlier attempt reported would be averaged with the next one's.
+            # KerasTuner would keep what the killed attempt reported.
             trials[name]["metrics"] = {"metrics": {}}
             write_json(
                 os.path.join(_trial_folder(folder, name), "trial.json"), trials[name]

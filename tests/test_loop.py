@@ -419,6 +419,7 @@ def test_a_run_whose_architecture_or_data_changed_is_refused(config, tmp_path):
     assert (tmp_path / "run/config.json").read_bytes() == before
 
 
+@pytest.mark.slow  # test_faults.py does so with processes
 def test_checkpoints_within_an_epoch_lose_nothing(config, tmp_path, monkeypatch):
     from scalenet_training import loop
 

@@ -25,9 +25,9 @@ check: test test-processes lint
 test: $(VENV)/dev.stamp
 	$(BIN)/python -m pytest -n 2 --dist worksteal $(ARGS)
 
-# Two at a time: much of what they take is the start of their processes.
+# Two files at a time: much of what they take is the start of their processes.
 test-processes: $(VENV)/dev.stamp
-	$(BIN)/python -m pytest -n 2 --dist worksteal -m "processes and not slow" $(ARGS)
+	$(BIN)/python -m pytest -n 2 --dist loadfile -m "processes and not slow" $(ARGS)
 
 test-slow: $(VENV)/dev.stamp
 	$(BIN)/python -m pytest -n 2 --dist worksteal -m "slow and not processes" $(ARGS)

@@ -80,6 +80,7 @@ def test_eight_trials_on_digits_and_the_command_that_trains_the_best(
     assert (tmp_path / "run" / "best.keras").is_file()
 
 
+@pytest.mark.slow
 def test_a_family_is_a_network_for_each_budget(architecture, tmp_path):
     arguments = command(architecture, tmp_path, 1, "--budgets", "0.9x", "1.1x")
     output = finish(start(arguments))

@@ -59,11 +59,11 @@ def allocation(
 
     with usage_errors():
         found = [resolve_architecture(network) for network in networks]
-    labels = [architecture.name for architecture in found]
-    if len(set(labels)) < len(labels):
-        labels = [
-            f"{name} ({text})" for name, text in zip(labels, networks, strict=True)
-        ]
+    names = [architecture.name for architecture in found]
+    labels = [
+        name if names.count(name) == 1 else f"{name} ({text})"
+        for name, text in zip(names, networks, strict=True)
+    ]
     plot_allocations(dict(zip(labels, found, strict=True)), output)
     print(output)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import json
 import os
 import sys
@@ -21,11 +22,9 @@ from scalenet_training.config import identity
 from scalenet_training.errors import RunError, UsageError, usage_errors
 from scalenet_training.files import disk_errors, replaced
 from scalenet_training.loop import train_and_evaluate
-from scalenet_training.plan import versions
+from scalenet_training.plan import Plan, versions
 from scalenet_training.plots import plot_allocations
 from scalenet_training.run_folder import RunFolder
-from scalenet_training.sources import open_source
-from scalenet_training.starting_point import resolve_architecture
 from scalenet_training.targets import target_macs
 
 
@@ -78,10 +77,9 @@ def learn_allocation(config: AllocateConfig) -> Learned | None:
     with usage_errors():
         member = find_member(os.environ)
         _check_output(config)
-        if config.seed_run is None:
-            _check_target(config)
     if config.seed_run is None:
-        train_and_evaluate(config.seed_config, config.seed_folder)
+        check = functools.partial(_check_target, config)
+        train_and_evaluate(config.seed_config, config.seed_folder, check)
     if member is not None and member.rank > 0:
         return None
     seed = read_seed(config.seed_folder)
@@ -159,12 +157,9 @@ def _compare(config: AllocateConfig, seed: Seed) -> RankCorrelation | None:
     return allocation.rank_correlation(seed.importance, other.importance)
 
 
-def _check_target(config: AllocateConfig) -> None:
+def _check_target(config: AllocateConfig, plan: Plan) -> None:
     """Refuses before the training what no importance could reach."""
-    settings = config.seed_config
-    seed = resolve_architecture(settings.model)
-    source = open_source(settings.dataset, settings.data_dir, settings.download)
-    classes = len(source.class_names)
+    seed, classes = plan.architecture, plan.transform.classes
     target = target_macs(config.target_macs, seed, classes)
     # Where coarser neurons are more important, the lowest cost is the lowest of all.
     coarse_first = [

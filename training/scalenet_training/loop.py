@@ -6,6 +6,7 @@ import shlex
 import signal
 import sys
 import time
+from collections.abc import Callable
 
 import keras
 import numpy as np
@@ -31,11 +32,18 @@ from scalenet_training.sums import SUMS, means
 _STEPS_BETWEEN_LOGS = 20
 
 
-def train_and_evaluate(config: TrainConfig, workdir: str) -> dict[str, float]:
+def train_and_evaluate(
+    config: TrainConfig, workdir: str, check: Callable[[Plan], None] | None = None
+) -> dict[str, float]:
     """Trains as the settings say, in `workdir`; resumes the run that is there.
 
     Every worker of a cluster calls this with the same settings and a folder that all
     of them see; the chief alone writes.
+
+    Args:
+        config: The settings.
+        workdir: Folder of the run.
+        check: Called before anything is written; may raise ValueError.
 
     Returns:
         The last row of metrics.csv.
@@ -49,6 +57,8 @@ def train_and_evaluate(config: TrainConfig, workdir: str) -> dict[str, float]:
     with usage_errors():
         folder.check(config)
         plan = prepare(config)
+        if check is not None:
+            check(plan)
     folder.check_facts(plan.describe())
     # TensorFlow's strategy of several workers takes SIGTERM for itself until here.
     with StopRequest() as stop, lost_workers(plan.placement):

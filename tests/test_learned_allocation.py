@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import tyro
 from conftest import TINY_CIFAR
-from processes import TRAINING, finish_all, start_workers
+from processes import ROOT, TRAINING, finish_all, start_workers
 from scalenet_training.allocate_config import AllocateConfig
 from scalenet_training.allocation_report import training_command
 from scalenet_training.config import TrainConfig
@@ -202,6 +202,17 @@ def test_an_output_folder_must_exist(settings, tmp_path):
     missing = str(tmp_path / "none/a.json")
     with pytest.raises(UsageError, match=r"--output must be in a folder that exists"):
         learn_allocation(dataclasses.replace(settings, output=missing))
+
+
+def test_the_even_split_of_the_results_is_what_they_say():
+    seed = resolve_architecture("seed:ScaleNetCifar38")
+    falling = [
+        {s: np.arange(b.width, 0, -1) for s in seed.scales} for b in seed.blocks()
+    ]
+    even = allocation.allocate_for_macs(seed, falling, classes=10).architecture
+    recorded = resolve_architecture(os.path.join(ROOT, "results/cifar10/even.json"))
+    assert recorded.allocation == even.allocation
+    assert recorded.macs(10) == 56_711_680
 
 
 def test_seed_networks_have_names():

@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 TORCH ?= torch==2.13.0
 ARGS ?=
 
-.PHONY: help train check test test-processes test-slow lint format clean
+.PHONY: help train check test test-processes test-slow situations lint format clean
 
 help:
 	@echo "make train      train ScaleNetCifar38 on digits (ARGS='--epochs 3' and so on)"
@@ -15,6 +15,7 @@ help:
 	@echo "make test-processes  runs of several processes, killed and interrupted"
 	@echo "make lint       ruff check and ruff format --check"
 	@echo "make test-slow  the slow tests: every network, deep ones too"
+	@echo "make situations write docs/situations.md from what its tests see"
 	@echo "make format     let ruff mend and format"
 
 train: $(VENV)/train.stamp
@@ -32,6 +33,10 @@ test-processes: $(VENV)/dev.stamp
 test-slow: $(VENV)/dev.stamp
 	$(BIN)/python -m pytest -n 2 --dist worksteal -m "slow and not processes" $(ARGS)
 	$(BIN)/python -m pytest -m "slow and processes" $(ARGS)
+
+situations: $(VENV)/dev.stamp
+	rm -f docs/situations.md
+	$(BIN)/python -m pytest -m situation --write-situations $(ARGS)
 
 lint: $(VENV)/dev.stamp
 	$(BIN)/ruff check .

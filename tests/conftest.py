@@ -9,6 +9,7 @@ if "PYTEST_XDIST_WORKER" in os.environ:  # each worker has a core of its own
 
 import keras
 import pytest
+import situations
 import tensorflow as tf
 
 import scalenet_tf
@@ -46,6 +47,41 @@ TINY_CIFAR = scalenet_tf.Architecture(
     budget_per_stage=(6, 9),
     allocation=((3, 2, 1), (5, 4, 0)),
 )
+
+
+# (name of the test file, area and name of the situation), of all collected tests
+SITUATIONS = pytest.StashKey[list]()
+
+
+def pytest_addoption(parser):
+    parser.addoption(
+        "--write-situations",
+        action="store_true",
+        help="write docs/situations.md from what the tests see, instead of comparing",
+    )
+
+
+@pytest.hookimpl(tryfirst=True)  # before tests are left out by their marks
+def pytest_collection_modifyitems(config, items):
+    config.stash[SITUATIONS] = [
+        (item.path.name, situations.marked(item)) for item in items
+    ]
+
+
+@pytest.fixture
+def collected_situations(request):
+    """(name of the test file, area and name of its situation) of each test."""
+    return request.config.stash[SITUATIONS]
+
+
+@pytest.fixture
+def outcome(request):
+    """Says what came out of the test's situation: a row of docs/situations.md."""
+    key = situations.marked(request.node)
+    assert key is not None, "mark the test with situations.situation(AREA, NAME)"
+    if request.config.getoption("--write-situations"):
+        return lambda text: situations.write_row(key, text)
+    return lambda text: situations.check_row(key, text)
 
 
 @pytest.fixture

@@ -18,10 +18,10 @@ from conftest import TINY_CIFAR
 from processes import TRAINING, finish, start
 from scalenet_training import version_folder
 from scalenet_training.config import TrainConfig
+from scalenet_training.data.batches import Transform
 from scalenet_training.errors import UsageError
 from scalenet_training.loop import train_and_evaluate
 from scalenet_training.model_card import file_hashes
-from scalenet_training.pipeline import Transform
 from scalenet_training.run_folder import RunFolder
 from test_commands import in_process
 from test_export import PHOTOS

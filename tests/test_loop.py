@@ -526,9 +526,9 @@ def test_digits_reach_95_percent_on_one_device_and_within_a_point_on_two(tmp_pat
 
 
 def test_labels_outside_the_classes_are_an_error():
+    from scalenet_training.data.batches import Transform
+    from scalenet_training.data.splits import IndexedSplit
     from scalenet_training.evaluation import data_errors
-    from scalenet_training.pipeline import Transform
-    from scalenet_training.splits import IndexedSplit
 
     transform = Transform(32, 32, "none", "centered", classes=10)
     split = IndexedSplit(np.arange(3), lambda i: (tf.zeros((32, 32, 3), tf.uint8), i))

@@ -12,14 +12,15 @@ import numpy as np
 import tensorflow as tf
 
 from scalenet_tf.export import Exported, open_exported
+from scalenet_training.data.batches import Batch, Transform, evaluation_batches
+from scalenet_training.data.source import Source, open_split
+from scalenet_training.data.sources import open_source
+from scalenet_training.data.splits import Split
 from scalenet_training.errors import usage_errors
 from scalenet_training.evaluate_config import EvaluateConfig
 from scalenet_training.evaluation import data_errors
 from scalenet_training.model_card import read_model_card
-from scalenet_training.pipeline import Batch, Transform, evaluation_batches
 from scalenet_training.saved_network import check_classes, find_network
-from scalenet_training.sources import Source, open_source, open_split
-from scalenet_training.splits import Split
 from scalenet_training.step import logits_of
 from scalenet_training.sums import SUMS, cross_entropy, means, sums
 

@@ -7,10 +7,10 @@ import time
 import keras
 
 from scalenet_training import distribution
+from scalenet_training.data.batches import Transform
 from scalenet_training.errors import usage_errors
 from scalenet_training.evaluate_config import EvaluateConfig
 from scalenet_training.evaluation import Evaluator
-from scalenet_training.pipeline import Transform
 from scalenet_training.saved_network import check_classes, find_network
 
 

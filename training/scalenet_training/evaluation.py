@@ -10,11 +10,11 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from scalenet_training.data.batches import Transform, evaluation_batches
+from scalenet_training.data.splits import Split, find_damaged_image
 from scalenet_training.distribution import Placement, lost_workers
 from scalenet_training.errors import RunError
 from scalenet_training.interruption import StoppedError, StopRequest
-from scalenet_training.pipeline import Transform, evaluation_batches
-from scalenet_training.splits import Split, find_damaged_image
 from scalenet_training.step import make_evaluation_step
 from scalenet_training.sums import SUMS, means
 

@@ -6,9 +6,10 @@ import dataclasses
 
 from scalenet_tf import Architecture
 from scalenet_training.config import TrainConfig
-from scalenet_training.pipeline import Transform, check_sizes
-from scalenet_training.sources import Source, open_source, open_split
-from scalenet_training.splits import Split
+from scalenet_training.data.batches import Transform, check_sizes
+from scalenet_training.data.source import Source, open_split
+from scalenet_training.data.sources import open_source
+from scalenet_training.data.splits import Split
 
 
 @dataclasses.dataclass(frozen=True)

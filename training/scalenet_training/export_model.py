@@ -16,13 +16,13 @@ from scalenet_tf import export
 from scalenet_tf.export import Verification
 from scalenet_tf.export.classifier import check_classifier
 from scalenet_tf.preprocessing import EvaluationTransform, decode_image
+from scalenet_training.data.source import Source, open_split
 from scalenet_training.errors import RunError, usage_errors
 from scalenet_training.export_config import ExportConfig
 from scalenet_training.files import check_writable, disk_errors
 from scalenet_training.model_card import describe_network, write_model_card
 from scalenet_training.sample_images import folder_images, split_images
 from scalenet_training.saved_network import SavedNetwork, check_classes, find_network
-from scalenet_training.sources import Source, open_split
 from scalenet_training.version_folder import new_version
 
 _VERIFICATION_IMAGES = 16

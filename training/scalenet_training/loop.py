@@ -15,12 +15,12 @@ import tensorflow as tf
 from scalenet_training.callbacks import ScalarSummaries
 from scalenet_training.checkpoints import Checkpoints
 from scalenet_training.config import TrainConfig
+from scalenet_training.data.batches import Batch, training_batches
 from scalenet_training.distribution import lost_workers, values_of_replicas
 from scalenet_training.errors import InterruptedRunError, RunError, usage_errors
 from scalenet_training.evaluation import Evaluator, data_errors
 from scalenet_training.files import disk_errors, replaced
 from scalenet_training.interruption import StoppedError, StopRequest
-from scalenet_training.pipeline import Batch, training_batches
 from scalenet_training.plan import Plan, prepare
 from scalenet_training.plots import plot_curves
 from scalenet_training.run_folder import CURVES_FILE, RunFolder

@@ -19,13 +19,13 @@ from scalenet_tf import Architecture
 from scalenet_tf.models import HEAD
 from scalenet_training import distribution
 from scalenet_training.config import TrainConfig
+from scalenet_training.data.batches import Transform
+from scalenet_training.data.source import Source
+from scalenet_training.data.splits import Split
 from scalenet_training.distribution import Placement
 from scalenet_training.examples import open_examples
 from scalenet_training.loss_scale import LossScale
-from scalenet_training.pipeline import Transform
 from scalenet_training.schedule import RecipeSchedule
-from scalenet_training.sources import Source
-from scalenet_training.splits import Split
 from scalenet_training.starting_point import resolve_architecture, start_from
 from scalenet_training.step import Learner, Objective
 

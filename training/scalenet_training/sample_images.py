@@ -8,8 +8,8 @@ import numpy as np
 import tensorflow as tf
 
 from scalenet_tf.preprocessing import decode_image
+from scalenet_training.data.splits import IndexedSplit, Split
 from scalenet_training.evaluation import data_errors
-from scalenet_training.splits import IndexedSplit, Split
 
 _SEED = 0
 

@@ -11,11 +11,12 @@ import keras
 
 from scalenet_tf.models import HEAD
 from scalenet_tf.preprocessing import EvaluationTransform
-from scalenet_training.pipeline import check_sizes
+from scalenet_training.data.batches import check_sizes
+from scalenet_training.data.source import Source, open_split
+from scalenet_training.data.sources import open_source
+from scalenet_training.data.splits import Split
 from scalenet_training.run_folder import CONFIG_FILE, RunFolder
 from scalenet_training.saved_network_config import SavedNetworkConfig
-from scalenet_training.sources import Source, open_source, open_split
-from scalenet_training.splits import Split
 
 
 @dataclasses.dataclass(frozen=True)

@@ -17,8 +17,8 @@ import tensorflow as tf
 
 from scalenet_tf.layers import ScaleAggregation
 from scalenet_tf.models import HEAD
+from scalenet_training.data.batches import Batch
 from scalenet_training.loss_scale import LossScale
-from scalenet_training.pipeline import Batch
 from scalenet_training.sums import cross_entropy, sums
 
 Gradients = list[tf.Tensor]

@@ -19,10 +19,10 @@ import tensorflow as tf
 from tqdm import tqdm
 
 from scalenet_tf import HyperScaleNet
+from scalenet_training.data.batches import Batch, evaluation_batches, training_batches
 from scalenet_training.errors import RunError
 from scalenet_training.evaluation import data_errors
 from scalenet_training.examples import Examples
-from scalenet_training.pipeline import Batch, evaluation_batches, training_batches
 from scalenet_training.tune_config import TuneConfig
 from scalenet_training.tune_folder import ORACLE_FILE, SearchFolder, write_json
 

@@ -18,7 +18,7 @@ from scalenet_tf.preprocessing import (
     decode_image,
     resize_and_crop,
 )
-from scalenet_training.splits import Split
+from scalenet_training.data.splits import Split
 
 # images (batch, size, size, 3), labels (batch,), weights (batch,): 0 marks padding
 Batch = tuple[tf.Tensor, tf.Tensor, tf.Tensor]

@@ -1,0 +1,1 @@
+"""Datasets: sources by name, splits, batches."""

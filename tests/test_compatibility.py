@@ -1,0 +1,66 @@
+"""What version 0.1.0 wrote can be read: runs, exports, searches, allocations."""
+
+import pathlib
+import tarfile
+
+import numpy as np
+import pytest
+from scalenet_training.config import TrainConfig
+from scalenet_training.evaluate_config import EvaluateConfig
+from scalenet_training.evaluate_saved import evaluate_saved
+from scalenet_training.loop import train_and_evaluate
+from scalenet_training.run_folder import RunFolder
+from scalenet_training.tune_folder import SearchFolder
+
+import scalenet_tf
+from scalenet_tf.export import open_exported
+
+ARCHIVE = pathlib.Path(__file__).parent / "data" / "written-by-0.1.0.tar.xz"
+IMAGES = np.linspace(-1, 1, 2 * 32 * 32 * 3, dtype=np.float32).reshape(2, 32, 32, 3)
+
+
+@pytest.fixture
+def written(tmp_path, monkeypatch):
+    """The current folder, with what the old version wrote there."""
+    with tarfile.open(ARCHIVE) as archive:
+        archive.extractall(tmp_path, filter="data")
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def test_a_run_resumes_where_it_was_stopped(written):
+    settings = RunFolder("run").read_config()["config"]
+    settings |= {"milestones": tuple(settings["milestones"]), "max_steps": None}
+    row = train_and_evaluate(TrainConfig(**settings), "run")
+    assert [row["epoch"] for row in RunFolder("run").rows()] == [0, 1]
+    # What the old version gave for the same continuation.
+    assert row["loss"] == pytest.approx(2.3784509897232056, rel=1e-3)
+    assert row["val_loss"] == pytest.approx(2.3174058571457863, rel=1e-3)
+    assert row["val_top1_error"] == pytest.approx(0.9375, abs=1 / 64)
+
+
+def test_a_run_is_evaluated(written):
+    result = evaluate_saved(EvaluateConfig(run_or_model="run"))
+    best = RunFolder("run").rows()[0]
+    assert result["loss"] == pytest.approx(best["val_loss"], rel=1e-5)
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "repo/tiny/1",
+        "repo/tiny/tflite/1/tiny-float32.tflite",
+        "repo/tiny/onnx/1/tiny.onnx",
+    ],
+)
+def test_an_export_gives_the_probabilities_of_its_network(written, path):
+    expected = np.load("expected.npz")["probabilities"]
+    actual = open_exported(path).run(IMAGES, "probabilities")
+    np.testing.assert_allclose(actual, expected, atol=1e-5)
+
+
+def test_a_search_and_its_allocation_are_read(written):
+    assert SearchFolder("search").ended_trials("twin") == 2
+    for path in ("search/allocation.json", "seed/allocation.json"):
+        model = scalenet_tf.ScaleNet(scalenet_tf.load_architecture(path))
+        assert model.output_shape == (None, 100)

@@ -30,8 +30,9 @@ test: $(VENV)/dev.stamp
 test-processes: $(VENV)/dev.stamp
 	$(BIN)/python -m pytest -n 2 --dist loadfile -m "processes and not slow" $(ARGS)
 
+# A process for a few tests each: Keras keeps every graph that it has traced.
 test-slow: $(VENV)/dev.stamp
-	$(BIN)/python -m pytest -n 2 --dist worksteal -m "slow and not processes" $(ARGS)
+	$(BIN)/python tests/apart.py -n 2 -m "slow and not processes" $(ARGS)
 	$(BIN)/python -m pytest -m "slow and processes" $(ARGS)
 
 situations: $(VENV)/dev.stamp

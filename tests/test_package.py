@@ -15,7 +15,14 @@ ROOT = pathlib.Path(__file__).parent.parent
 LIBRARY = ROOT / "scalenet_tf"
 
 # A module may import those to its left; a package may import leaves too.
-ORDER = ["_version", "architectures", "normalization", "layers", "models"]
+ORDER = [
+    "_version",
+    "architectures",
+    "normalization",
+    "resampling",
+    "layers",
+    "models",
+]
 LEAVES = ["files", "folding", "preprocessing", "profiling", "weights"]
 # A module may import those before it.
 SEARCH = ["budget", "tuner"]

@@ -59,6 +59,9 @@ class ScaleAggregation(keras.layers.Layer):
             under `tf.distribute`, instead of the replica's.
         folded: Whether each convolution has a bias instead of a batch norm, for
             inference: see `scalenet_tf.fold_batch_norm`.
+        frozen: Names of the sublayers (`scale1_conv`, `scale1_bn`, ...) that do not
+            train. Default: all of them where `trainable=False`, else none. Later on,
+            set `trainable` of a sublayer, or of the block, which sets all of them.
         **kwargs: Arguments of `keras.layers.Layer`.
 
     Raises:
@@ -74,6 +77,7 @@ class ScaleAggregation(keras.layers.Layer):
         kernel_sizes: int | Sequence[int] = 3,
         synchronized: bool = False,
         folded: bool = False,
+        frozen: Sequence[str] | None = None,
         **kwargs: Any,
     ):
         super().__init__(**kwargs)
@@ -93,6 +97,7 @@ class ScaleAggregation(keras.layers.Layer):
                 setattr(self, f"scale{scale}_conv", self._conv(scale, count, side))
                 if not folded:
                     setattr(self, f"scale{scale}_bn", self._norm(scale))
+        self._freeze(self._frozen_by_default() if frozen is None else frozen)
 
     @property
     def convs(self) -> dict[int, keras.layers.Conv2D]:
@@ -104,6 +109,29 @@ class ScaleAggregation(keras.layers.Layer):
         """The batch norm of each scale that has neurons; none of a folded block."""
         active = [] if self.folded else self._active
         return {scale: getattr(self, f"scale{scale}_bn") for scale in active}
+
+    @property
+    def frozen(self) -> list[str]:
+        """Names of the sublayers that do not train."""
+        return [layer.name for layer in self._sublayers if not layer.trainable]
+
+    @property
+    def _sublayers(self) -> list[keras.layers.Layer]:
+        return [*self.convs.values(), *self.norms.values()]
+
+    def _frozen_by_default(self) -> list[str]:
+        return [] if self.trainable else [layer.name for layer in self._sublayers]
+
+    def _freeze(self, names: Sequence[str]) -> None:
+        sublayers = {layer.name: layer for layer in self._sublayers}
+        unknown = sorted(set(names) - sublayers.keys())
+        if unknown:
+            raise ValueError(
+                f"`frozen` must name sublayers of the block: {sorted(sublayers)}. "
+                f"Received: {unknown}."
+            )
+        for name in names:
+            sublayers[name].trainable = False
 
     @property
     def _active(self) -> list[int]:
@@ -163,7 +191,8 @@ class ScaleAggregation(keras.layers.Layer):
         return (*input_shape[:-1], sum(self.channels))
 
     def get_config(self) -> dict[str, Any]:
-        """The constructor's arguments."""
+        """The constructor's arguments; `frozen` only where it is not the default."""
+        frozen = self.frozen
         return {
             **super().get_config(),
             "channels": list(self.channels),
@@ -171,7 +200,24 @@ class ScaleAggregation(keras.layers.Layer):
             "kernel_sizes": list(self.kernel_sizes),
             "synchronized": self.synchronized,
             "folded": self.folded,
+            **({"frozen": frozen} if frozen != self._frozen_by_default() else {}),
         }
+
+    def finalize_state(self) -> None:
+        """Called by Keras after it has read the arrays of an `.h5` file, in order.
+
+        Raises:
+            ValueError: A moving variance is negative: the order was another.
+        """
+        for norm in self.norms.values():
+            smallest = float(tf.reduce_min(norm.moving_variance.value))
+            if smallest < 0:
+                raise ValueError(
+                    f"the moving variance of {self.name}/{norm.name} is negative "
+                    f"({smallest:.3g}). An .h5 file has its arrays in an order that "
+                    "depends on which layers are frozen, and those of the model are "
+                    "others. Load the whole model by scalenet_tf.load_model(path)."
+                )
 
 
 def check_data_format() -> None:

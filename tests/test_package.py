@@ -21,9 +21,11 @@ ORDER = [
     "normalization",
     "resampling",
     "layers",
+    "tensors",
+    "pytorch_files",
     "models",
 ]
-LEAVES = ["files", "folding", "preprocessing", "profiling", "weights"]
+LEAVES = ["files", "folding", "preprocessing", "profiling", "saving", "weights"]
 # A module may import those before it.
 SEARCH = ["budget", "tuner"]
 PACKAGES = {

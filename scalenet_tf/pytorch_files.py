@@ -14,11 +14,9 @@ from typing import Any
 
 import numpy as np
 
-from scalenet_tf.tensors import is_torch, unfit_tensor
+from scalenet_tf.tensors import COUNTERS, is_torch, unfit_tensor
 
 _TORCH_SUFFIXES = (".pth", ".pt", ".ckpt", ".bin", ".pth.tar")
-# What PyTorch counts beside the weights: batches by batch norms, models in an average.
-_COUNTERS = ("num_batches_tracked", "n_averaged")
 _DEPTH = 3  # of dictionaries in dictionaries that are looked into
 _NO_CHECKPOINTS = {
     b"version https://git-lfs": "a Git LFS pointer: run `git lfs pull` in its folder",
@@ -83,9 +81,9 @@ def read_pytorch_weights(
         path = os.fspath(source)
         name, content = repr(path), _read(path)
     found = _chosen(name, content, key)
-    prefix = _common_prefix([n for n in found if not n.endswith(_COUNTERS)])
+    prefix = _common_prefix([n for n in found if not n.endswith(COUNTERS)])
     plain = {n.removeprefix(prefix): tensor for n, tensor in found.items()}
-    ignored = tuple(n for n in plain if n.endswith(_COUNTERS))
+    ignored = tuple(n for n in plain if n.endswith(COUNTERS))
     tensors = {n: tensor for n, tensor in plain.items() if n not in ignored}
     return Checkpoint(name, tensors, ignored)
 
@@ -218,7 +216,7 @@ def _unreadable(path: str, reason: str) -> str:
         said = re.search(r"error: (.+)", reason) or re.search(r"(.+)", reason)
         return f"{what}: {said[1] if said else 'it cannot be read'}"
     return (
-        f"{what}: it holds a {named[1]}, and to read one is to run what the file says. "
-        "In the program that wrote it, save the tensors alone: "
+        f"{what}: it refers to {named[1]}, and to read that is to run code that the "
+        "file names. In the program that wrote it, save the tensors alone: "
         "torch.save(model.state_dict(), path)."
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import sys
 from collections import Counter
+from collections.abc import Sequence
 from typing import Any
 
 import keras
@@ -12,6 +13,8 @@ import numpy as np
 import tensorflow as tf
 
 _ACCEPTED = ("float16", "bfloat16", "float32", "float64")
+# What PyTorch counts beside the weights: batches by batch norms, models in an average.
+COUNTERS = ("num_batches_tracked", "n_averaged")
 _VARIANCES = ("running_var", "moving_variance")  # PyTorch's name, Keras' name
 
 
@@ -40,14 +43,23 @@ class LoadReport:
         """One line: `317 of 319 tensors of 'a.keras', new classifier for 3 classes`."""
         parts = [f"{self.loaded} of {self.found} tensors of {self.source}"]
         if self.ignored:
-            counts = Counter(name.rpartition(".")[2] for name in self.ignored)
-            kinds = ", ".join(f"{count} {kind}" for kind, count in counts.items())
-            parts.append(f"ignored: {kinds}")
+            parts.append(f"ignored: {_summary(self.ignored)}")
         if self.cast:
             parts.append(f"cast from {', '.join(self.cast)}")
         if self.new_classes is not None:
             parts.append(f"new classifier for {self.new_classes} classes")
         return "; ".join(parts)
+
+
+def _summary(names: Sequence[str]) -> str:
+    """Names that end alike in different modules as a number and that ending."""
+    counters = Counter(
+        name.rpartition(".")[2] if name.endswith(COUNTERS) else name for name in names
+    )
+    return ", ".join(
+        f"{count} {name}" if name in COUNTERS else name
+        for name, count in counters.items()
+    )
 
 
 def float_array(source: str, name: str, tensor: Any) -> np.ndarray:
@@ -69,7 +81,8 @@ def float_array(source: str, name: str, tensor: Any) -> np.ndarray:
     except (TypeError, ValueError, RuntimeError) as error:
         raise unfit_tensor(source, name, str(error)) from error
     if array.dtype.name not in _ACCEPTED:
-        raise unfit_tensor(source, name, array.dtype.name)
+        named = type(tensor).__name__ if array.dtype == object else array.dtype.name
+        raise unfit_tensor(source, name, named)
     return array
 
 
@@ -149,7 +162,10 @@ def _from_torch(tensor: Any) -> np.ndarray:
         raise TypeError(f"a quantised tensor ({tensor.dtype})")
     if tensor.layout != torch.strided:
         raise TypeError(f"a sparse tensor ({tensor.layout})")
+    kind = str(tensor.dtype).removeprefix("torch.")
+    if kind not in _ACCEPTED:
+        raise TypeError(kind)
     tensor = tensor.detach().cpu()
-    if tensor.dtype == torch.bfloat16:  # PyTorch hands over its bits alone
+    if kind == "bfloat16":  # PyTorch hands over its bits alone
         return tensor.view(torch.int16).numpy().view(tf.bfloat16.as_numpy_dtype)
     return tensor.numpy()

@@ -11,6 +11,7 @@ import tensorflow as tf
 from PIL import Image
 from scalenet_training.errors import InterruptedRunError, RunError, UsageError
 from scalenet_training.loop import train_and_evaluate
+from scalenet_training.plan import prepare
 from scalenet_training.presets import PRESETS
 
 import scalenet_tf
@@ -163,6 +164,14 @@ def test_freeze_trains_the_classifier_alone_from_given_weights(
         f"Start: 60 of 62 tensors of {path!r}; new classifier for 10 classes; "
         f"330 of {count_parameters(model):,} parameters train.\n"
     ) in capsys.readouterr().out
+
+
+def test_freeze_holds_for_the_average_which_is_saved(config):
+    plan = prepare(dataclasses.replace(config, freeze=True, ema=0.9))
+    assert plan.final_model is plan.learner.average
+    trained = [weight.path for weight in plan.final_model.trainable_weights]
+    assert trained == ["logits/kernel", "logits/bias"]
+    assert plan.describe_start().startswith("330 of ")
 
 
 def test_weights_with_as_many_classes_bring_their_classifier(config, tmp_path):

@@ -1,9 +1,12 @@
 """What is loaded is what was saved: weights, and which layers train."""
 
 import copy
+import dataclasses
+import json
 import pathlib
 import zipfile
 
+import h5py
 import keras
 import numpy as np
 import pytest
@@ -428,6 +431,69 @@ def test_old_files_of_a_network_inside_another_are_read_right(old, outcome):
     state = [(f"{SECOND}/scale2_bn", False)]
     assert_same(model.get_layer("tinyfrozen"), network(state))
     outcome("equal weights and predictions; what was frozen is frozen")
+
+
+def without_frozen_layers(part):
+    """A configuration as version 0.1.0 would have written it."""
+    if isinstance(part, dict):
+        return {
+            name: without_frozen_layers(value)
+            for name, value in part.items()
+            if name != "frozen"
+        }
+    if isinstance(part, list):
+        return [without_frozen_layers(value) for value in part]
+    return part
+
+
+def saved_as_before(model, path):
+    model.save(path)
+    with h5py.File(path, "r+") as file:
+        config = without_frozen_layers(json.loads(file.attrs["model_config"]))
+        file.attrs["model_config"] = json.dumps(config)
+
+
+@pytest.mark.slow
+def test_old_files_are_read_right_whatever_was_frozen(tmp_path):
+    model = block_model()
+    block = model.layers[-1]
+    for index, weight in enumerate(model.weights):
+        weight.assign(tf.fill(weight.shape, float(index)))
+
+    @settings(max_examples=64, deadline=None)
+    @given(SUBSETS, st.booleans())
+    def check(frozen, trainable):
+        block.trainable = trainable
+        for index in frozen:
+            block._sublayers[index].trainable = False
+        saved_as_before(model, tmp_path / "model.h5")
+        assert_same_weights(scalenet_tf.load_model(tmp_path / "model.h5"), model)
+
+    check()
+
+
+@pytest.mark.slow
+def test_old_files_with_more_names_than_an_attribute_holds(tmp_path):
+    blocks = 70
+    deep = scalenet_tf.ScaleNet(
+        dataclasses.replace(
+            ARCHITECTURE,
+            blocks_per_stage=(blocks,),
+            stage_widths=(4,),
+            budget_per_stage=(6,),
+            allocation=((2, 2, 2),) * blocks,
+        ),
+        input_shape=(8, 8, 3),
+        name="deep",
+    )
+    deep.get_layer(f"stage1_block{blocks}_sa").scale2_bn.trainable = False
+    model = functional(deep)
+    saved_as_before(model, tmp_path / "model.h5")
+    with h5py.File(tmp_path / "model.h5") as file:
+        assert "weight_names1" in file["model_weights/deep"].attrs
+    loaded = scalenet_tf.load_model(tmp_path / "model.h5")
+    assert trained(loaded) == trained(model)
+    assert_same_weights(loaded, model)
 
 
 @old_situation(".weights.h5")

@@ -223,9 +223,15 @@ def _build(
         average = build()
         average.set_weights(model.get_weights())
     if config.freeze:
-        for layer in model.layers:
-            layer.trainable = layer.name == HEAD
+        _freeze_all_but_the_classifier(model)
+        if average is not None:  # it is what is saved
+            _freeze_all_but_the_classifier(average)
     optimizer = keras.optimizers.SGD(schedule, momentum=config.momentum)
     optimizer.build(model.trainable_variables)
     loss_scale = LossScale() if config.mixed_precision == "float16" else None
     return Learner(model, optimizer, average, loss_scale), start
+
+
+def _freeze_all_but_the_classifier(model: keras.Model) -> None:
+    for layer in model.layers:
+        layer.trainable = layer.name == HEAD

@@ -74,7 +74,7 @@ KINDS = {
 @pytest.mark.parametrize(
     ("made", "cast"),
     [
-        pytest.param(*KINDS[name], marks=situation(AREA, f"tensors: {name}"))
+        pytest.param(*KINDS[name], marks=situation(AREA, f"tensors: {name}"), id=name)
         for name in KINDS
     ],
 )
@@ -152,7 +152,7 @@ ODD = {
 @pytest.mark.parametrize(
     ("name", "change", "message"),
     [
-        pytest.param(*ODD[kind], marks=situation(AREA, f"a tensor: {kind}"))
+        pytest.param(*ODD[kind], marks=situation(AREA, f"a tensor: {kind}"), id=kind)
         for kind in ODD
     ],
 )
@@ -204,7 +204,7 @@ CONTENTS = {
 @pytest.mark.parametrize(
     "made",
     [
-        pytest.param(CONTENTS[name], marks=situation(AREA, f"content: {name}"))
+        pytest.param(CONTENTS[name], marks=situation(AREA, f"content: {name}"), id=name)
         for name in CONTENTS
     ],
 )
@@ -338,7 +338,7 @@ FILES = {
 @pytest.mark.parametrize(
     ("write", "message"),
     [
-        pytest.param(*FILES[name], marks=situation(AREA, f"file: {name}"))
+        pytest.param(*FILES[name], marks=situation(AREA, f"file: {name}"), id=name)
         for name in FILES
     ],
 )

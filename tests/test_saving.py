@@ -125,7 +125,7 @@ COPIES = {
 
 # The others of the quick tests' combinations are left to the slow ones.
 QUICK = {
-    ".keras": [*STATES][3:],
+    ".keras": [*STATES][3::2],
     ".h5": [*STATES][1:3],
     "clone_model": [*STATES][-1:],
     "copy.deepcopy": [*STATES][-1:],
@@ -254,7 +254,13 @@ FROZEN = STATES["batch norms of SA blocks frozen"]
     "frozen_first",
     [
         pytest.param(True, marks=situation(AREA, ".weights.h5: of a frozen model")),
-        pytest.param(False, marks=situation(AREA, ".weights.h5: into a frozen model")),
+        pytest.param(
+            False,
+            marks=[
+                situation(AREA, ".weights.h5: into a frozen model"),
+                pytest.mark.slow,
+            ],
+        ),
     ],
 )
 def test_weights_files_do_not_depend_on_what_trains(frozen_first, tmp_path, outcome):
@@ -571,7 +577,7 @@ def damaged_file(name, suffix, *marks):
     ("damage", "message", "suffix"),
     [
         damaged_file("NaN in a kernel", ".weights.h5"),
-        damaged_file("a negative moving variance", ".weights.h5"),
+        damaged_file("a negative moving variance", ".weights.h5", pytest.mark.slow),
         damaged_file("infinity in a gamma", ".weights.h5", pytest.mark.slow),
         damaged_file("NaN in a kernel", ".keras"),
         damaged_file("a negative moving variance", ".keras"),

@@ -34,10 +34,13 @@ from scalenet_tf.models import (
 )
 from scalenet_tf.preprocessing import decode_predictions, preprocess_input
 from scalenet_tf.profiling import count_macs
+from scalenet_tf.saving import load_model
+from scalenet_tf.tensors import LoadReport
 from scalenet_tf.weights import load_pytorch_weights
 
 __all__ = [
     "Architecture",
+    "LoadReport",
     "ResNet50",
     "ResNet101",
     "ResNet152",
@@ -63,6 +66,7 @@ __all__ = [
     "layers",
     "list_models",
     "load_architecture",
+    "load_model",
     "load_pytorch_weights",
     "preprocess_input",
 ]

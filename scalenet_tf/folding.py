@@ -77,6 +77,8 @@ def _fold(model: keras.Model, dtype: str | None) -> keras.Model:
             config["dtype"] = dtype
         if isinstance(layer, ScaleAggregation):
             config["folded"] = True
+            convs = [conv.name for conv in layer.convs.values() if not conv.trainable]
+            config["frozen"] = convs  # there are no batch norms to freeze
         elif layer.name in pairs:
             config["use_bias"] = True
         elif isinstance(layer, keras.layers.Activation):

@@ -9,7 +9,6 @@ with it and run on the small map.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -17,6 +16,12 @@ import keras
 import tensorflow as tf
 
 from scalenet_tf.normalization import make_batch_norm
+from scalenet_tf.resampling import (
+    max_pool_from,
+    repeats_pixels,
+    resize,
+    spatial_size,
+)
 
 if keras.config.backend() != "tensorflow":
     raise ImportError(
@@ -24,8 +29,6 @@ if keras.config.backend() != "tensorflow":
         f"{keras.config.backend()!r}. Set the environment variable "
         "KERAS_BACKEND=tensorflow, or remove it, before Keras is imported."
     )
-
-Size = tuple[int | tf.Tensor, int | tf.Tensor]
 
 # Convolutions as the authors initialise them: He et al., 2015, fan-out, untruncated.
 CONV_INITIALIZER = {
@@ -56,6 +59,9 @@ class ScaleAggregation(keras.layers.Layer):
             under `tf.distribute`, instead of the replica's.
         folded: Whether each convolution has a bias instead of a batch norm, for
             inference: see `scalenet_tf.fold_batch_norm`.
+        frozen: Names of the sublayers (`scale1_conv`, `scale1_bn`, ...) that do not
+            train. Default: all of them where `trainable=False`, else none. Later on,
+            set `trainable` of a sublayer, or of the block, which sets all of them.
         **kwargs: Arguments of `keras.layers.Layer`.
 
     Raises:
@@ -71,6 +77,7 @@ class ScaleAggregation(keras.layers.Layer):
         kernel_sizes: int | Sequence[int] = 3,
         synchronized: bool = False,
         folded: bool = False,
+        frozen: Sequence[str] | None = None,
         **kwargs: Any,
     ):
         super().__init__(**kwargs)
@@ -90,6 +97,7 @@ class ScaleAggregation(keras.layers.Layer):
                 setattr(self, f"scale{scale}_conv", self._conv(scale, count, side))
                 if not folded:
                     setattr(self, f"scale{scale}_bn", self._norm(scale))
+        self._freeze(self._frozen_by_default() if frozen is None else frozen)
 
     @property
     def convs(self) -> dict[int, keras.layers.Conv2D]:
@@ -101,6 +109,29 @@ class ScaleAggregation(keras.layers.Layer):
         """The batch norm of each scale that has neurons; none of a folded block."""
         active = [] if self.folded else self._active
         return {scale: getattr(self, f"scale{scale}_bn") for scale in active}
+
+    @property
+    def frozen(self) -> list[str]:
+        """Names of the sublayers that do not train."""
+        return [layer.name for layer in self._sublayers if not layer.trainable]
+
+    @property
+    def _sublayers(self) -> list[keras.layers.Layer]:
+        return [*self.convs.values(), *self.norms.values()]
+
+    def _frozen_by_default(self) -> list[str]:
+        return [] if self.trainable else [layer.name for layer in self._sublayers]
+
+    def _freeze(self, names: Sequence[str]) -> None:
+        sublayers = {layer.name: layer for layer in self._sublayers}
+        unknown = sorted(set(names) - sublayers.keys())
+        if unknown:
+            raise ValueError(
+                f"`frozen` must name sublayers of the block: {sorted(sublayers)}. "
+                f"Received: {unknown}."
+            )
+        for name in names:
+            sublayers[name].trainable = False
 
     @property
     def _active(self) -> list[int]:
@@ -130,19 +161,19 @@ class ScaleAggregation(keras.layers.Layer):
 
     def call(self, inputs: tf.Tensor, training: bool | None = None) -> tf.Tensor:
         """Computes the block; `training` chooses the batch norms' statistics."""
-        size = _spatial_size(inputs)
+        size = spatial_size(inputs)
         pooled = {1: inputs}
         branches = []
         for scale, conv in self.convs.items():
             if scale not in pooled:
-                pooled[scale] = _max_pool_from(pooled, scale)
+                pooled[scale] = max_pool_from(pooled, scale)
             features = conv(pooled[scale])
             if scale == 1:
                 features = self._activate(scale, features, training)
-            elif _repeats_pixels(features, size):
-                features = _resize(self._activate(scale, features, training), size)
+            elif repeats_pixels(features, size):
+                features = resize(self._activate(scale, features, training), size)
             else:
-                features = self._activate(scale, _resize(features, size), training)
+                features = self._activate(scale, resize(features, size), training)
             branches.append(features)
         return tf.concat(branches, axis=-1)
 
@@ -160,7 +191,8 @@ class ScaleAggregation(keras.layers.Layer):
         return (*input_shape[:-1], sum(self.channels))
 
     def get_config(self) -> dict[str, Any]:
-        """The constructor's arguments."""
+        """The constructor's arguments; `frozen` only where it is not the default."""
+        frozen = self.frozen
         return {
             **super().get_config(),
             "channels": list(self.channels),
@@ -168,7 +200,24 @@ class ScaleAggregation(keras.layers.Layer):
             "kernel_sizes": list(self.kernel_sizes),
             "synchronized": self.synchronized,
             "folded": self.folded,
+            **({"frozen": frozen} if frozen != self._frozen_by_default() else {}),
         }
+
+    def finalize_state(self) -> None:
+        """Called by Keras after it has read the arrays of an `.h5` file, in order.
+
+        Raises:
+            ValueError: A moving variance is negative: the order was another.
+        """
+        for norm in self.norms.values():
+            smallest = float(tf.reduce_min(norm.moving_variance.value))
+            if smallest < 0:
+                raise ValueError(
+                    f"the moving variance of {self.name}/{norm.name} is negative "
+                    f"({smallest:.3g}). An .h5 file has its arrays in an order that "
+                    "depends on which layers are frozen, and those of the model are "
+                    "others. Load the whole model by scalenet_tf.load_model(path)."
+                )
 
 
 def check_data_format() -> None:
@@ -201,122 +250,3 @@ def _check_arguments(
             "`channels` must be numbers of neurons, none negative and not all zero. "
             f"Received: {list(channels)}."
         )
-
-
-def _spatial_size(x: tf.Tensor) -> Size:
-    """Height and width: numbers where they are known, else scalar tensors."""
-    dynamic = tf.shape(x)
-    height, width = (
-        static if static is not None else dynamic[axis]
-        for axis, static in ((1, x.shape[1]), (2, x.shape[2]))
-    )
-    return height, width
-
-
-def _is_static(size: Size) -> bool:
-    return all(isinstance(side, int) for side in size)
-
-
-def _max_pool_from(pooled: dict[int, tf.Tensor], scale: int) -> tf.Tensor:
-    """Max-pools by `scale`, from the smallest map at hand that gives the same.
-
-    A 4x4 pool is a 2x2 pool of the 2x2 pool, unless the map is so small that the
-    window would be clamped.
-    """
-    size = _spatial_size(pooled[1])
-    source = 1
-    if _is_static(size) and min(size) >= scale:
-        source = max(done for done in pooled if scale % done == 0)
-    return _max_pool(pooled[source], scale // source)
-
-
-def _max_pool(x: tf.Tensor, window: int) -> tf.Tensor:
-    """Max-pool with stride `window`, no padding, the window clamped to the map."""
-    size = _spatial_size(x)
-    if _is_static(size):
-        clamped = [min(window, side) for side in size]
-        return tf.nn.max_pool2d(x, clamped, clamped, "VALID")
-    # A window known only at run time has no TFLite kernel: enlarge the map instead.
-    height, width = (tf.maximum(window - side, 0) for side in size)
-    padded = tf.pad(
-        x, [[0, 0], [0, height], [0, width], [0, 0]], constant_values=x.dtype.min
-    )
-    return tf.nn.max_pool2d(padded, window, window, "VALID")
-
-
-def _repeats_pixels(x: tf.Tensor, size: Size) -> bool:
-    """Whether it is known that upsampling `x` to `size` repeats whole pixels."""
-    small = _spatial_size(x)
-    return (
-        _is_static(small)
-        and _is_static(size)
-        and all(large % side == 0 for large, side in zip(size, small, strict=True))
-    )
-
-
-def _resize(x: tf.Tensor, size: Size) -> tf.Tensor:
-    """Upsamples to `size`: nearest where both factors are integers, else bilinear."""
-    small = _spatial_size(x)
-    if _is_static(small) and small == size:
-        return x
-    if _is_static(small) and _is_static(size):
-        return _nearest(x, size) if _repeats_pixels(x, size) else _bilinear(x, size)
-    remainders = [large % side for large, side in zip(size, small, strict=True)]
-    resized = tf.cond(
-        tf.reduce_all(tf.equal(tf.stack(remainders), 0)),
-        lambda: _nearest(x, size),
-        lambda: _bilinear(x, size),
-    )
-    static = [side if isinstance(side, int) else None for side in size]
-    return tf.ensure_shape(resized, [x.shape[0], *static, x.shape[3]])
-
-
-def _nearest(x: tf.Tensor, size: Size) -> tf.Tensor:
-    """Repeats pixels by integer factors.
-
-    The operation converts to one TFLite kernel, but its own gradient has no XLA
-    kernel on the CPU. The gradient is the sum over each window.
-    """
-    small = _spatial_size(x)
-
-    @tf.custom_gradient
-    def repeat(x: tf.Tensor):
-        def gradient(upstream: tf.Tensor) -> tf.Tensor:
-            return _sum_windows(upstream, size, small)
-
-        return tf.image.resize(x, size, "nearest"), gradient
-
-    return repeat(x)
-
-
-def _sum_windows(x: tf.Tensor, size: Size, small: Size) -> tf.Tensor:
-    """Sums windows so that a map of `size` becomes one of `small`."""
-    factors = [large // side for large, side in zip(size, small, strict=True)]
-    if _is_static(size) and _is_static(small):
-        return tf.nn.avg_pool2d(x, factors, factors, "VALID") * math.prod(factors)
-    channels = x.shape[3]
-    rows = tf.reshape(x, [-1, factors[0], size[1] * channels])
-    columns = tf.reshape(tf.reduce_sum(rows, axis=1), [-1, factors[1], channels])
-    return tf.reshape(tf.reduce_sum(columns, axis=1), [-1, *small, channels])
-
-
-def _bilinear(x: tf.Tensor, size: Size) -> tf.Tensor:
-    """Bilinear interpolation with half-pixel centres, in the precision of `x`."""
-    if x.dtype == tf.float64:  # the operation computes in float32
-        rows = _interpolate(x, axis=1, size=size[0])
-        return _interpolate(rows, axis=2, size=size[1])
-    return tf.cast(tf.image.resize(x, size, "bilinear"), x.dtype)
-
-
-def _interpolate(x: tf.Tensor, axis: int, size: int | tf.Tensor) -> tf.Tensor:
-    side = tf.shape(x)[axis]
-    scale = tf.cast(side, x.dtype) / tf.cast(size, x.dtype)
-    centres = (tf.cast(tf.range(size), x.dtype) + 0.5) * scale - 0.5
-    centres = tf.clip_by_value(centres, 0.0, tf.cast(side - 1, x.dtype))
-    lower = tf.cast(tf.floor(centres), tf.int32)
-    upper = tf.minimum(lower + 1, side - 1)
-    weight = centres - tf.floor(centres)
-    weight = tf.reshape(weight, [-1, 1] if axis == 2 else [-1, 1, 1])
-    return tf.gather(x, lower, axis=axis) * (1 - weight) + (
-        tf.gather(x, upper, axis=axis) * weight
-    )

@@ -23,6 +23,7 @@ from scalenet_tf.layers import (
     check_data_format,
 )
 from scalenet_tf.normalization import make_batch_norm
+from scalenet_tf.tensors import check_model
 
 HEAD = "logits"
 STEM_POOL = "stem_pool"
@@ -273,18 +274,28 @@ def load_weights(model: keras.Model, path: str | os.PathLike[str]) -> None:
     """Loads a weights file of the same network; one with a top also without it.
 
     Raises:
-        ValueError: The file holds the weights of another network.
+        ValueError: The file holds the weights of another network, or a weight is NaN
+            or infinite, or a moving variance negative. The model is left as it was.
     """
     path = os.fspath(path)
     has_top = any(layer.name == HEAD for layer in model.layers)
     expected = len(model.weights)
     if not has_top and _stem_and_head_shapes(path)[1] is not None:
         expected += 2
-    if _count_arrays(path) != expected:
+    if count_arrays(path) != expected:
         raise ValueError(
             f"`weights` must be those of {model.name}, {expected} arrays. Received: "
-            f"{path!r} with {_count_arrays(path)}."
+            f"{path!r} with {count_arrays(path)}."
         )
+    before = model.get_weights()
+    try:
+        _load_and_check(model, path)
+    except ValueError:
+        model.set_weights(before)
+        raise
+
+
+def _load_and_check(model: keras.Model, path: str) -> None:
     try:
         model.load_weights(path)
     except ValueError as error:
@@ -292,6 +303,7 @@ def load_weights(model: keras.Model, path: str | os.PathLike[str]) -> None:
             f"`weights` must be those of {model.name}. Received: {path!r}, in which "
             f"shapes differ."
         ) from error
+    check_model(repr(path), model)
 
 
 def weights_classes(path: str | os.PathLike[str]) -> int | None:
@@ -304,7 +316,8 @@ def weights_classes(path: str | os.PathLike[str]) -> int | None:
     return None if head is None else head[1]
 
 
-def _count_arrays(path: str) -> int:
+def count_arrays(path: str) -> int:
+    """Number of arrays in a weights file of this package."""
     names: list[str] = []
     with h5py.File(path) as file:
         file["layers"].visititems(

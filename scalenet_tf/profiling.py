@@ -29,6 +29,20 @@ def count_macs(model: keras.Model) -> int:
     return sum(_layer_macs(layer) for layer in model.layers)
 
 
+def count_parameters(model: keras.Model) -> int:
+    """Counts what training changes by gradients, in frozen layers too.
+
+    The moving statistics of batch norms, which `model.count_params()` has too, are
+    not parameters.
+    """
+    statistics = ("moving_mean", "moving_variance")
+    return sum(
+        math.prod(weight.shape)
+        for weight in model.weights
+        if not weight.path.endswith(statistics)
+    )
+
+
 def _layer_macs(layer: keras.Layer) -> int:
     if isinstance(layer, keras.Model):
         return count_macs(layer)

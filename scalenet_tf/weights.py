@@ -13,6 +13,8 @@ import numpy as np
 
 from scalenet_tf.layers import ScaleAggregation
 from scalenet_tf.models import HEAD
+from scalenet_tf.pytorch_files import Checkpoint, read_pytorch_weights
+from scalenet_tf.tensors import LoadReport, cast_values, float_array
 
 _LAYER_PATTERN = re.compile(r"stage(\d+)_block(\d+)_(\w+)")
 _STEM_MODULES = {"stem_conv": "conv1", "stem_bn": "bn1", HEAD: "fc"}
@@ -47,68 +49,64 @@ class _Slot:
 
 
 def load_pytorch_weights(
-    model: keras.Model, source: str | os.PathLike[str] | Mapping[str, Any]
-) -> None:
+    model: keras.Model,
+    source: str | os.PathLike[str] | Mapping[str, Any] | Checkpoint,
+    key: str | None = None,
+) -> LoadReport:
     """Loads weights in the authors' PyTorch names into a model, all or none.
 
-    Every tensor is used exactly once. `num_batches_tracked` is ignored, as are `fc.*`
-    for a model without its top and the prefix `module.` of data-parallel training.
+    Every tensor is used exactly once. Counters such as `num_batches_tracked` are
+    ignored, as are `fc.*` for a model without its top and a prefix that all names
+    have, such as `module.` of data-parallel training. Tensors of float16, bfloat16,
+    float32 and float64 are cast to the model's data type.
 
     Args:
         model: A network of this package, with the same architecture and classes.
-        source: Path of a `.pth`/`.pt` file (read by `torch.load` with `weights_only`)
-            or a `.safetensors` file, or a mapping from tensor names to arrays.
+        source: Path of a `.pth`, `.pt`, `.ckpt`, `.bin` or `.pth.tar` file (read by
+            `torch.load` with `weights_only`) or of a `.safetensors` file, or a
+            mapping from tensor names to tensors or arrays, or a mapping with one
+            inside, as such files hold.
+        key: Where in the file or mapping the tensors are, if it has several
+            dictionaries of them: see `read_pytorch_weights`.
+
+    Returns:
+        How many tensors were loaded, which were ignored and which data types cast.
 
     Raises:
         FileNotFoundError: There is no such file.
         ImportError: The package that reads the file is not installed.
-        ValueError: A tensor is missing, unexpected or of another shape, or the model
-            is not of this package; the message names the first one. The model is
-            left as it was.
+        ValueError: A tensor is missing, unexpected, of another shape or no dense
+            tensor of floating-point numbers; holds NaN or infinity, or a negative
+            variance; or the model is not of this package. The message names the
+            source and the tensor. The model is left as it was.
 
     Source: names of the authors' code; `conv2.<i>` and `bn2.<i>` are scale index i.
     """
-    tensors = read_pytorch_weights(source)
     slots = list(_slots(model))
-    _check_names(slots, tensors, has_top=any(la.name == HEAD for la in model.layers))
-    arrays = []
-    for slot in slots:
-        array = np.asarray(tensors[slot.tensor])
-        if array.shape != slot.pytorch_shape:
-            raise ValueError(
-                f"tensor {slot.tensor!r} must have shape {slot.pytorch_shape} for "
-                f"model {model.name!r}. Received: shape {array.shape}."
-            )
-        arrays.append(array.transpose(slot.axes))
+    checkpoint = source
+    if not isinstance(source, Checkpoint):
+        checkpoint = read_pytorch_weights(source, key)
+    unused = _check_names(
+        slots, checkpoint, any(la.name == HEAD for la in model.layers)
+    )
+    arrays = [_fitting_array(slot, checkpoint, model.name) for slot in slots]
+    cast = {}  # as a set that keeps its order
+    values = []
     for slot, array in zip(slots, arrays, strict=True):
-        slot.variable.assign(array)
-
-
-def read_pytorch_weights(
-    source: str | os.PathLike[str] | Mapping[str, Any],
-) -> dict[str, Any]:
-    """Reads the tensors of a PyTorch checkpoint, by the authors' names.
-
-    Args:
-        source: As for `load_pytorch_weights`.
-
-    Returns:
-        Name, without the prefix `module.`, -> array; `num_batches_tracked` left out.
-
-    Raises:
-        FileNotFoundError: There is no such file.
-        ImportError: The package that reads the file is not installed.
-        ValueError: The file cannot be read.
-    """
-    tensors = source if isinstance(source, Mapping) else _read(os.fspath(source))
-    plain = {}
-    for name, tensor in tensors.items():
-        key = str(name).removeprefix("module.")
-        if key in plain:
-            raise ValueError(f"tensor {key!r} is twice in `source`, with `module.`.")
-        if not key.endswith("num_batches_tracked"):
-            plain[key] = tensor
-    return plain
+        dtype = slot.variable.dtype
+        if array.dtype.name != dtype:
+            cast[array.dtype.name] = None
+        array = cast_values(checkpoint.source, slot.tensor, array, dtype)
+        values.append(array.transpose(slot.axes))
+    for slot, value in zip(slots, values, strict=True):
+        slot.variable.assign(value)
+    return LoadReport(
+        source=checkpoint.source,
+        found=len(checkpoint.tensors) + len(checkpoint.ignored),
+        loaded=len(slots),
+        ignored=(*checkpoint.ignored, *unused),
+        cast=tuple(cast),
+    )
 
 
 def pytorch_shapes(model: keras.Model) -> dict[str, tuple[int, ...]]:
@@ -120,72 +118,45 @@ def pytorch_shapes(model: keras.Model) -> dict[str, tuple[int, ...]]:
     return {slot.tensor: slot.pytorch_shape for slot in _slots(model)}
 
 
-def _check_names(slots: list[_Slot], tensors: Mapping[str, Any], has_top: bool) -> None:
-    expected = {slot.tensor for slot in slots}
-    for slot in slots:
-        if slot.tensor not in tensors:
-            raise ValueError(
-                f"tensor {slot.tensor!r} (shape {slot.pytorch_shape}) is missing from "
-                f"`source`, which has {len(tensors)} tensors."
-            )
-    for name in tensors:
-        if name not in expected and (has_top or not name.startswith("fc.")):
-            raise ValueError(
-                f"tensor {name!r} of `source` is unexpected: the model has no place "
-                "for it."
-            )
-
-
-def _read(path: str) -> Mapping[str, Any]:
-    if not os.path.isfile(path):
-        raise FileNotFoundError(f"no checkpoint file at {path!r}.")
-    if path.endswith(".safetensors"):
-        return _read_safetensors(path)
-    if path.endswith((".pth", ".pt", ".pth.tar")):
-        return _read_torch(path)
-    raise ValueError(
-        "`source` must be a .pth, .pt or .safetensors file, or a mapping from names to "
-        f"arrays. Received: {path!r}."
-    )
-
-
-def _read_safetensors(path: str) -> Mapping[str, Any]:
-    try:
-        from safetensors import SafetensorError
-        from safetensors.numpy import load_file
-    except ImportError as error:
-        raise ImportError(
-            "reading a .safetensors file needs the safetensors package: "
-            "pip install 'scalenet_tf[convert]'."
-        ) from error
-    try:
-        return load_file(path)
-    except SafetensorError as error:
-        raise ValueError(f"{path!r} is not a safetensors file: {error}.") from error
-
-
-def _read_torch(path: str) -> Mapping[str, Any]:
-    try:
-        import torch
-    except ImportError as error:
-        raise ImportError(
-            "reading a .pth file needs PyTorch: pip install 'scalenet_tf[convert]'."
-        ) from error
-    try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # torch raises many kinds for a file it cannot read
+def _fitting_array(slot: _Slot, checkpoint: Checkpoint, model: str) -> np.ndarray:
+    array = float_array(checkpoint.source, slot.tensor, checkpoint.tensors[slot.tensor])
+    if array.shape != slot.pytorch_shape:
         raise ValueError(
-            f"{path!r} is not a PyTorch checkpoint of plain tensors: {error}"
-        ) from error
-    tensors = content.get("state_dict", content) if isinstance(content, dict) else None
-    if not isinstance(tensors, Mapping):
-        raise ValueError(
-            f"{path!r} must hold a state_dict. Received: {type(content).__name__}."
+            f"tensor {slot.tensor!r} of {checkpoint.source} must have shape "
+            f"{slot.pytorch_shape} for model {model!r}. Received: shape {array.shape}."
         )
-    return {
-        name: value.float().numpy() if torch.is_tensor(value) else value
-        for name, value in tensors.items()
-    }
+    return array
+
+
+def _check_names(
+    slots: list[_Slot], checkpoint: Checkpoint, has_top: bool
+) -> list[str]:
+    """Checks that every tensor has a place; gives those that a model passes over."""
+    source, tensors = checkpoint.source, checkpoint.tensors
+    missing = [slot for slot in slots if slot.tensor not in tensors]
+    if missing:
+        first = missing[0]
+        raise ValueError(
+            f"tensor {first.tensor!r} (shape {first.pytorch_shape}) is missing from "
+            f"{source}, which has {len(tensors)} tensors"
+            f"{_and_others([slot.tensor for slot in missing[1:]])}."
+        )
+    extra = [name for name in tensors if name not in {slot.tensor for slot in slots}]
+    unexpected = [n for n in extra if has_top or not n.startswith("fc.")]
+    if unexpected:
+        raise ValueError(
+            f"tensor {unexpected[0]!r} of {source} is unexpected: the model has no "
+            f"place for it{_and_others(unexpected[1:])}."
+        )
+    return extra
+
+
+def _and_others(names: list[str]) -> str:
+    if not names:
+        return ""
+    listed = ", ".join(repr(name) for name in names[:3])
+    rest = ", ..." if len(names) > 3 else ""
+    return f" (the same holds for {len(names)} more: {listed}{rest})"
 
 
 def _slots(model: keras.Model) -> Iterator[_Slot]:

@@ -9,9 +9,10 @@ import keras
 import numpy as np
 import pytest
 import reference
-from conftest import TINY
+from conftest import TINY, TINY_CIFAR
 
 import scalenet_tf
+from scalenet_tf.profiling import count_parameters
 from scalenet_tf.weights import pytorch_shapes
 
 TRAINING = pathlib.Path(__file__).parent.parent / "training"
@@ -121,17 +122,54 @@ def test_convert_gives_weights_that_the_model_takes(tmp_path, monkeypatch, capsy
     model = scalenet_tf.ScaleNet(TINY, classes=7)
     weights = reference.generated_weights(pytorch_shapes(model))
     scalenet_tf.load_pytorch_weights(model, weights)
-    safetensors.numpy.save_file(weights, tmp_path / "tiny.safetensors")
+    counted = {**weights, "bn1.num_batches_tracked": np.array(3)}
+    safetensors.numpy.save_file(counted, tmp_path / "tiny.safetensors")
     monkeypatch.chdir(tmp_path)
     arguments = ["convert.py", "tiny.safetensors", "--model", "tiny.json"]
     for output in ("tiny.weights.h5", "tiny.keras"):
         assert in_process(monkeypatch, *arguments, "--output", output) == 0
-    assert "tiny, 7 classes" in capsys.readouterr().out
+    assert capsys.readouterr().out.splitlines()[-2:] == [
+        f"{len(weights)} of {len(weights) + 1} tensors of 'tiny.safetensors'; "
+        "ignored: 1 num_batches_tracked",
+        f"tiny.keras: tiny, 7 classes, {count_parameters(model):,} trainable "
+        "parameters",
+    ]
     x = np.random.default_rng(0).standard_normal((1, 56, 56, 3)).astype("f4")
     loaded = scalenet_tf.ScaleNet(TINY, classes=7, weights="tiny.weights.h5")
     np.testing.assert_array_equal(loaded(x), model(x))
     saved = keras.saving.load_model("tiny.keras")
     np.testing.assert_array_equal(saved(x), model(x))
+
+
+def test_convert_takes_the_dictionary_that_was_chosen(
+    tiny_cifar_file, tmp_path, monkeypatch, capsys
+):
+    import torch
+
+    model = scalenet_tf.ScaleNet(TINY_CIFAR, classes=7)
+    weights = reference.generated_weights(pytorch_shapes(model))
+    average = {name: torch.from_numpy(array) for name, array in weights.items()}
+    wrong = {**average, "bn1.running_var": -average["bn1.running_var"]}
+    torch.save({"model": wrong, "ema": {"model": average}}, tmp_path / "run.ckpt")
+    monkeypatch.chdir(tmp_path)
+    arguments = ["convert.py", "run.ckpt", "--model", tiny_cifar_file]
+    arguments += ["--output", "tiny.weights.h5"]
+    for key, message in (
+        ([], "'run.ckpt' has several dictionaries of tensors: 'model', 'ema.model'"),
+        (["--key", "model"], "tensor 'bn1.running_var' of 'run.ckpt' is a variance"),
+        (
+            ["--key", "best"],
+            "of which it has: 'model', 'ema.model'. Received: key='bes",
+        ),
+    ):
+        assert in_process(monkeypatch, *arguments, *key) == 2
+        assert message in " ".join(capsys.readouterr().err.split())
+        assert not (tmp_path / "tiny.weights.h5").exists()
+    assert in_process(monkeypatch, *arguments, "--key", "ema.model") == 0
+    model.load_weights(tmp_path / "tiny.weights.h5")
+    kernel = model.get_layer("stem_conv").kernel.numpy()
+    expected = weights["conv1.weight"].transpose(2, 3, 1, 0)
+    np.testing.assert_array_equal(kernel, expected)
 
 
 BAD_COMMANDS = [

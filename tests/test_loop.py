@@ -11,10 +11,12 @@ import tensorflow as tf
 from PIL import Image
 from scalenet_training.errors import InterruptedRunError, RunError, UsageError
 from scalenet_training.loop import train_and_evaluate
+from scalenet_training.plan import prepare
 from scalenet_training.presets import PRESETS
 
 import scalenet_tf
 from scalenet_tf.architectures import architecture_from_record
+from scalenet_tf.profiling import count_parameters
 
 DIGITS = PRESETS["digits"].config
 
@@ -146,7 +148,7 @@ def test_options_run(config, tmp_path, changes):
 
 @pytest.mark.parametrize("suffix", [".keras", ".weights.h5"])
 def test_freeze_trains_the_classifier_alone_from_given_weights(
-    config, tmp_path, suffix
+    config, tmp_path, suffix, capsys
 ):
     architecture = scalenet_tf.load_architecture(config.model)
     donor = scalenet_tf.ScaleNet(architecture, classes=7)
@@ -154,9 +156,22 @@ def test_freeze_trains_the_classifier_alone_from_given_weights(
     donor.save(path) if suffix == ".keras" else donor.save_weights(path)
     config = dataclasses.replace(config, weights=path, freeze=True, max_steps=2)
     train_and_evaluate(config, str(tmp_path / "run"))
-    weights = saved_weights(tmp_path / "run")
-    assert_same_weights(weights[:-2], donor.get_weights()[:-2])
-    assert weights[-1].shape == (10,)
+    model = keras.saving.load_model(tmp_path / "run" / "last.keras")
+    assert_same_weights(model.get_weights()[:-2], donor.get_weights()[:-2])
+    assert model.weights[-1].shape == (10,)
+    assert [w.path for w in model.trainable_weights] == ["logits/kernel", "logits/bias"]
+    assert (
+        f"Start: 60 of 62 tensors of {path!r}; new classifier for 10 classes; "
+        f"330 of {count_parameters(model):,} parameters train.\n"
+    ) in capsys.readouterr().out
+
+
+def test_freeze_holds_for_the_average_which_is_saved(config):
+    plan = prepare(dataclasses.replace(config, freeze=True, ema=0.9))
+    assert plan.final_model is plan.learner.average
+    trained = [weight.path for weight in plan.final_model.trainable_weights]
+    assert trained == ["logits/kernel", "logits/bias"]
+    assert plan.describe_start().startswith("330 of ")
 
 
 def test_weights_with_as_many_classes_bring_their_classifier(config, tmp_path):

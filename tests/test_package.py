@@ -15,8 +15,17 @@ ROOT = pathlib.Path(__file__).parent.parent
 LIBRARY = ROOT / "scalenet_tf"
 
 # A module may import those to its left; a package may import leaves too.
-ORDER = ["_version", "architectures", "normalization", "layers", "models"]
-LEAVES = ["files", "folding", "preprocessing", "profiling", "weights"]
+ORDER = [
+    "_version",
+    "architectures",
+    "normalization",
+    "resampling",
+    "layers",
+    "tensors",
+    "pytorch_files",
+    "models",
+]
+LEAVES = ["files", "folding", "preprocessing", "profiling", "saving", "weights"]
 # A module may import those before it.
 SEARCH = ["budget", "tuner"]
 PACKAGES = {

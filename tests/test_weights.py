@@ -96,7 +96,10 @@ def reshape(weights):
     [
         (drop, r"'layer1\.0\.conv2\.1\.weight' \(shape \(2, 4, 3, 3\)\) is missing"),
         (add, r"'layer9\.0\.conv1\.weight' of `source` is unexpected"),
-        (reshape, r"'fc\.weight' must have shape \(5, 32\).*shape \(32, 5\)"),
+        (
+            reshape,
+            r"'fc\.weight' of `source` must have shape \(5, 32\).*shape \(32, 5\)",
+        ),
     ],
 )
 def test_tensors_that_do_not_fit_are_named_and_nothing_is_loaded(
@@ -116,7 +119,7 @@ def test_tensors_that_do_not_fit_are_named_and_nothing_is_loaded(
         ("none.pth", None, FileNotFoundError, "no checkpoint file"),
         ("text.pth", b"text", ValueError, "not a PyTorch checkpoint"),
         ("text.safetensors", b"text", ValueError, "not a safetensors file"),
-        ("weights.h5", b"text", ValueError, r"must be a \.pth, \.pt or \.safetensors"),
+        ("weights.h5", b"text", ValueError, r"must be a \.pth, .* or \.safetensors"),
     ],
 )
 def test_files_that_cannot_be_read_are_errors(

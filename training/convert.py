@@ -11,7 +11,7 @@ class ConvertConfig:
     """What to convert, to what."""
 
     checkpoint: tyro.conf.Positional[str]
-    """A .pth, .pt or .safetensors file."""
+    """A .pth, .pt, .ckpt, .bin, .pth.tar or .safetensors file."""
 
     model: str
     """A public name (see scalenet_tf.list_models) or an architecture's JSON file."""
@@ -22,6 +22,10 @@ class ConvertConfig:
     overwrite: bool = False
     """Replace the output if it exists."""
 
+    key: str | None = None
+    """Where in the checkpoint the tensors are, if it has several dictionaries of
+    them: state_dict_ema, or ema.model for one inside another."""
+
 
 def main() -> None:
     """Runs the command line."""
@@ -29,10 +33,15 @@ def main() -> None:
 
     from scalenet_training.conversion import convert
 
-    model = convert(config.checkpoint, config.model, config.output, config.overwrite)
+    from scalenet_tf.profiling import count_parameters
+
+    model, report = convert(
+        config.checkpoint, config.model, config.output, config.overwrite, config.key
+    )
+    print(report)
     print(
         f"{config.output}: {model.name}, {model.output_shape[-1]} classes, "
-        f"{model.count_params():,} parameters"
+        f"{count_parameters(model):,} trainable parameters"
     )
 
 

@@ -7,18 +7,33 @@ import os
 import keras
 
 import scalenet_tf
-from scalenet_tf.weights import read_pytorch_weights
+from scalenet_tf.pytorch_files import read_pytorch_weights
+from scalenet_tf.tensors import LoadReport
 from scalenet_training.errors import UsageError, usage_errors
 from scalenet_training.files import disk_errors, replaced
 from scalenet_training.starting_point import resolve_architecture
 
 
 def convert(
-    checkpoint: str, model_name: str, output: str, overwrite: bool = False
-) -> keras.Model:
-    """Writes the weights of a PyTorch checkpoint as a Keras file; returns the model.
+    checkpoint: str,
+    model_name: str,
+    output: str,
+    overwrite: bool = False,
+    key: str | None = None,
+) -> tuple[keras.Model, LoadReport]:
+    """Writes the weights of a PyTorch checkpoint as a Keras file.
 
     The number of classes is the checkpoint's.
+
+    Args:
+        checkpoint: Its file; see `scalenet_tf.load_pytorch_weights`.
+        model_name: A public name, or an architecture's file.
+        output: The `.weights.h5` or `.keras` file to write.
+        overwrite: Whether to replace the output if it exists.
+        key: Where in the file the tensors are, if it has several dictionaries of them.
+
+    Returns:
+        The model, and how many tensors were loaded and ignored.
 
     Raises:
         UsageError: The checkpoint does not fit the model, or the output is not allowed;
@@ -35,13 +50,12 @@ def convert(
         raise UsageError(f"--output: there is no folder {os.path.dirname(output)!r}.")
     with usage_errors():
         architecture = resolve_architecture(model_name)
-        tensors = read_pytorch_weights(checkpoint)
-        classes = len(tensors["fc.bias"]) if "fc.bias" in tensors else None
-        model = scalenet_tf.ScaleNet(architecture, classes=classes)
-        scalenet_tf.load_pytorch_weights(model, tensors)
+        content = read_pytorch_weights(checkpoint, key)
+        model = scalenet_tf.ScaleNet(architecture, classes=content.classes)
+        report = scalenet_tf.load_pytorch_weights(model, content)
     with disk_errors(output), replaced(output) as path:
         if output.endswith(".keras"):
             model.save(path)
         else:
             model.save_weights(path)
-    return model
+    return model, report

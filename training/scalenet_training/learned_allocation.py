@@ -9,10 +9,9 @@ import os
 import sys
 from typing import Any
 
-import keras
 import numpy as np
 
-from scalenet_tf import Architecture, allocation
+from scalenet_tf import Architecture, allocation, load_model
 from scalenet_tf.allocation import Importance, MacsAllocation, RankCorrelation
 from scalenet_tf.architectures import architecture_from_record
 from scalenet_training.allocate_config import AllocateConfig
@@ -112,9 +111,7 @@ def read_seed(folder: str) -> Seed:
             "it first with the command that began it."
         )
     with usage_errors():
-        importance = allocation.neuron_importance(
-            keras.saving.load_model(path, compile=False)
-        )
+        importance = allocation.neuron_importance(load_model(path, compile=False))
     return Seed(
         architecture=architecture_from_record(recorded["architecture"]),
         importance=importance,

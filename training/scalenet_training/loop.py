@@ -12,6 +12,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from scalenet_tf.profiling import count_parameters
 from scalenet_training.callbacks import ScalarSummaries
 from scalenet_training.checkpoints import Checkpoints
 from scalenet_training.config import TrainConfig
@@ -304,10 +305,12 @@ class Trainer:
             f"{plan.architecture.name} on {plan.source.name}: "
             f"{plan.train_split.size} training and {plan.eval_split.size} evaluation "
             f"examples, {len(plan.source.class_names)} classes, "
-            f"{plan.learner.model.count_params():,} parameters; "
+            f"{count_parameters(plan.learner.model):,} parameters; "
             f"{plan.placement.describe()}, XLA {'on' if plan.xla else 'off'}. "
             f"Run folder: {self.folder.path}"
         )
+        if not self.step and (plan.config.weights or plan.config.freeze):
+            print(f"Start: {plan.describe_start()}.")
         if self.step >= plan.total_steps and self._is_evaluated():
             print(f"Already at step {self.step} of {plan.total_steps}: nothing to do.")
         elif self.step:

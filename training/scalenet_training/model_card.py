@@ -6,7 +6,6 @@ import datetime
 import hashlib
 import importlib.metadata
 import json
-import math
 import os
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -15,6 +14,7 @@ import keras
 
 import scalenet_tf
 from scalenet_tf.export import Verification
+from scalenet_tf.profiling import count_parameters
 from scalenet_training.plan import versions
 from scalenet_training.run_folder import RunFolder
 from scalenet_training.saved_network import SavedNetwork
@@ -31,7 +31,7 @@ def describe_network(network: SavedNetwork, model: keras.Model) -> dict[str, Any
     return {
         "network": model.name,
         "architecture": network.recorded.get("architecture"),
-        "trainable_parameters": sum(math.prod(w.shape) for w in _trained(model)),
+        "trainable_parameters": count_parameters(model),
         "macs": _macs(model),
         "training": _training(network) if network.recorded else None,
     }
@@ -121,15 +121,6 @@ def _without_path(argument: str) -> str:
     if not value.startswith(("/", "~", "..")):
         return argument
     return f"{option}{sign}{os.path.basename(os.path.normpath(value))}"
-
-
-def _trained(model: keras.Model) -> list[keras.Variable]:
-    """What training changes by gradients, frozen layers included."""
-    return [
-        weight
-        for weight in model.weights
-        if "moving_mean" not in weight.path and "moving_variance" not in weight.path
-    ]
 
 
 def _macs(model: keras.Model) -> int | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import functools
+import math
 import platform
 import sys
 from collections.abc import Iterator
@@ -17,6 +18,8 @@ import tensorflow as tf
 import scalenet_tf
 from scalenet_tf import Architecture
 from scalenet_tf.models import HEAD
+from scalenet_tf.profiling import count_parameters
+from scalenet_tf.tensors import LoadReport
 from scalenet_training import distribution
 from scalenet_training.config import TrainConfig
 from scalenet_training.data.batches import Transform
@@ -45,6 +48,7 @@ class Plan:
         xla: Whether a replica's forward and backward pass is compiled.
         learner: The network, its optimizer and its average, in the strategy's scope.
         schedule: Learning rate by step.
+        start: What was loaded from --weights; None without it.
     """
 
     config: TrainConfig
@@ -57,6 +61,7 @@ class Plan:
     xla: bool
     learner: Learner
     schedule: RecipeSchedule
+    start: LoadReport | None = None
 
     @property
     def steps_per_epoch(self) -> int:
@@ -94,6 +99,13 @@ class Plan:
         """Parts of the training split that are read apart, each in its own order."""
         return self.placement.workers if self.config.sharding == "file" else 1
 
+    def describe_start(self) -> str:
+        """What was loaded and what trains, in a line."""
+        model = self.learner.model
+        trained = sum(math.prod(weight.shape) for weight in model.trainable_weights)
+        trains = f"{trained:,} of {count_parameters(model):,} parameters train"
+        return trains if self.start is None else f"{self.start}; {trains}"
+
     def describe(self) -> dict[str, Any]:
         """The content of config.json."""
         return {
@@ -107,7 +119,7 @@ class Plan:
             "training_examples": self.train_split.size,
             "evaluation_examples": self.eval_split.size,
             "shards": self.shards,
-            "parameters": self.learner.model.count_params(),
+            "parameters": count_parameters(self.learner.model),
             "macs": scalenet_tf.count_macs(self.learner.model),
             "strategy": self.placement.name,
             "replicas": self.placement.replicas,
@@ -141,7 +153,7 @@ def prepare(config: TrainConfig) -> Plan:
         placement.strategy.scope(),
         _precision(config.mixed_precision),
     ):
-        learner = _build(config, architecture, examples.transform, schedule)
+        learner, start = _build(config, architecture, examples.transform, schedule)
     return Plan(
         config=config,
         architecture=architecture,
@@ -153,6 +165,7 @@ def prepare(config: TrainConfig) -> Plan:
         xla=xla,
         learner=learner,
         schedule=schedule,
+        start=start,
     )
 
 
@@ -194,7 +207,7 @@ def _build(
     architecture: Architecture,
     transform: Transform,
     schedule: RecipeSchedule,
-) -> Learner:
+) -> tuple[Learner, LoadReport | None]:
     build = functools.partial(
         scalenet_tf.ScaleNet,
         architecture,
@@ -204,16 +217,21 @@ def _build(
     )
     keras.utils.set_random_seed(config.seed)
     model = build()
-    if config.weights is not None:
-        start_from(model, config.weights)
+    start = None if config.weights is None else start_from(model, config.weights)
     average = None
     if config.ema:
         average = build()
         average.set_weights(model.get_weights())
     if config.freeze:
-        for layer in model.layers:
-            layer.trainable = layer.name == HEAD
+        _freeze_all_but_the_classifier(model)
+        if average is not None:  # it is what is saved
+            _freeze_all_but_the_classifier(average)
     optimizer = keras.optimizers.SGD(schedule, momentum=config.momentum)
     optimizer.build(model.trainable_variables)
     loss_scale = LossScale() if config.mixed_precision == "float16" else None
-    return Learner(model, optimizer, average, loss_scale)
+    return Learner(model, optimizer, average, loss_scale), start
+
+
+def _freeze_all_but_the_classifier(model: keras.Model) -> None:
+    for layer in model.layers:
+        layer.trainable = layer.name == HEAD

@@ -9,6 +9,7 @@ from typing import Any
 
 import keras
 
+import scalenet_tf
 from scalenet_tf.models import HEAD
 from scalenet_tf.preprocessing import EvaluationTransform
 from scalenet_training.data.batches import check_sizes
@@ -53,9 +54,10 @@ class SavedNetwork:
         """Loads the network.
 
         Raises:
-            ValueError: It is not one of this package with its top.
+            ValueError: It is not one of this package with its top, or has weights
+                that are NaN or infinite, or negative variances.
         """
-        model = keras.saving.load_model(self.path, compile=False)
+        model = scalenet_tf.load_model(self.path, compile=False)
         if not any(layer.name == HEAD for layer in model.layers):
             raise ValueError(
                 f"RUN-OR-MODEL must be a network of this package with its top. "

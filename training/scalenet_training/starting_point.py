@@ -9,7 +9,14 @@ import keras
 import scalenet_tf
 from scalenet_tf import Architecture
 from scalenet_tf.allocation import seed_architecture
-from scalenet_tf.models import HEAD, check_weights, load_weights, weights_classes
+from scalenet_tf.models import (
+    HEAD,
+    check_weights,
+    count_arrays,
+    load_weights,
+    weights_classes,
+)
+from scalenet_tf.tensors import LoadReport
 
 _SEED = "seed:"
 
@@ -36,11 +43,12 @@ def resolve_architecture(model: str) -> Architecture:
         raise ValueError(f"--model: {error} Or give a .json file.") from error
 
 
-def start_from(model: keras.Model, path: str) -> None:
+def start_from(model: keras.Model, path: str) -> LoadReport:
     """Loads the weights of a file; the classifier only where it has as many classes.
 
     Raises:
-        ValueError: It is no such file, or of another network.
+        ValueError: It is no such file, of another network, or has weights that are
+            NaN or infinite, or negative variances. The model is left as it was.
     """
     if not os.path.isfile(path) or not path.endswith((".weights.h5", ".keras")):
         raise ValueError(
@@ -49,24 +57,37 @@ def start_from(model: keras.Model, path: str) -> None:
         )
     try:
         if path.endswith(".keras"):
-            _copy_layers(keras.saving.load_model(path, compile=False), model)
+            donor = scalenet_tf.load_model(path, compile=False)
+            found, loaded = len(donor.weights), _copy_layers(donor, model)
         else:
-            _load_file(model, path)
+            found, loaded = count_arrays(path), _load_file(model, path)
     except ValueError as error:
         raise ValueError(f"--weights {path!r}: {error}") from error
+    new_classifier = loaded < len(model.weights)
+    return LoadReport(
+        source=repr(path),
+        found=found,
+        loaded=loaded,
+        new_classes=model.output_shape[-1] if new_classifier else None,
+    )
 
 
-def _load_file(model: keras.Model, path: str) -> None:
+def _load_file(model: keras.Model, path: str) -> int:
+    """Loads a weights file; returns the number of arrays that were used."""
     check_weights(path, classes=None, channels=model.input_shape[-1])
-    if weights_classes(path) == model.output_shape[-1]:
-        load_weights(model, path)
-        return
-    body = keras.Model(model.inputs, model.get_layer(HEAD).input, name=model.name)
-    load_weights(body, path)
+    part = model
+    if weights_classes(path) != model.output_shape[-1]:
+        top = model.get_layer(HEAD)
+        part = keras.Model(model.inputs, top.input, name=model.name)
+    load_weights(part, path)
+    return len(part.weights)
 
 
-def _copy_layers(donor: keras.Model, model: keras.Model) -> None:
-    """Copies weights by the layers' names, after all of them were found to fit."""
+def _copy_layers(donor: keras.Model, model: keras.Model) -> int:
+    """Copies weights by the layers' names, after all of them were found to fit.
+
+    Returns the number of arrays that were copied.
+    """
     given, wanted = (
         {layer.name: layer for layer in part.layers if layer.weights}
         for part in (donor, model)
@@ -83,3 +104,4 @@ def _copy_layers(donor: keras.Model, model: keras.Model) -> None:
             raise ValueError(f"is another network: layer {name!r} has other shapes.")
     for layer, weights in copies:
         layer.set_weights(weights)
+    return sum(len(weights) for _, weights in copies)

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import keras
 import numpy as np
 import tensorflow as tf
 
+import scalenet_tf
 from scalenet_tf.export.classifier import Classifier, check_classifier
 from scalenet_tf.preprocessing import EvaluationTransform
 from scalenet_training.predict_config import PredictConfig
@@ -18,7 +18,8 @@ def open_predictor(config: PredictConfig) -> TransformingPredictor:
     """Loads the model.
 
     Raises:
-        ValueError: It is not what the run's config.json says.
+        ValueError: It is not what the run's config.json says, or has weights that are
+            NaN or infinite, or negative variances.
     """
     folder, file = run_and_model(config.model)
     recorded = RunFolder(folder).read_config()
@@ -27,7 +28,7 @@ def open_predictor(config: PredictConfig) -> TransformingPredictor:
         recorded["eval_resize"],
         recorded["config"]["normalization"],
     )
-    model = keras.saving.load_model(file, compile=False)
+    model = scalenet_tf.load_model(file, compile=False)
     check_classifier(model, transform, recorded["class_names"])
     classifier = Classifier(model, fold=False)
 

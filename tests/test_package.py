@@ -24,6 +24,9 @@ PACKAGES = {
     "export": [
         "metadata",
         "classifier",
+        "inputs",
+        "guards",
+        "calibration",
         "requests",
         "savedmodel",
         "tflite",

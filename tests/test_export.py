@@ -244,7 +244,13 @@ def test_other_models(options, settings, tmp_path):
         expected = tf.nn.softmax(expected)
     np.testing.assert_allclose(run(images=x)["probabilities"], expected, atol=1e-6)
     if model.input_shape[1] is None:
-        assert run(images=tf.zeros((1, 47, 40, 3)))["logits"].shape == (1, 10)
+        exported = export.open_exported(tmp_path / "1")
+        for shape in [(1, 47, 40, 3), (2, 2, 2, 3)]:
+            images = np.random.default_rng(0).standard_normal(shape, np.float32)
+            found = exported.run(images)
+            assert relative_error(found, np.asarray(model(images))) < 1e-5
+        with pytest.raises(ValueError, match=r"sides of 2 or more. .*\(1, 1, 40, 3\)"):
+            exported.run(np.zeros((1, 1, 40, 3), np.float32))
 
 
 @pytest.mark.parametrize("policy", ["mixed_bfloat16", "float64"])

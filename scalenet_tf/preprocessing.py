@@ -102,11 +102,10 @@ def resize_and_crop(images: tf.Tensor, size: int, resize: int) -> tf.Tensor:
 
 def _assert_resizable(shape: tf.Tensor, resize: int) -> tf.Operation | None:
     sizes = tf.cast(shape, tf.float32)  # products of whole numbers overflow
-    sides = sizes[-3:-1]
-    shorter, longer = tf.reduce_min(sides), tf.reduce_max(sides)
-    pixels = tf.reduce_prod(sizes[:-3]) * resize**2 * longer / shorter
-    # The comparison is false for NaN: 0 / 0.
-    fits = (shorter >= 1) & (pixels <= MAX_RESIZED_PIXELS)
+    count, sides = tf.reduce_prod(sizes[:-3]), sizes[-3:-1]
+    # Both sides times the shorter one; strictly, so that it is false without pixels.
+    most = MAX_RESIZED_PIXELS / resize**2 * tf.reduce_min(sides)
+    fits = count * tf.reduce_max(sides) < most
     return tf.debugging.Assert(
         fits,
         [

@@ -1,6 +1,8 @@
 """ONNX files, and exported models run by other runtimes than TensorFlow's."""
 
+import json
 import os
+import shutil
 import sys
 
 import keras
@@ -121,15 +123,21 @@ KINDS = ("savedmodel", "float32", "uint8", "onnx")
 
 
 @pytest.fixture(scope="module")
-def opened(model, onnx_file, tmp_path_factory):
-    """The network in every format, ready to run."""
+def files(model, onnx_file, tmp_path_factory):
+    """The network in every format."""
     folder = tmp_path_factory.mktemp("formats")
     paths = {"savedmodel": folder / "1", "onnx": onnx_file}
     export.save_savedmodel(model, paths["savedmodel"], TRANSFORM, NAMES)
     for kind in ("float32", "uint8"):
         paths[kind] = folder / f"{kind}.tflite"
         export.convert_tflite(model, paths[kind], TRANSFORM, NAMES, input_type=kind)
-    return {kind: export.open_exported(paths[kind]) for kind in KINDS}
+    return paths
+
+
+@pytest.fixture(scope="module")
+def opened(files):
+    """The network in every format, ready to run."""
+    return {kind: export.open_exported(files[kind]) for kind in KINDS}
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -198,6 +206,20 @@ def test_a_savedmodel_takes_more_images_than_a_request(opened, monkeypatch):
     whole = opened["savedmodel"].run(images)
     monkeypatch.setattr(runtime, "largest_batch", lambda height, width: 2)
     assert relative_error(opened["savedmodel"].run(images), whole) < 1e-6
+
+
+def test_a_savedmodel_of_an_older_version_is_run_as_before(files, opened, tmp_path):
+    """Its metadata say nothing of sides; it was of the size of its images."""
+    copy = tmp_path / "1"
+    shutil.copytree(files["savedmodel"], copy)
+    file = copy / "assets.extra" / "scalenet.json"
+    content = json.loads(file.read_text())
+    del content["image_sides"], content["smallest_side"]
+    file.write_text(json.dumps(content))
+    found = export.open_exported(copy)
+    assert relative_error(found.run(IMAGES), opened["savedmodel"].run(IMAGES)) < 1e-6
+    with pytest.raises(ValueError, match=r"\(batch, 32, 32, 3\), float32"):
+        found.run(IMAGES[:, :30])
 
 
 def model_logits(model, x):

@@ -83,33 +83,33 @@ def resize_and_crop(images: tf.Tensor, size: int, resize: int) -> tf.Tensor:
         `(size, size, 3)`, or a batch of such, float32.
 
     Raises:
-        tf.errors.InvalidArgumentError: An image has no pixels, or is so narrow that the
-            batch would have more than `MAX_RESIZED_PIXELS` before it is cropped.
+        tf.errors.InvalidArgumentError: An image has no pixels, or is so narrow that all
+            together would have more than `MAX_RESIZED_PIXELS` before they are cropped.
 
     Source: the evaluation of the PyTorch models (resize 256, centre crop 224);
     bilinear with antialiasing, as PIL resizes.
     """
     if size == resize and images.shape[-3:] == (size, size, 3):
         return tf.cast(images, tf.float32)
-    with tf.control_dependencies([_assert_resizable(tf.shape(images), resize)]):
-        sides = tf.shape(images)[-3:-1]
+    shape = tf.shape(images, tf.int64)  # products are beyond int32
+    sides = shape[-3:-1]
     resized_sides = sides * resize // tf.reduce_min(sides)
+    with tf.control_dependencies([_assert_small(shape, resized_sides, resize)]):
+        resized_sides = tf.cast(resized_sides, tf.int32)
     resized = tf.image.resize(images, resized_sides, antialias=True)
     top, left = tf.unstack((resized_sides - size) // 2)
     cropped = tf.image.crop_to_bounding_box(resized, top, left, size, size)
     return tf.ensure_shape(cropped, (*images.shape[:-3], size, size, 3))
 
 
-def _assert_resizable(shape: tf.Tensor, resize: int) -> tf.Operation | None:
-    sizes = tf.cast(shape, tf.float32)  # products of whole numbers overflow
-    count, sides = tf.reduce_prod(sizes[:-3]), sizes[-3:-1]
-    # Both sides times the shorter one; strictly, so that it is false without pixels.
-    most = MAX_RESIZED_PIXELS / resize**2 * tf.reduce_min(sides)
-    fits = count * tf.reduce_max(sides) < most
+def _assert_small(
+    shape: tf.Tensor, resized_sides: tf.Tensor, resize: int
+) -> tf.Operation | None:
+    pixels = tf.reduce_prod(tf.concat([shape[:-3], resized_sides], 0))
     return tf.debugging.Assert(
-        fits,
+        pixels <= MAX_RESIZED_PIXELS,
         [
-            "images must not be empty, nor so narrow that the batch has more than "
+            "images must not be so narrow that all together have more than "
             f"{MAX_RESIZED_PIXELS} pixels once their shorter side has {resize}. "
             "Received: shape",
             shape,

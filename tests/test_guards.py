@@ -124,11 +124,15 @@ def test_another_type_is_refused_before_a_runtime_runs(images, message):
         FIXED.check(images)
 
 
-@pytest.mark.parametrize(
-    "shape", [(1, 100_000, 3), (40, 30_000, 1, 3), (0, 40, 3), (40, 0, 3), (0, 0, 3)]
-)
+@pytest.mark.parametrize("shape", [(1, 100_000, 3), (40, 30_000, 1, 3)])
 def test_what_cannot_be_resized_in_memory_is_refused(shape):
     transform = EvaluationTransform(224, 256)
-    with pytest.raises(tf.errors.InvalidArgumentError, match="images must not be emp"):
+    with pytest.raises(tf.errors.InvalidArgumentError, match="images must not be so n"):
         transform.crop(np.zeros(shape, np.uint8))
     assert transform.crop(np.zeros((1, 50, 3), np.uint8)).shape == (224, 224, 3)
+
+
+@pytest.mark.parametrize("shape", [(0, 40, 3), (40, 0, 3), (0, 0, 3), (2, 0, 9, 3)])
+def test_what_has_no_pixels_is_refused(shape):
+    with pytest.raises(tf.errors.InvalidArgumentError):
+        EvaluationTransform(224, 256).crop(np.zeros(shape, np.uint8))

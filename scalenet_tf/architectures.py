@@ -108,11 +108,7 @@ class Architecture:
     @property
     def minimum_size(self) -> int:
         """Smallest side of an input, in pixels, that leaves one for the last stage."""
-        last_stage_stride = 2 ** (len(self.stage_widths) - 1)
-        # The stem halves twice, rounding up; the stages halve rounding down.
-        return (
-            4 * last_stage_stride - 3 if self.stem == "imagenet" else last_stage_stride
-        )
+        return minimum_size(self.stem, len(self.stage_widths))
 
     def stage_sides(self, size: int) -> tuple[int, ...]:
         """Side of the feature maps by stage, for a square input of side `size`."""
@@ -192,6 +188,13 @@ class Architecture:
     def to_record(self) -> dict[str, Any]:
         """The architecture as a JSON record, the format of `load_architecture`."""
         return json.loads(json.dumps(dataclasses.asdict(self)))
+
+
+def minimum_size(stem: Stem, stages: int) -> int:
+    """Smallest side of an input, in pixels, that leaves one for the last stage."""
+    last_stage_stride = 2 ** (stages - 1)
+    # The stem halves twice, rounding up; the stages halve rounding down.
+    return 4 * last_stage_stride - 3 if stem == "imagenet" else last_stage_stride
 
 
 def architecture_from_record(record: Mapping[str, Any]) -> Architecture:

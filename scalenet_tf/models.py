@@ -16,6 +16,7 @@ from scalenet_tf.architectures import (
     Block,
     Stem,
     get_architecture,
+    minimum_size,
 )
 from scalenet_tf.layers import (
     CONV_INITIALIZER,
@@ -213,6 +214,25 @@ def feature_pyramid(model: keras.Model) -> dict[str, Any]:
     Raises:
         ValueError: The model has no stages of this package.
     """
+    last_of_stage = _last_of_stage(model)
+    first_level = 2 if _has_pool(model) else 0
+    return {
+        f"P{stage - 1 + first_level}": tensor for stage, tensor in last_of_stage.items()
+    }
+
+
+def smallest_side(model: keras.Model) -> int:
+    """Smallest side of an image, in pixels, that a model of this package can take.
+
+    Raises:
+        ValueError: The model has no stages of this package.
+    """
+    stem = "imagenet" if _has_pool(model) else "cifar"
+    return minimum_size(stem, len(_last_of_stage(model)))
+
+
+def _last_of_stage(model: keras.Model) -> dict[int, Any]:
+    """Number of a stage -> its last feature map."""
     last_of_stage: dict[int, Any] = {}
     for layer in model.layers:
         match = re.fullmatch(r"stage(\d+)_block\d+_out", layer.name)
@@ -223,11 +243,11 @@ def feature_pyramid(model: keras.Model) -> dict[str, Any]:
             "`model` must be a model of this package, with layers named "
             f"stage1_block1_out and so on. Received: {model.name!r}."
         )
-    has_pool = any(layer.name == STEM_POOL for layer in model.layers)
-    first_level = 2 if has_pool else 0
-    return {
-        f"P{stage - 1 + first_level}": tensor for stage, tensor in last_of_stage.items()
-    }
+    return last_of_stage
+
+
+def _has_pool(model: keras.Model) -> bool:
+    return any(layer.name == STEM_POOL for layer in model.layers)
 
 
 def check_weights(

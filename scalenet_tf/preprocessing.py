@@ -26,6 +26,10 @@ STATISTICS: Mapping[str, tuple[tuple[float, ...], tuple[float, ...]]] = (
     )
 )
 
+# Of a batch, once its images are resized and before they are cropped: 384 MiB in
+# float32. One picture of 1 x 100,000 pixels would be 73 GiB.
+MAX_RESIZED_PIXELS = 2**25
+
 
 def preprocess_input(x: Any, statistics: str = "imagenet") -> Any:
     """Normalises RGB images: `(x / 255 - mean) / standard deviation`.
@@ -78,17 +82,40 @@ def resize_and_crop(images: tf.Tensor, size: int, resize: int) -> tf.Tensor:
     Returns:
         `(size, size, 3)`, or a batch of such, float32.
 
+    Raises:
+        tf.errors.InvalidArgumentError: An image has no pixels, or is so narrow that all
+            together would have more than `MAX_RESIZED_PIXELS` before they are cropped.
+
     Source: the evaluation of the PyTorch models (resize 256, centre crop 224);
     bilinear with antialiasing, as PIL resizes.
     """
     if size == resize and images.shape[-3:] == (size, size, 3):
         return tf.cast(images, tf.float32)
-    sides = tf.shape(images)[-3:-1]
+    shape = tf.shape(images, tf.int64)  # products are beyond int32
+    sides = shape[-3:-1]
     resized_sides = sides * resize // tf.reduce_min(sides)
+    with tf.control_dependencies([_assert_small(shape, resized_sides, resize)]):
+        resized_sides = tf.cast(resized_sides, tf.int32)
     resized = tf.image.resize(images, resized_sides, antialias=True)
     top, left = tf.unstack((resized_sides - size) // 2)
     cropped = tf.image.crop_to_bounding_box(resized, top, left, size, size)
     return tf.ensure_shape(cropped, (*images.shape[:-3], size, size, 3))
+
+
+def _assert_small(
+    shape: tf.Tensor, resized_sides: tf.Tensor, resize: int
+) -> tf.Operation | None:
+    pixels = tf.reduce_prod(tf.concat([shape[:-3], resized_sides], 0))
+    return tf.debugging.Assert(
+        pixels <= MAX_RESIZED_PIXELS,
+        [
+            "images must not be so narrow that all together have more than "
+            f"{MAX_RESIZED_PIXELS} pixels once their shorter side has {resize}. "
+            "Received: shape",
+            shape,
+        ],
+        summarize=4,
+    )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -128,6 +155,12 @@ class EvaluationTransform:
         """Pixels from 0 to 255 as the network takes them, in Keras' float type."""
         images = tf.cast(images, keras.config.floatx())
         return preprocess_input(images, self.normalization)
+
+    @property
+    def value_range(self) -> tuple[float, float]:
+        """The lowest and the highest value that `normalize` can give."""
+        mean, deviation = (np.array(part) for part in STATISTICS[self.normalization])
+        return float(min(-mean / deviation)), float(max((1 - mean) / deviation))
 
     def pixels(self, images: np.ndarray) -> np.ndarray:
         """Pixels from 0 to 255, not rounded, of what `normalize` gave."""

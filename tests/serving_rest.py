@@ -175,6 +175,8 @@ def columnar(request, specs):
         if not isinstance(rows, list) or not rows:
             raise RefusalError("INVALID_ARGUMENT", "No values in 'instances' array")
         if isinstance(rows[0], dict) and not is_binary(rows[0]):
+            if not all(isinstance(row, dict) for row in rows):
+                raise RefusalError("INVALID_ARGUMENT", "JSON Value: Is not object")
             columns = {name: [row.get(name) for row in rows] for name in rows[0]}
         else:
             columns = dict.fromkeys(specs, rows)
@@ -190,7 +192,7 @@ def tensor(values, dtype):
     try:
         decoded = decode(values)
         return np.array(decoded, object if dtype == "string" else dtype.as_numpy_dtype)
-    except (binascii.Error, TypeError, ValueError) as error:
+    except (binascii.Error, OverflowError, TypeError, ValueError) as error:
         raise RefusalError("INVALID_ARGUMENT", f"JSON Value: {error}") from error
 
 

@@ -71,6 +71,18 @@ def signatures(saved):
     return tf.saved_model.load(saved).signatures
 
 
+@pytest.fixture(scope="module")
+def refusing(model, tmp_path_factory):
+    """The signatures of an export that refuses corrupt images and names all classes."""
+    directory = tmp_path_factory.mktemp("refusing") / "1"
+    export.save_savedmodel(
+        model, directory, TRANSFORM, NAMES, on_corrupt="error", top_k=99
+    )
+    signatures = tf.saved_model.load(directory).signatures
+    assert signatures["serving_default"](images=evaluated())["classes"].shape == (4, 10)
+    return signatures
+
+
 def evaluated(photos=PHOTOS):
     """The network's input as the training package evaluates."""
     transform = Transform(32, 36, "none", "cifar10", classes=10)
@@ -175,12 +187,12 @@ def test_warmup_has_requests_of_each_signature_and_size(saved, signatures):
 
 
 @pytest.mark.parametrize("corrupt", [b"no image", b"", TRUNCATED], ids=len)
-def test_a_corrupt_image_is_an_error_with_its_index(signatures, corrupt):
+def test_a_corrupt_image_is_an_error_where_that_was_asked_for(refusing, corrupt):
     batch = tf.constant([PHOTOS[0], PHOTOS[1], corrupt, PHOTOS[2]])
     with pytest.raises(tf.errors.InvalidArgumentError, match=r"indices .*\[2\]"):
-        signatures["serving_bytes"](image_bytes=batch)
+        refusing["serving_bytes"](image_bytes=batch)
     with pytest.raises(tf.errors.InvalidArgumentError, match=r"indices .*\[0\]"):
-        signatures["serving_bytes"](image_bytes=tf.constant([corrupt]))
+        refusing["serving_bytes"](image_bytes=tf.constant([corrupt]))
 
 
 @pytest.mark.parametrize(
@@ -192,20 +204,16 @@ def test_a_corrupt_image_is_an_error_with_its_index(signatures, corrupt):
     ],
 )
 def test_an_empty_batch_is_an_error(signatures, name, inputs):
-    with pytest.raises(tf.errors.InvalidArgumentError, match="an image or more"):
+    with pytest.raises(tf.errors.InvalidArgumentError, match="1 to 16384 "):
         signatures[name](**inputs)
 
 
-def test_corrupt_images_can_be_flagged(model, tmp_path, signatures):
-    export.save_savedmodel(
-        model, tmp_path / "1", TRANSFORM, NAMES, on_corrupt="flag", top_k=99
-    )
-    run = tf.saved_model.load(tmp_path / "1").signatures["serving_bytes"]
+def test_corrupt_images_are_flagged_and_the_others_answered(signatures):
+    run = signatures["serving_bytes"]
     batch = [b"", PHOTOS[0], TRUNCATED, PHOTOS[3], b"no image"]
     outputs = run(image_bytes=tf.constant(batch))
     good = np.array([False, True, False, True, False])
     np.testing.assert_array_equal(outputs["valid"], good)
-    assert outputs["classes"].shape == (5, 10)
     expected = signatures["serving_default"](images=evaluated([batch[1], batch[3]]))
     np.testing.assert_allclose(
         outputs["logits"][good], expected["logits"], rtol=1e-5, atol=1e-6
@@ -236,7 +244,13 @@ def test_other_models(options, settings, tmp_path):
         expected = tf.nn.softmax(expected)
     np.testing.assert_allclose(run(images=x)["probabilities"], expected, atol=1e-6)
     if model.input_shape[1] is None:
-        assert run(images=tf.zeros((1, 47, 40, 3)))["logits"].shape == (1, 10)
+        exported = export.open_exported(tmp_path / "1")
+        for shape in [(1, 47, 40, 3), (2, 2, 2, 3)]:
+            images = np.random.default_rng(0).standard_normal(shape, np.float32)
+            found = exported.run(images)
+            assert relative_error(found, np.asarray(model(images))) < 1e-5
+        with pytest.raises(ValueError, match=r"sides of 2 or more. .*\(1, 1, 40, 3\)"):
+            exported.run(np.zeros((1, 1, 40, 3), np.float32))
 
 
 @pytest.mark.parametrize("policy", ["mixed_bfloat16", "float64"])
@@ -317,6 +331,7 @@ def test_versions_count_up_past_leftovers(tmp_path):
         ({"top_k": 0}, r"`top_k` must be at least 1. Received: top_k=0"),
         ({"on_corrupt": "skip"}, r"`on_corrupt` must be one of.*'skip'"),
         ({"warmup_batch_sizes": [2, 0]}, r"`warmup_batch_sizes`.*\[2, 0\]"),
+        ({"warmup_batch_sizes": [16385]}, r"`warmup_batch_sizes` .* 1 to 16384, "),
         ({"warmup_images": [PHOTOS[0], b"x"]}, r"image 1 .*cannot be decoded"),
     ],
 )

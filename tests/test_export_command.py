@@ -16,7 +16,7 @@ import pytest
 import tensorflow as tf
 from conftest import TINY_CIFAR
 from processes import TRAINING, finish, start
-from scalenet_training import version_folder
+from scalenet_training import export_model, version_folder
 from scalenet_training.config import TrainConfig
 from scalenet_training.data.batches import Transform
 from scalenet_training.errors import UsageError
@@ -110,7 +110,7 @@ def test_exports_count_up_and_keep_what_is_known(exported, run, saved):
         "format": "savedmodel",
         "fold": True,
         "top_k": 5,
-        "on_corrupt": "error",
+        "on_corrupt": "flag",
         "image_size": 32,
         "resize": 32,
         "normalization": "centered",
@@ -121,7 +121,7 @@ def test_exports_count_up_and_keep_what_is_known(exported, run, saved):
 
 
 FORMATS = {
-    "savedmodel": (["--no-fold", "--top-k", "2", "--on-corrupt", "flag"], "tiny/1"),
+    "savedmodel": (["--no-fold", "--top-k", "2", "--on-corrupt", "error"], "tiny/1"),
     "float32": (["--format", "tflite"], "tiny/tflite/1/tiny-float32.tflite"),
     "float16": (
         ["--format", "tflite", "--quantization", "float16"],
@@ -165,7 +165,7 @@ def test_every_format_is_verified_and_can_be_evaluated(
     settings = card["export"]
     if kind == "savedmodel":
         assert (settings["fold"], settings["top_k"]) == (False, 2)
-        assert settings["on_corrupt"] == "flag"
+        assert settings["on_corrupt"] == "error"
     elif kind == "onnx":
         assert settings["format"] == "onnx"
     else:
@@ -322,6 +322,29 @@ def test_an_export_that_differs_fails_and_leaves_nothing(
     assert code == 1
     assert "nothing was kept: largest error" in output
     assert not os.listdir(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("agreement", "images", "error", "bound", "doubtful"),
+    [
+        (0.75, 16, 0.2, None, True),
+        (0.8125, 16, 0.2, None, False),
+        (0.5, 4, 0.2, None, False),  # chance decides
+        (1.0, 4, 1.5, None, True),
+        (0.75, 16, 1e-6, 1e-5, False),  # equally likely classes
+    ],
+)
+def test_an_export_that_rounds_too_much_is_told_of(
+    agreement, images, error, bound, doubtful, exported, monkeypatch
+):
+    result = export.Verification({"serving_default": error}, agreement, images, bound)
+    monkeypatch.setattr(export_model, "export_model", lambda _: ("a.tflite", result))
+    code, output = exported("--format", "tflite")
+    assert code == 0
+    assert "a.tflite: largest error" in output
+    assert ("warning: the exported model agrees with" in output) == doubtful
+    if doubtful:
+        assert f"on {agreement:.1%} of {images} images, with errors up to" in output
 
 
 def test_leftovers_are_removed_and_two_writers_are_not_let_in(tmp_path):

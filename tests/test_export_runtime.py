@@ -1,6 +1,8 @@
 """ONNX files, and exported models run by other runtimes than TensorFlow's."""
 
+import json
 import os
+import shutil
 import sys
 
 import keras
@@ -8,10 +10,12 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from conftest import TINY
+from situations import situation
 from test_export import NAMES, PHOTOS, TRANSFORM, classifier, evaluated
 from test_models import network, relative_error, slow_but
 
 from scalenet_tf import export
+from scalenet_tf.export import runtime
 from scalenet_tf.preprocessing import EvaluationTransform, decode_image
 
 pytest.importorskip("tf2onnx", reason="needs the extra `onnx`")
@@ -115,21 +119,107 @@ def test_missing_packages_are_errors_with_the_command(
     assert not os.listdir(tmp_path)
 
 
-@pytest.mark.parametrize("kind", ["savedmodel", "float32", "uint8", "onnx"])
-def test_all_formats_take_normalised_images(model, onnx_file, tmp_path, kind):
-    path = onnx_file
-    if kind == "savedmodel":
-        path = tmp_path / "1"
-        export.save_savedmodel(model, path, TRANSFORM, NAMES)
-    elif kind != "onnx":
-        path = tmp_path / "a.tflite"
-        export.convert_tflite(model, path, TRANSFORM, NAMES, input_type=kind)
-    opened = export.open_exported(path)
-    assert opened.transform == TRANSFORM
-    assert opened.takes_pixels == (kind == "uint8")
+KINDS = ("savedmodel", "float32", "uint8", "onnx")
+
+
+@pytest.fixture(scope="module")
+def files(model, onnx_file, tmp_path_factory):
+    """The network in every format."""
+    folder = tmp_path_factory.mktemp("formats")
+    paths = {"savedmodel": folder / "1", "onnx": onnx_file}
+    export.save_savedmodel(model, paths["savedmodel"], TRANSFORM, NAMES)
+    for kind in ("float32", "uint8"):
+        paths[kind] = folder / f"{kind}.tflite"
+        export.convert_tflite(model, paths[kind], TRANSFORM, NAMES, input_type=kind)
+    return paths
+
+
+@pytest.fixture(scope="module")
+def opened(files):
+    """The network in every format, ready to run."""
+    return {kind: export.open_exported(files[kind]) for kind in KINDS}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_all_formats_take_normalised_images(model, opened, kind):
+    exported = opened[kind]
+    assert exported.transform == TRANSFORM
+    assert exported.takes_pixels == (kind == "uint8")
     pixels = TRANSFORM.crop(decode_image(PHOTOS[1])[None])
     x = TRANSFORM.normalize(np.round(pixels)).numpy()
-    assert relative_error(opened.logits(x), model_logits(model, x)) < 1e-5
+    assert relative_error(exported.logits(x), model_logits(model, x)) < 1e-5
+
+
+IMAGES = np.full((3, 32, 32, 3), 0.5, np.float32)
+SPOILT = np.where(np.arange(3)[:, None, None, None] == 1, np.nan, IMAGES)
+SHAPE = "`images` must be (batch, 32, 32, 3), "
+WRONG = {
+    "numbers, [[1.0, 2.0]]": ([[1.0, 2.0]], SHAPE),
+    "one image, not in a batch": (IMAGES[0], SHAPE),
+    "images of another size": (IMAGES[:, :30], SHAPE),
+    "grey images": (IMAGES[..., :1], SHAPE),
+    "an empty batch": (IMAGES[:0], "1 or more images. Received: shape (0, 32"),
+    "lists of different lengths": ([[1.0], [1.0, 2.0]], "`images` must be one array"),
+    "NaN": (SPOILT, "NaN or an infinity in image 1 (counted from 0)"),
+    "pixels as floats": (IMAGES * 400, "image 0 (counted from 0) with values from 20"),
+    "pixels": (np.full((1, 32, 32, 3), 99), "must be of a floating type"),
+}
+
+
+@pytest.mark.parametrize(
+    ("images", "reason"),
+    [
+        pytest.param(
+            *entry, marks=situation("images for an exported file", name), id=name
+        )
+        for name, entry in WRONG.items()
+    ],
+)
+def test_all_formats_refuse_what_is_wrong_before_they_run(
+    opened, images, reason, outcome
+):
+    messages = set()
+    for kind, exported in opened.items():
+        with pytest.raises(ValueError) as error:
+            exported.logits(images)
+        assert reason in str(error.value)
+        messages.add(str(error.value))
+        if kind != "uint8" and getattr(images, "dtype", None) == np.float32:
+            with pytest.raises(ValueError) as error:
+                exported.run(images)
+            assert str(error.value) in messages
+    (message,) = messages
+    outcome(f"ValueError: {message}")
+
+
+def test_pixels_are_taken_where_the_file_takes_them(opened):
+    exported = opened["uint8"]
+    assert exported.run(np.full((2, 32, 32, 3), 99, np.uint8)).shape == (2, 10)
+    with pytest.raises(ValueError, match=r"uint8, pixels from 0 to 255.* float32"):
+        exported.run(np.full((2, 32, 32, 3), 99, np.float32))
+    with pytest.raises(ValueError, match=r"uint8, pixels from 0 to 255.*\(2, 32, 3, 3"):
+        exported.run(np.full((2, 32, 3, 3), 99, np.uint8))
+
+
+def test_a_savedmodel_takes_more_images_than_a_request(opened, monkeypatch):
+    images = np.random.default_rng(0).standard_normal((5, 32, 32, 3), np.float32)
+    whole = opened["savedmodel"].run(images)
+    monkeypatch.setattr(runtime, "largest_batch", lambda height, width: 2)
+    assert relative_error(opened["savedmodel"].run(images), whole) < 1e-6
+
+
+def test_a_savedmodel_of_an_older_version_is_run_as_before(files, opened, tmp_path):
+    """Its metadata say nothing of sides; it was of the size of its images."""
+    copy = tmp_path / "1"
+    shutil.copytree(files["savedmodel"], copy)
+    file = copy / "assets.extra" / "scalenet.json"
+    content = json.loads(file.read_text())
+    del content["image_sides"], content["smallest_side"]
+    file.write_text(json.dumps(content))
+    found = export.open_exported(copy)
+    assert relative_error(found.run(IMAGES), opened["savedmodel"].run(IMAGES)) < 1e-6
+    with pytest.raises(ValueError, match=r"\(batch, 32, 32, 3\), float32"):
+        found.run(IMAGES[:, :30])
 
 
 def model_logits(model, x):

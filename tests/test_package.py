@@ -33,6 +33,9 @@ PACKAGES = {
     "export": [
         "metadata",
         "classifier",
+        "inputs",
+        "guards",
+        "calibration",
         "requests",
         "savedmodel",
         "tflite",

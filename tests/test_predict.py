@@ -11,6 +11,8 @@ import numpy as np
 import pytest
 import served
 from processes import ROOT, TRAINING, environment, finish, free_ports, start
+from scalenet_training.errors import RunError
+from scalenet_training.predictors.savedmodel import SavedModelPredictor
 from scalenet_training.run_folder import FACTS_OF_A_RUN
 from test_commands import in_process
 from test_export import NAMES, PHOTOS, TRANSFORM, TRUNCATED
@@ -140,6 +142,16 @@ def test_files_that_are_no_images_are_named_and_the_others_shown(
     kind, models, exports, predict, tmp_path
 ):
     check_damaged(tmp_path, exports, predict, models[kind])
+
+
+def test_a_savedmodel_that_marks_what_is_no_image(exports, predict, tmp_path):
+    check_damaged(tmp_path, exports, predict, exports.repository / "tiny" / "2")
+
+
+def test_more_images_than_a_savedmodel_takes_are_an_error(exports):
+    predictor = SavedModelPredictor(str(exports.repository / "tiny" / "1"))
+    with pytest.raises(RunError, match=r"1 to 16384 of them. .* \[16385\]"):
+        predictor.predict([b""] * 16385, top_k=1)
 
 
 @pytest.mark.parametrize("version", [1, 2])

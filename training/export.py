@@ -12,10 +12,11 @@ def main() -> None:
     """Runs the command line."""
     config = cli.parse(ExportConfig, __doc__)
 
-    from scalenet_training.export_model import describe, export_model
+    from scalenet_training.export_model import describe, doubt, export_model
 
     path, verification = export_model(config)
     print(f"{path}: {describe(verification)}")
+    cli.warn(doubt(verification))
 
 
 if __name__ == "__main__":

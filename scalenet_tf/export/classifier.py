@@ -8,7 +8,7 @@ import keras
 import tensorflow as tf
 
 from scalenet_tf.folding import fold_batch_norm
-from scalenet_tf.models import HEAD
+from scalenet_tf.models import HEAD, smallest_side
 from scalenet_tf.preprocessing import EvaluationTransform
 
 _POOLED = "avg_pool"
@@ -50,6 +50,7 @@ class Classifier(tf.Module):
         self._call = lambda images: call(images)
         self._weights = [weight.value for weight in network.weights]
         self.image_shape = tuple(network.input_shape[1:])
+        self.smallest_side = smallest_side(model)
         self.classes = network.output_shape[1][-1]
 
     def __call__(self, images: tf.Tensor) -> dict[str, tf.Tensor]:

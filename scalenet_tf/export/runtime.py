@@ -12,6 +12,7 @@ from typing import Any, Protocol
 import numpy as np
 import tensorflow as tf
 
+from scalenet_tf.export.inputs import ImageInput, as_floats, file_input, largest_batch
 from scalenet_tf.export.metadata import read_metadata, transform_of
 from scalenet_tf.preprocessing import EvaluationTransform
 
@@ -31,6 +32,7 @@ class Exported:
         metadata: What was kept with it, as `read_metadata` gives it.
         run: From a batch of images as the file takes them, `(batch, size, size, 3)`,
             to its `"logits"`, by default, or `"probabilities"`, `(batch, classes)`.
+            Another shape or type, or values that no image has, are a ValueError.
     """
 
     metadata: Mapping[str, Any]
@@ -46,13 +48,24 @@ class Exported:
         """Whether `run` takes pixels from 0 to 255, uint8, and not normalised ones."""
         return self.metadata.get("input_type") == "uint8"
 
+    @property
+    def input(self) -> ImageInput:
+        """What `run` takes."""
+        return file_input(self.metadata, self.transform)
+
     def logits(self, images: Any) -> np.ndarray:
         """Logits of images as `preprocess_input` leaves them, whatever the file takes.
 
         Args:
-            images: `(batch, size, size, 3)`.
+            images: `(batch, size, size, 3)`, of a floating type.
+
+        Raises:
+            ValueError: They are not: another shape, whole numbers, NaN, or values far
+                from those that `preprocess_input` leaves, as of pixels.
         """
-        images = np.asarray(images, np.float32)
+        values = self.transform.value_range
+        wanted = dataclasses.replace(self.input, dtype="float32", values=values)
+        images = wanted.check(as_floats(images))
         if self.takes_pixels:
             images = np.round(self.transform.pixels(images)).astype(np.uint8)
         return self.run(images)
@@ -83,7 +96,10 @@ def open_exported(path: str | os.PathLike[str], threads: int | None = None) -> E
         run = _onnx(path, threads)
     else:
         run = _tflite(path, threads)
-    return Exported(content, run)
+    wanted = file_input(content, transform_of(content))
+    return Exported(
+        content, lambda images, output="logits": run(wanted.check(images), output)
+    )
 
 
 def load_saved_model(path: str | os.PathLike[str]) -> Any:
@@ -107,7 +123,11 @@ def _saved_model(path: str) -> Run:
     signature = load_saved_model(path).signatures["serving_default"]
 
     def run(images: np.ndarray, output: str = "logits") -> np.ndarray:
-        return signature(images=tf.constant(images))[output].numpy()
+        most = largest_batch(*images.shape[1:3])
+        parts = (images[at : at + most] for at in range(0, len(images), most))
+        return np.concatenate(
+            [signature(images=tf.constant(part))[output].numpy() for part in parts]
+        )
 
     return run
 

@@ -11,6 +11,8 @@ import keras
 import tensorflow as tf
 
 from scalenet_tf.export.classifier import Classifier, check_classifier
+from scalenet_tf.export.guards import guarded_images, guarded_strings
+from scalenet_tf.export.inputs import encoded_input, normalized_input, pixels_input
 from scalenet_tf.export.metadata import metadata, write_metadata
 from scalenet_tf.export.requests import requests, serving_protos, write_warmup
 from scalenet_tf.files import made_folder, replaced
@@ -29,7 +31,7 @@ def save_savedmodel(
     *,
     top_k: int = 5,
     fold: bool = True,
-    on_corrupt: OnCorrupt = "error",
+    on_corrupt: OnCorrupt = "flag",
     warmup_images: Sequence[bytes] = (),
     warmup_batch_sizes: Sequence[int] = (1, 2, 4),
 ) -> None:
@@ -42,6 +44,10 @@ def save_savedmodel(
     - `serving_bytes`: `image_bytes`, strings: JPEG, PNG, BMP or GIF of any sizes;
     - `features`: `images` as for `serving_default`; its output `features` is the
       pooled map before the dense layer.
+
+    Each refuses, with InvalidArgumentError, another shape than its own, an empty batch,
+    NaN, values far from those that `preprocess_input` leaves, and requests of more than
+    `MAX_PIXELS` pixels (see `inputs`): TensorFlow runs what it is sent otherwise.
 
     The first three give `logits`, `probabilities`, `classes` (the numbers of the
     likeliest classes, int32) and `labels` (their names). Images are resized, cropped
@@ -57,10 +63,10 @@ def save_savedmodel(
         top_k: Length of `classes` and `labels`; no more than there are classes.
         fold: Whether to fold the batch norms: equal within 1e-5 in float32, faster.
         on_corrupt: What `serving_bytes` does with an image that cannot be decoded.
-            `"error"`: the request fails with a message that gives its index, and with
-            it those that the server put into the same batch.
             `"flag"`: the output `valid` is False for it, its logits and probabilities
             are 0, its classes -1, its labels empty.
+            `"error"`: the request fails with a message that gives its index, and with
+            it those that the server put into the same batch.
         warmup_images: Encoded images of which requests are made that TensorFlow
             Serving runs when it loads the model. None: no warm-up.
         warmup_batch_sizes: Batch sizes of these requests, for each signature.
@@ -74,7 +80,8 @@ def save_savedmodel(
     """
     path = os.path.abspath(os.fspath(directory))
     check_classifier(model, transform, class_names)
-    _check_options(top_k, on_corrupt, warmup_batch_sizes)
+    most = encoded_input(transform).max_batch
+    _check_options(top_k, on_corrupt, warmup_batch_sizes, most)
     if os.path.lexists(path):
         raise FileExistsError(f"`directory` must not exist. Received: {path!r}.")
     if warmup_images:
@@ -89,9 +96,13 @@ def save_savedmodel(
             signatures=service.signatures(),
             options=tf.saved_model.SaveOptions(experimental_custom_gradients=False),
         )
-        write_metadata(
-            temporary, {**metadata(model, transform, class_names), "top_k": service.k}
-        )
+        details = {
+            **metadata(model, transform, class_names),
+            "top_k": service.k,
+            "image_sides": network.image_shape[:2],
+            "smallest_side": network.smallest_side,
+        }
+        write_metadata(temporary, details)
         if warmup:
             write_warmup(temporary, warmup, warmup_batch_sizes)
 
@@ -124,13 +135,16 @@ class _Service:
         self.class_names = tuple(class_names)
         self.k = min(top_k, len(class_names))
         self.on_corrupt = on_corrupt
+        self.normalized = normalized_input(
+            network.image_shape[:2], network.smallest_side, transform
+        )
 
     def signatures(self) -> dict[str, Callable]:
         normalized = tf.TensorSpec((None, *self.network.image_shape), name="images")
         pixels = tf.TensorSpec((None, None, None, 3), tf.uint8, name="images")
         encoded = tf.TensorSpec((None,), tf.string, name="image_bytes")
         functions = {
-            "serving_default": (self.classify, normalized),
+            "serving_default": (self.classify_normalized, normalized),
             "serving_uint8": (self.classify_pixels, pixels),
             "serving_bytes": (self.classify_encoded, encoded),
             "features": (self.features, normalized),
@@ -140,19 +154,15 @@ class _Service:
             for name, (function, spec) in functions.items()
         }
 
-    def run(self, images: tf.Tensor) -> dict[str, tf.Tensor]:
-        # TensorFlow's own message about an empty batch is one about channels.
-        message = "a request must have an image or more"
-        with tf.control_dependencies(
-            [tf.debugging.assert_positive(tf.shape(images)[0], message)]
-        ):
-            return self.network(tf.identity(images))
-
     def features(self, images: tf.Tensor) -> dict[str, tf.Tensor]:
-        return {"features": self.run(images)["features"]}
+        images = guarded_images(images, self.normalized)
+        return {"features": self.network(images)["features"]}
+
+    def classify_normalized(self, images: tf.Tensor) -> dict[str, tf.Tensor]:
+        return self.classify(guarded_images(images, self.normalized))
 
     def classify(self, images: tf.Tensor) -> dict[str, tf.Tensor]:
-        outputs = self.run(images)
+        outputs = self.network(images)
         classes = tf.math.top_k(outputs["logits"], self.k).indices
         return {
             "logits": outputs["logits"],
@@ -162,10 +172,12 @@ class _Service:
         }
 
     def classify_pixels(self, images: tf.Tensor) -> dict[str, tf.Tensor]:
+        images = guarded_images(images, pixels_input(self.transform))
         return self.classify(self.transform(images))
 
     def classify_encoded(self, image_bytes: tf.Tensor) -> dict[str, tf.Tensor]:
-        images, valid = _decode(image_bytes, self.transform)
+        encoded = guarded_strings(image_bytes, encoded_input(self.transform))
+        images, valid = _decode(encoded, self.transform)
         if self.on_corrupt == "error":
             with tf.control_dependencies([_assert_all(valid)]):
                 return self.classify(tf.identity(images))
@@ -212,7 +224,7 @@ def _assert_all(valid: tf.Tensor) -> tf.Operation:
 
 
 def _check_options(
-    top_k: int, on_corrupt: str, warmup_batch_sizes: Sequence[int]
+    top_k: int, on_corrupt: str, warmup_batch_sizes: Sequence[int], most: int
 ) -> None:
     if top_k < 1:
         raise ValueError(f"`top_k` must be at least 1. Received: top_k={top_k}.")
@@ -221,8 +233,8 @@ def _check_options(
             f"`on_corrupt` must be one of {get_args(OnCorrupt)}. "
             f"Received: on_corrupt={on_corrupt!r}."
         )
-    if not all(size >= 1 for size in warmup_batch_sizes):
+    if not all(1 <= size <= most for size in warmup_batch_sizes):
         raise ValueError(
-            "`warmup_batch_sizes` must be positive. "
+            f"`warmup_batch_sizes` must be from 1 to {most}, the largest request. "
             f"Received: {list(warmup_batch_sizes)}."
         )

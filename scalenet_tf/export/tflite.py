@@ -12,6 +12,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from scalenet_tf.export.calibration import calibration_images
 from scalenet_tf.export.classifier import Classifier, check_classifier
 from scalenet_tf.export.metadata import metadata, write_metadata
 from scalenet_tf.files import made_folder, replaced
@@ -50,7 +51,8 @@ def convert_tflite(
             before in both cases.
         calibration: For `"int8"`: batches of images as `preprocess_input` leaves them,
             which show the range of the activations; a hundred images or more. Gone
-            through once.
+            through once. Others, such as pixels from 0 to 255 or from 0 to 1, are
+            refused: the file would give the answers of another network.
 
     Raises:
         OSError: The file cannot be written; what was there is left as it was.
@@ -62,7 +64,7 @@ def convert_tflite(
     _check_options(quantization, input_type, calibration)
     converter = _converter(model, transform, quantization, input_type)
     if calibration is not None:
-        converter.representative_dataset = lambda: _calibration_images(
+        converter.representative_dataset = lambda: _representative_dataset(
             calibration, transform, input_type
         )
     content = _convert(converter)
@@ -130,20 +132,15 @@ def _convert(converter: tf.lite.TFLiteConverterV2) -> bytes:
         ) from error
 
 
-def _calibration_images(
+def _representative_dataset(
     batches: Iterable[Any], transform: EvaluationTransform, input_type: InputType
 ) -> Iterator[dict[str, np.ndarray]]:
-    first = True
-    for batch in batches:
-        for image in np.asarray(batch, np.float32):
-            if input_type == "uint8":
-                image = transform.pixels(image)
-                if first:  # so that the scale is 1 and a pixel is its own quantum
-                    image[0, 0], image[-1, -1] = 0, 255
-            yield {"images": image[np.newaxis].astype(np.float32)}
-            first = False
-    if first:
-        raise ValueError("`calibration` must have images. Received none.")
+    for index, image in enumerate(calibration_images(batches, transform)):
+        if input_type == "uint8":
+            image = transform.pixels(image)
+            if not index:  # so that the scale is 1 and a pixel is its own quantum
+                image[0, 0], image[-1, -1] = 0, 255
+        yield {"images": image[np.newaxis].astype(np.float32)}
 
 
 def _operations(content: bytes) -> set[str]:

@@ -34,6 +34,10 @@ BOUNDS: Mapping[str, float | None] = MappingProxyType(
         "int8": None,
     }
 )
+# What the agreement must be for a format without a bound to be trusted, and on how many
+# images: with fewer of them chance decides.
+LEAST_AGREEMENT = 0.8
+_ENOUGH_IMAGES = 16
 _CHUNK = 16  # images that are in memory at the same time
 
 
@@ -64,6 +68,16 @@ class Verification:
         """Whether every error is a number and within the bound."""
         bound = math.inf if self.bound is None else self.bound
         return all(e <= bound and math.isfinite(e) for e in self.errors.values())
+
+    @property
+    def doubtful(self) -> bool:
+        """Whether a format that rounds by design is further off than rounding explains.
+
+        An error as large as the largest logit, or an agreement below `LEAST_AGREEMENT`
+        on 16 images or more.
+        """
+        low = self.agreement < LEAST_AGREEMENT and self.images >= _ENOUGH_IMAGES
+        return self.bound is None and (low or self.error >= 1)
 
 
 def verify_savedmodel(

@@ -105,12 +105,12 @@ class Client:
                 default.
 
         Returns:
-            A prediction for each. `valid` is False for images that cannot be decoded
-            where the model was exported with `on_corrupt="flag"`.
+            A prediction for each. `valid` is False for images that cannot be decoded,
+            unless the model was exported with `on_corrupt="error"`.
 
         Raises:
-            InvalidImageError: Images cannot be decoded, and the model was exported to
-                refuse them; `indices` are their places in `images`.
+            InvalidImageError: Images cannot be decoded, and the model was exported with
+                `on_corrupt="error"`; `indices` are their places in `images`.
             ServingError: One of its other kinds, as their names say.
             ValueError: The model does not name as many classes as `top_k`.
         """

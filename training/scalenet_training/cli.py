@@ -81,6 +81,12 @@ def usage_errors_exit() -> Iterator[None]:
         _exit(str(error), 2)
 
 
+def warn(message: str | None) -> None:
+    """Says on stderr what a command that succeeded should not be silent about."""
+    if message is not None:
+        print(f"warning: {message}", file=sys.stderr)
+
+
 def _exit(message: str, code: int) -> None:
     print(f"error: {message}", file=sys.stderr)
     sys.exit(code)

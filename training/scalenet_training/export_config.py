@@ -16,7 +16,7 @@ Format = Literal["savedmodel", "tflite", "onnx"]
 
 # Options of one format alone, with their defaults there.
 _OF_FORMAT = {
-    "savedmodel": {"no_fold": False, "top_k": 5, "on_corrupt": "error"},
+    "savedmodel": {"no_fold": False, "top_k": 5, "on_corrupt": "flag"},
     "tflite": {
         "quantization": "none",
         "input_type": "float32",
@@ -58,8 +58,8 @@ class ExportConfig(SavedNetworkConfig):
     """Of a SavedModel: how many classes a request is answered with. Default: 5."""
 
     on_corrupt: Literal["error", "flag"] | None = None
-    """Of a SavedModel: whether an image that cannot be decoded fails its request or is
-    marked in the answer. Default: error."""
+    """Of a SavedModel: whether an image that cannot be decoded is marked in the answer
+    or fails its request, and those that the server joined with it. Default: flag."""
 
     quantization: Literal["none", "float16", "dynamic", "int8"] | None = None
     """Of a TFLite file: float16 and dynamic (int8) keep the weights so, int8 computes

@@ -15,6 +15,7 @@ from tqdm import tqdm
 from scalenet_tf import export
 from scalenet_tf.export import Verification
 from scalenet_tf.export.classifier import check_classifier
+from scalenet_tf.export.verification import LEAST_AGREEMENT
 from scalenet_tf.preprocessing import EvaluationTransform, decode_image
 from scalenet_training.data.source import Source, open_split
 from scalenet_training.errors import RunError, usage_errors
@@ -222,6 +223,19 @@ def describe(verification: Verification) -> str:
     return (
         f"largest error {verification.error:.1e} of the largest logit ({allowed}), "
         f"top-1 agreement {verification.agreement:.1%} on {verification.images} images"
+    )
+
+
+def doubt(verification: Verification) -> str | None:
+    """What to say of an export that is further off than rounding explains."""
+    if not verification.doubtful:
+        return None
+    return (
+        f"the exported model agrees with the network on {verification.agreement:.1%} "
+        f"of {verification.images} images, with errors up to {verification.error:.1e} "
+        f"of the largest logit; {LEAST_AGREEMENT:.0%} and less than 1 are expected. "
+        "Compare it on more images (evaluate.py --compare), and calibrate int8 with "
+        "images as the model will see them (--calibration-dir, --calibration-images)."
     )
 
 

@@ -17,7 +17,7 @@ import numpy as np
 from tqdm import tqdm
 
 from scalenet_tf import export
-from scalenet_tf.preprocessing import EvaluationTransform
+from scalenet_tf.preprocessing import EvaluationTransform, preprocess_input
 from scalenet_training.errors import UsageError, usage_errors
 from scalenet_training.export_speed_config import ExportSpeedConfig
 from scalenet_training.files import disk_errors, replaced
@@ -77,7 +77,10 @@ def _export_all(
     """Format -> what was written; ONNX where tf2onnx is installed."""
     names = [str(index) for index in range(model.output_shape[-1])]
     arguments = (EvaluationTransform(size, size), names)
-    noise = _noise(_CALIBRATION_IMAGES, size)
+    pixels = np.random.default_rng(0).integers(
+        0, 256, (_CALIBRATION_IMAGES, size, size, 3)
+    )
+    calibration = preprocess_input(pixels)
     paths = {_KERAS: file}
 
     def target(name: str, suffix: str = "") -> str:
@@ -98,7 +101,7 @@ def _export_all(
                 target(name, ".tflite"),
                 *arguments,
                 quantization=kind,
-                calibration=[noise] if kind == "int8" else None,
+                calibration=[calibration] if kind == "int8" else None,
             )
         )
     if all(importlib.util.find_spec(n) for n in ("tf2onnx", "onnxruntime")):

@@ -9,7 +9,7 @@ import tensorflow as tf
 
 from scalenet_tf.export import read_metadata
 from scalenet_tf.export.runtime import load_saved_model
-from scalenet_tf.serving import Prediction
+from scalenet_tf.serving import InvalidImageError, Prediction
 from scalenet_tf.serving.errors import refused
 from scalenet_tf.serving.messages import INVALID
 from scalenet_training.errors import RunError
@@ -38,7 +38,10 @@ class SavedModelPredictor:
         try:
             outputs = run(image_bytes=tf.constant(images, tf.string))
         except tf.errors.InvalidArgumentError as error:
-            raise refused(self._folder, error.message) from error
+            refusal = refused(self._folder, error.message)
+            if isinstance(refusal, InvalidImageError):
+                raise refusal from error
+            raise RunError(str(refusal)) from error
         except tf.errors.OpError as error:
             raise RunError(f"{self._folder}: {error.message}") from error
         rows = outputs["probabilities"].numpy()

@@ -9,6 +9,7 @@ with it and run on the small map.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -171,17 +172,24 @@ class ScaleAggregation(keras.layers.Layer):
             if scale == 1:
                 features = self._activate(scale, features, training)
             elif repeats_pixels(features, size):
-                features = resize(self._activate(scale, features, training), size)
+                repeats = math.prod(size) // math.prod(spatial_size(features))
+                features = self._activate(scale, features, training, repeats)
+                features = resize(features, size)
             else:
                 features = self._activate(scale, resize(features, size), training)
             branches.append(features)
         return tf.concat(branches, axis=-1)
 
     def _activate(
-        self, scale: int, features: tf.Tensor, training: bool | None
+        self,
+        scale: int,
+        features: tf.Tensor,
+        training: bool | None,
+        repeats: int = 1,
     ) -> tf.Tensor:
         if not self.folded:
-            features = self.norms[scale](features, training=training)
+            norm = self.norms[scale]
+            features = norm(features, training=training, repeats=repeats)
         return tf.nn.relu(features)
 
     def compute_output_shape(

@@ -1,17 +1,128 @@
-"""Batch norm over a replica's examples, or over those of all replicas."""
+"""Batch norm as PyTorch trains it, over a replica's examples or over all replicas'.
+
+In training, Keras' own layer takes a dozen operations over the whole map, and keeps
+the biased variance. Here one fused operation does it, and the moving variance is the
+unbiased one.
+"""
 
 from __future__ import annotations
 
-from typing import Any
+import math
+from typing import Any, NamedTuple
 
 import keras
 import tensorflow as tf
 
 BATCH_NORM = {"momentum": 0.9, "epsilon": 1e-5}
 
+# The fused operation takes these and computes the statistics in float32.
+_FUSED_TYPES = (tf.float32, tf.bfloat16, tf.float16)
+
+
+class _Normalized(NamedTuple):
+    """A normalised map, and the statistics of the batch: mean and biased variance."""
+
+    output: tf.Tensor
+    mean: tf.Tensor
+    variance: tf.Tensor
+    count: tf.Tensor | float
+
 
 @keras.saving.register_keras_serializable(package="scalenet_tf")
-class SynchronizedBatchNormalization(keras.layers.BatchNormalization):
+class BatchNormalization(keras.layers.BatchNormalization):
+    """Batch norm whose moving variance is the unbiased one, as PyTorch keeps it.
+
+    Input and output: `(batch, height, width, channels)`, or any rank in Keras' way.
+    Maps of rank 4 in float32, bfloat16 or float16 take TensorFlow's fused operation,
+    forward and backward; others, such as float64, take plain operations of the same
+    results. The statistics are float32 or wider. Takes the arguments of Keras' layer.
+
+    Source: Ioffe and Szegedy, 2015; `torch.nn.BatchNorm2d` for the moving variance.
+    """
+
+    def call(
+        self,
+        inputs: tf.Tensor,
+        training: bool | None = None,
+        mask: Any = None,
+        repeats: int = 1,
+    ) -> tf.Tensor:
+        """Normalises; in training by the batch, which moves the statistics.
+
+        Args:
+            inputs: The map.
+            training: Whether to normalise by the batch's own statistics.
+            mask: As in Keras, whose layer then computes.
+            repeats: How often upsampling repeats each pixel afterwards: the unbiased
+                variance counts the pixels of the larger map, whose mean and biased
+                variance are the same.
+        """
+        is_last = self.axis in (-1, len(inputs.shape) - 1)
+        if mask is not None or self.renorm or not (is_last and self._has_both):
+            return super().call(inputs, training=training, mask=mask)
+        if not (training and self.trainable):
+            return self._normalized_by_moving(inputs)
+        result = self._normalized_by_batch(inputs)
+        count = result.count * repeats
+        unbiased = result.variance * (count / _at_least_one(count - 1))
+        self._move(self.moving_mean, result.mean)
+        self._move(self.moving_variance, unbiased)
+        return result.output
+
+    @property
+    def _has_both(self) -> bool:
+        return self.center and self.scale
+
+    def _normalized_by_moving(self, inputs: tf.Tensor) -> tf.Tensor:
+        if not _is_fusable(inputs):
+            return super().call(inputs, training=False)
+        return tf.raw_ops.FusedBatchNormV3(
+            x=inputs,
+            scale=self.gamma.value,
+            offset=self.beta.value,
+            mean=self.moving_mean.value,
+            variance=self.moving_variance.value,
+            epsilon=self.epsilon,
+            is_training=False,
+        ).y
+
+    def _normalized_by_batch(self, inputs: tf.Tensor) -> _Normalized:
+        count = _count(inputs)
+        if _is_fusable(inputs):
+            empty = tf.zeros((0,), tf.float32)
+            result = tf.raw_ops.FusedBatchNormV3(
+                x=inputs,
+                scale=self.gamma.value,
+                offset=self.beta.value,
+                mean=empty,
+                variance=empty,
+                epsilon=self.epsilon,
+                is_training=True,
+            )
+            # It gives the unbiased variance of the map that it sees.
+            biased = result.batch_variance * (_at_least_one(count - 1) / count)
+            return _Normalized(result.y, result.batch_mean, biased, count)
+        x = tf.cast(inputs, keras.backend.result_type(inputs.dtype, "float32"))
+        mean, variance = tf.nn.moments(x, list(range(len(x.shape) - 1)))
+        output = self._normalized_by(x, mean, variance)
+        return _Normalized(output, mean, variance, tf.cast(count, x.dtype))
+
+    def _normalized_by(
+        self, x: tf.Tensor, mean: tf.Tensor, variance: tf.Tensor
+    ) -> tf.Tensor:
+        offset, scale = (tf.cast(w.value, x.dtype) for w in (self.beta, self.gamma))
+        output = tf.nn.batch_normalization(
+            x, mean, variance, offset, scale, self.epsilon
+        )
+        return tf.cast(output, self.compute_dtype)
+
+    def _move(self, moving: keras.Variable, value: tf.Tensor) -> None:
+        value = tf.stop_gradient(tf.cast(value, moving.dtype))
+        moving.assign(moving * self.momentum + value * (1.0 - self.momentum))
+
+
+@keras.saving.register_keras_serializable(package="scalenet_tf")
+class SynchronizedBatchNormalization(BatchNormalization):
     """Batch norm whose statistics in training are those of the global batch.
 
     Under `tf.distribute` every replica has to hold as many examples. The variance is
@@ -22,45 +133,41 @@ class SynchronizedBatchNormalization(keras.layers.BatchNormalization):
     Input and output: `(batch, height, width, channels)`.
     """
 
-    def call(
-        self, inputs: tf.Tensor, training: bool | None = None, mask: Any = None
-    ) -> tf.Tensor:
-        """Normalises; in training by the global batch, which moves the statistics."""
+    def _normalized_by_batch(self, inputs: tf.Tensor) -> _Normalized:
         context = tf.distribute.get_replica_context()
-        alone = context is None or context.num_replicas_in_sync == 1
-        if alone or not training or not self.trainable:
-            return super().call(inputs, training=training, mask=mask)
-        dtype = keras.backend.result_type(inputs.dtype, "float32")
-        x = tf.cast(inputs, dtype)
+        replicas = 1 if context is None else context.num_replicas_in_sync
+        if replicas == 1:
+            return super()._normalized_by_batch(inputs)
+        x = tf.cast(inputs, keras.backend.result_type(inputs.dtype, "float32"))
         axes = list(range(len(x.shape) - 1))
         mean = _mean_over_replicas(tf.reduce_mean(x, axes))
         variance = _mean_over_replicas(tf.reduce_mean(tf.square(x - mean), axes))
-        for moving, value in (
-            (self.moving_mean, mean),
-            (self.moving_variance, variance),
-        ):
-            value = tf.cast(value, moving.dtype)
-            moving.assign(moving * self.momentum + value * (1.0 - self.momentum))
-        x = keras.ops.batch_normalization(
-            x,
-            mean=mean,
-            variance=variance,
-            axis=-1,
-            offset=tf.cast(self.beta, dtype),
-            scale=tf.cast(self.gamma, dtype),
-            epsilon=self.epsilon,
-        )
-        return tf.cast(x, self.compute_dtype)
+        count = tf.cast(_count(inputs) * replicas, x.dtype)
+        output = self._normalized_by(x, mean, variance)
+        return _Normalized(output, mean, variance, count)
 
 
 def make_batch_norm(
     name: str, synchronized: bool, dtype: Any = None
 ) -> keras.layers.BatchNormalization:
     """The batch norm of all networks of this package."""
-    kind = keras.layers.BatchNormalization
-    if synchronized:
-        kind = SynchronizedBatchNormalization
+    kind = SynchronizedBatchNormalization if synchronized else BatchNormalization
     return kind(name=name, dtype=dtype, **BATCH_NORM)
+
+
+def _is_fusable(x: tf.Tensor) -> bool:
+    return len(x.shape) == 4 and x.dtype in _FUSED_TYPES
+
+
+def _count(x: tf.Tensor) -> tf.Tensor | float:
+    """How many values of each channel there are; a number where that is known."""
+    if x.shape[:-1].is_fully_defined():
+        return float(math.prod(x.shape[:-1]))
+    return tf.cast(tf.size(x) // tf.shape(x)[-1], tf.float32)
+
+
+def _at_least_one(count: tf.Tensor | float) -> tf.Tensor | float:
+    return tf.maximum(count, 1) if tf.is_tensor(count) else max(count, 1.0)
 
 
 @tf.custom_gradient

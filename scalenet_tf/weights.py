@@ -118,6 +118,20 @@ def pytorch_shapes(model: keras.Model) -> dict[str, tuple[int, ...]]:
     return {slot.tensor: slot.pytorch_shape for slot in _slots(model)}
 
 
+def pytorch_arrays(model: keras.Model) -> dict[str, np.ndarray]:
+    """The weights of a model by the authors' PyTorch names, in PyTorch's layout.
+
+    `load_pytorch_weights` takes what this gives.
+
+    Raises:
+        ValueError: The model is not of this package.
+    """
+    return {
+        slot.tensor: slot.variable.numpy().transpose(np.argsort(slot.axes))
+        for slot in _slots(model)
+    }
+
+
 def _fitting_array(slot: _Slot, checkpoint: Checkpoint, model: str) -> np.ndarray:
     array = float_array(checkpoint.source, slot.tensor, checkpoint.tensors[slot.tensor])
     if array.shape != slot.pytorch_shape:

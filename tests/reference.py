@@ -57,10 +57,12 @@ def pytorch_logits(architecture, weights, images):
     tensors = {name: torch.from_numpy(value) for name, value in weights.items()}
     with torch.no_grad():
         x = torch.from_numpy(images).permute(0, 3, 1, 2)
-        return _PyTorchScaleNet(architecture, tensors)(x).numpy()
+        return PyTorchScaleNet(architecture, tensors)(x).numpy()
 
 
-class _PyTorchScaleNet:
+class PyTorchScaleNet:
+    """ScaleNet at inference, of tensors by the authors' names."""
+
     def __init__(self, architecture, tensors):
         self.architecture = architecture
         self.tensors = tensors

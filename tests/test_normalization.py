@@ -3,7 +3,12 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from scalenet_tf.normalization import SynchronizedBatchNormalization, make_batch_norm
+from scalenet_tf.normalization import (
+    BATCH_NORM,
+    BatchNormalization,
+    SynchronizedBatchNormalization,
+    make_batch_norm,
+)
 
 X = np.random.default_rng(0).normal(3.0, 2.0, (8, 3, 5, 4))
 WEIGHTS = np.random.default_rng(1).normal(size=X.shape)
@@ -60,18 +65,96 @@ def test_two_replicas_normalise_as_one_with_both_halves():
 
 
 @pytest.mark.parametrize("training", [False, True])
-def test_alone_it_is_the_batch_norm_of_keras(training):
-    layer = make_batch_norm("bn", synchronized=True)
-    keras_layer = make_batch_norm("bn", synchronized=False)
-    assert type(keras_layer) is keras.layers.BatchNormalization
+def test_alone_it_is_the_batch_norm_of_one_replica(training):
+    layers = [make_batch_norm("bn", synchronized=s) for s in (True, False)]
     for _ in range(2):
-        actual, expected = (
-            other(X.astype("float32"), training=training)
-            for other in (layer, keras_layer)
-        )
-        np.testing.assert_array_equal(actual, expected)
-    for left, right in zip(layer.weights, keras_layer.weights, strict=True):
+        outputs = [layer(X.astype("float32"), training=training) for layer in layers]
+        np.testing.assert_array_equal(*outputs)
+    for left, right in zip(layers[0].weights, layers[1].weights, strict=True):
         np.testing.assert_array_equal(left.numpy(), right.numpy())
+
+
+def keras_and_own(dtype):
+    """Keras' layer and ours, with equal weights that matter."""
+    layers = [
+        kind(name="bn", dtype=dtype, **BATCH_NORM)
+        for kind in (keras.layers.BatchNormalization, BatchNormalization)
+    ]
+    for layer in layers:
+        layer.build(X.shape)
+        layer.gamma.assign([1.0, -2.0, 0.5, 3.0])
+        layer.beta.assign([0.1, 0.2, -0.3, 0.0])
+        layer.moving_mean.assign([3.0, 2.0, 1.0, 0.0])
+        layer.moving_variance.assign([1.0, 2.0, 3.0, 4.0])
+    return layers
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_outputs_and_gradients_are_those_of_keras(dtype):
+    keras.config.set_floatx(dtype)
+    tolerance = 1e-4 if dtype == "float32" else 1e-12
+    theirs, own = keras_and_own(dtype)
+    x = tf.constant(X, dtype)
+    np.testing.assert_allclose(own(x), theirs(x), rtol=tolerance, atol=tolerance)
+    results = [trained_once(layer, X, WEIGHTS) for layer in (own, theirs)]
+    for actual, expected in zip(*results, strict=True):
+        np.testing.assert_allclose(actual, expected, rtol=tolerance, atol=tolerance)
+    count = X[..., 0].size
+    unbiased = X.var((0, 1, 2)) * count / (count - 1)
+    variance = 0.9 * np.array([1.0, 2.0, 3.0, 4.0]) + 0.1 * unbiased
+    np.testing.assert_allclose(own.moving_mean, theirs.moving_mean, rtol=tolerance)
+    np.testing.assert_allclose(own.moving_variance, variance, rtol=tolerance)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "mixed_bfloat16", "mixed_float16"])
+@pytest.mark.parametrize("training", [False, True])
+def test_the_fused_operation_computes_where_it_can(dtype, training):
+    layer = BatchNormalization(name="bn", dtype=dtype, **BATCH_NORM)
+    layer.build((None, 3, 5, 4))
+    graph = tf.function(lambda x: layer(x, training=training)).get_concrete_function(
+        tf.TensorSpec((None, 3, 5, 4), layer.compute_dtype)
+    )
+    operations = {operation.type for operation in graph.graph.get_operations()}
+    assert "FusedBatchNormV3" in operations
+    assert not operations & {"SquaredDifference", "Rsqrt"}
+    assert graph.output_dtypes == tf.as_dtype(layer.compute_dtype)
+
+
+@pytest.mark.parametrize("repeats", [1, 4])
+@pytest.mark.parametrize("shape", [(8, 3, 5, 4), (None, None, None, 4)])
+def test_the_variance_counts_the_pixels_after_upsampling(repeats, shape):
+    layer = BatchNormalization(name="bn", **BATCH_NORM)
+    layer.build(X.shape)
+
+    @tf.function(input_signature=[tf.TensorSpec(shape)])
+    def run(x):
+        return layer(x, training=True, repeats=repeats)
+
+    run(X.astype("float32"))
+    count = X[..., 0].size * repeats
+    expected = 0.9 + 0.1 * X.var((0, 1, 2)) * count / (count - 1)
+    np.testing.assert_allclose(layer.moving_variance, expected, rtol=1e-6)
+
+
+def test_a_single_value_has_no_variance():
+    layer = BatchNormalization(name="bn", **BATCH_NORM)
+    layer(np.full((1, 1, 1, 4), 7.0, np.float32), training=True)
+    np.testing.assert_allclose(layer.moving_variance, [0.9] * 4, rtol=1e-6)
+    np.testing.assert_allclose(layer.moving_mean, [0.7] * 4, rtol=1e-6)
+
+
+def test_xla_gives_the_same():
+    layer = BatchNormalization(name="bn", **BATCH_NORM)
+    layer.build(X.shape)
+    start = layer.get_weights()
+    expected = trained_once(layer, X, WEIGHTS)
+    moved = layer.get_weights()
+    layer.set_weights(start)
+    compiled = tf.function(lambda: trained_once(layer, X, WEIGHTS), jit_compile=True)
+    for actual, value in zip(compiled(), expected, strict=True):
+        np.testing.assert_allclose(actual, value, rtol=1e-4, atol=1e-4)
+    for actual, value in zip(layer.get_weights(), moved, strict=True):
+        np.testing.assert_allclose(actual, value, rtol=1e-5)
 
 
 def test_frozen_and_in_inference_replicas_use_what_they_have():

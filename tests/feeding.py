@@ -21,6 +21,15 @@ class RefusedError(Exception):
         self.message = message.partition("\n")[0]
 
 
+def words(message):
+    """A message without what TensorFlow's assertions put around it."""
+    asserted = message.removeprefix("assertion failed: ")
+    if asserted == message:
+        return message
+    text, *data = asserted.strip("[]").split("] [")
+    return " ".join([text, *(f"[{part}]" for part in data)])
+
+
 class Server:
     """A process that serves folders of SavedModels, by names; a context manager.
 

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 PresetName = Literal["digits", "cifar10", "cifar100", "imagenet"]
+OnDamaged = Literal["stop", "skip"]
 StrategyName = Literal["auto", "none", "mirrored", "multiworker", "tpu"]
 
 # What may differ between a run and its continuation: where and how long it runs, not
@@ -51,8 +52,9 @@ class TrainConfig:
     """Train the classifier alone: the rest keeps its weights and BN statistics."""
 
     dataset: str = "digits"
-    """digits, a name of TensorFlow Datasets (cifar10, imagenet2012, ...), or a folder
-    with a sub-folder for each class, itself or in train/ and validation/."""
+    """digits, a name of TensorFlow Datasets (cifar10, imagenet2012, ...), a folder with
+    a sub-folder for each class, itself or in train/ and validation/, or a manifest: a
+    .csv or .tsv table with the columns path, label and, if you like, split."""
 
     train_split: str = "train"
     """Examples to train on; slices such as 'train[:5000]' or 'train[:90%]' work."""
@@ -65,6 +67,10 @@ class TrainConfig:
 
     download: bool = False
     """Download and prepare the dataset if it is not there."""
+
+    on_damaged: OnDamaged = "stop"
+    """Of a folder or a manifest. stop: a file that is no image is an error; skip: every
+    image is decoded once before the run, and what cannot be is left out and listed."""
 
     image_size: int | None = None
     """Side of the input in pixels. Default: the architecture's native size."""
@@ -183,6 +189,9 @@ class TrainConfig:
         if self.workdir is not None:
             return self.workdir
         dataset = os.path.basename(os.path.normpath(self.dataset))
+        stem, suffix = os.path.splitext(dataset)
+        if suffix.lower() in (".csv", ".tsv"):
+            dataset = stem
         model = self.model.removeprefix("seed:")
         model = os.path.splitext(os.path.basename(model))[0]
         suffix = "Seed" if self.model.startswith("seed:") else ""

@@ -64,6 +64,7 @@ def _evaluator(settings: EvaluateConfig) -> Evaluator:
     )
     distribution.check_global_batch(settings.batch_size, placement.strategy)
     source = network.source(settings)
+    network.check_division(source, settings)
     split = network.evaluation_split(source, settings)
     with distribution.lost_workers(placement), placement.strategy.scope():
         model = network.load()

@@ -93,6 +93,7 @@ def _training(network: SavedNetwork) -> dict[str, Any]:
         "dataset": _without_path(run["dataset"]),
         "train_split": run["train_split"],
         "eval_split": recorded["eval_split"],
+        "on_damaged": run.get("on_damaged", "stop"),
         "epochs": run["epochs"],
         "saved": saved,
         "metrics": _metrics(network, saved),

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
+from typing import Any
 
 from scalenet_tf.files import made_folder
+from scalenet_training.data.division import BY_NAME
 from scalenet_training.errors import usage_errors
 from scalenet_training.examples import open_examples
 from scalenet_training.starting_point import resolve_architecture
@@ -37,7 +40,7 @@ def tune(config: TuneConfig) -> bool:
             )
         searches, facts = _prepare(config)
     folder = SearchFolder(config.search_folder)
-    folder.check({**config.space(), **facts})
+    folder.check({**config.space(), **facts}, _defaults(facts))
     with made_folder(folder.path):
         folder.claim({**config.space(), **facts})
     if not all(search.run(folder, role) for search in searches):
@@ -82,10 +85,18 @@ def _prepare(config: TuneConfig):
     facts = {
         "architecture": base.to_record(),
         "class_names": list(examples.source.class_names),
+        "data": examples.data.facts,
         "training_examples": examples.train_split.size,
         "evaluation_examples": examples.eval_split.size,
     }
     return searches, facts
+
+
+def _defaults(facts: Mapping[str, Any]) -> dict[str, Any]:
+    """Of a search from before these were recorded; it held out other images."""
+    divided = facts["data"].get("division") == BY_NAME
+    data = {} if divided else {"data": facts["data"]}
+    return {"on_damaged": TuneConfig().on_damaged, **data}
 
 
 def _project(target: str) -> str:

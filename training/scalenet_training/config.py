@@ -7,8 +7,10 @@ import os
 from collections.abc import Mapping
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
+from scalenet_training.data.listing import OnDamaged
+from scalenet_training.data.manifest import is_manifest
+
 PresetName = Literal["digits", "cifar10", "cifar100", "imagenet"]
-OnDamaged = Literal["stop", "skip"]
 StrategyName = Literal["auto", "none", "mirrored", "multiworker", "tpu"]
 
 # What may differ between a run and its continuation: where and how long it runs, not
@@ -189,9 +191,8 @@ class TrainConfig:
         if self.workdir is not None:
             return self.workdir
         dataset = os.path.basename(os.path.normpath(self.dataset))
-        stem, suffix = os.path.splitext(dataset)
-        if suffix.lower() in (".csv", ".tsv"):
-            dataset = stem
+        if is_manifest(dataset):
+            dataset = os.path.splitext(dataset)[0]
         model = self.model.removeprefix("seed:")
         model = os.path.splitext(os.path.basename(model))[0]
         suffix = "Seed" if self.model.startswith("seed:") else ""

@@ -8,7 +8,7 @@ from typing import Literal
 
 import tyro
 
-from scalenet_training.config import OnDamaged
+from scalenet_training.data.listing import OnDamaged
 
 
 @dataclasses.dataclass(frozen=True)

@@ -6,7 +6,8 @@ import dataclasses
 import os
 from typing import Any, Literal
 
-from scalenet_training.config import OnDamaged, TrainConfig
+from scalenet_training.config import TrainConfig
+from scalenet_training.data.listing import OnDamaged
 from scalenet_training.targets import parse_target
 
 # What may differ when a search goes on: where and how long it runs, not what it

@@ -48,21 +48,18 @@ def list_examples(source: Source, parts: Mapping[str, Split]) -> list[Listed]:
 
 def fingerprint(source: Source, examples: Iterable[Listed]) -> dict[str, Any]:
     """What config.json says of the data: small, and other where the data are others."""
-    digests: dict[str, Any] = {}
+    parts: dict[str, list[Listed]] = {}
     for example in examples:
-        if example.part not in digests:
-            digests[example.part] = hashlib.sha256()
-        digests[example.part].update(_row(example))
+        parts.setdefault(example.part, []).append(example)
     return {
         **source.identity,
-        **{part: digest.hexdigest() for part, digest in digests.items()},
+        **{part: hashlib.sha256(_rows(own)).hexdigest() for part, own in parts.items()},
     }
 
 
 def write_list(path: str, examples: Sequence[Listed]) -> None:
     """Writes the examples as a compressed CSV file."""
-    header = ",".join(_HEADER).encode() + b"\n"
-    data = gzip.compress(header + b"".join(map(_row, examples)), 3, mtime=0)
+    data = gzip.compress(_rows([_HEADER, *examples]), 3, mtime=0)
     with replaced(path) as temporary, open(temporary, "wb") as file:
         file.write(data)
 
@@ -95,15 +92,17 @@ def differences(before: Sequence[Listed], now: Sequence[Listed]) -> list[str]:
         "of another size": [a.name for a, b in both if a.size != b.size],
         "of another class": [a.name for a, b in both if a.class_name != b.class_name],
     }
+    # An example may be in both parts.
+    unique = {what: list(dict.fromkeys(names)) for what, names in found.items()}
     return [
         f"{len(names):,} {'files are' if len(names) > 1 else 'file is'} {what} "
         f"({some(names)})"
-        for what, names in found.items()
+        for what, names in unique.items()
         if names
     ]
 
 
-def _row(example: Listed) -> bytes:
+def _rows(rows: Iterable[Sequence[Any]]) -> bytes:
     text = io.StringIO(newline="")
-    csv.writer(text, lineterminator="\n").writerow(example)
+    csv.writer(text, lineterminator="\n").writerows(rows)
     return text.getvalue().encode("utf-8", "surrogateescape")

@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import os
 from collections.abc import Sequence
-from typing import Literal
 
 import numpy as np
 import tensorflow as tf
@@ -13,7 +12,14 @@ import tensorflow as tf
 from scalenet_training.data.division import BY_NAME, hold_out
 from scalenet_training.data.index import Index
 from scalenet_training.data.inventory import Inventory, inventory_of_images
-from scalenet_training.data.listing import ImageFile, Listing, Unused, shown, some
+from scalenet_training.data.listing import (
+    ImageFile,
+    Listing,
+    OnDamaged,
+    Unused,
+    shown,
+    some,
+)
 from scalenet_training.data.source import ImageFiles, Source, indexed_source
 
 
@@ -29,7 +35,7 @@ class Reading:
             still true.
     """
 
-    on_damaged: Literal["stop", "skip"] = "stop"
+    on_damaged: OnDamaged = "stop"
     index: str | None = None
 
 
@@ -53,14 +59,20 @@ def open_images(listing: Listing, reading: Reading) -> Source:
     ]
     if damaged and not skip:
         raise _unusable(damaged, len(listing.files) + len(listing.unusable))
-    left_out = {name for name, _ in damaged}
-    files = [file for file in listing.files if file.name not in left_out]
+    known = [
+        (file, entry)
+        for file, entry in zip(listing.files, entries, strict=True)
+        if not entry.problem
+    ]
+    files = [file for file, _ in known]
     _check_classes(listing, files)
     splits = _splits(files, listing.split_names)
 
     def inventory() -> Inventory:
         return dataclasses.replace(
-            inventory_of_images(listing.class_names, splits, files, index),
+            inventory_of_images(
+                listing.class_names, splits, files, [entry for _, entry in known], index
+            ),
             division="" if listing.split_names else BY_NAME,
             left_out=listing.left_out,
             damaged=damaged,

@@ -63,11 +63,13 @@ class Index:
 
     Attributes:
         changed: Whether it holds more, or other things, than it was made of.
+        touched: Names of files that were found with another time and the same size.
     """
 
     def __init__(self, entries: dict[str, Entry] | None = None):
         self._entries = entries or {}
         self.changed = False
+        self.touched: list[str] = []
 
     @classmethod
     def load(cls, path: str | None) -> Index:
@@ -111,8 +113,10 @@ class Index:
             entry = before.get(file.name)
             if entry is not None and _is_true(entry, file, bodies):
                 self._entries[file.name] = entry
-            else:
-                stale.append(file)
+                continue
+            stale.append(file)
+            if entry is not None and _is_touched(entry, file):
+                self.touched.append(file.name)
         read = _decoded_entry if bodies else _header_entry
         what = "Decoding images" if bodies else "Reading image headers"
         for file, entry in zip(stale, _in_threads(read, stale, what), strict=True):
@@ -138,6 +142,10 @@ class Index:
 def _is_true(entry: Entry, file: ImageFile, bodies: bool) -> bool:
     same = (entry.size, entry.mtime_ns) == (file.size, file.mtime_ns)
     return same and (entry.decoded or not bodies or bool(entry.problem))
+
+
+def _is_touched(entry: Entry, file: ImageFile) -> bool:
+    return entry.size == file.size and entry.mtime_ns not in (_NEVER, file.mtime_ns)
 
 
 def _header_entry(file: ImageFile) -> Entry:

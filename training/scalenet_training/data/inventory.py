@@ -44,6 +44,7 @@ class Inventory:
         left_out: What was not meant as an image.
         damaged: What was meant as an image and is left out.
         equal: Equal files in training and in another split.
+        touched: Files with another time than before, and the same size.
     """
 
     class_names: tuple[str, ...]
@@ -56,6 +57,7 @@ class Inventory:
     left_out: Sequence[Unused] = ()
     damaged: Sequence[Unused] = ()
     equal: Sequence[EqualPair] = ()
+    touched: Sequence[str] = ()
 
     def classes_without(self, split: str) -> list[str]:
         """Classes that have no image in a split; none where that is not known."""
@@ -87,16 +89,17 @@ def inventory_of_images(
     class_names: tuple[str, ...],
     splits: Mapping[str, np.ndarray],
     files: Sequence[ImageFile],
+    entries: Sequence[Entry],
     index: Index,
 ) -> Inventory:
-    """Of image files, all of which can be used."""
-    entries = index.examine(files, bodies=False)
+    """Of image files, all of which can be used, and what the index knows of them."""
     return dataclasses.replace(
         inventory_of_labels(class_names, splits, [file.label for file in files]),
         widths=_spread([entry.width for entry in entries]),
         heights=_spread([entry.height for entry in entries]),
         formats=dict(collections.Counter(e.format for e in entries).most_common()),
         equal=equal_pairs(splits, files, entries, index),
+        touched=index.touched,
     )
 
 

@@ -9,7 +9,10 @@ from __future__ import annotations
 import dataclasses
 import os
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Literal, NamedTuple
+
+# What is done about files that cannot be used as images.
+OnDamaged = Literal["stop", "skip"]
 
 # The names that people give to the parts of a dataset, in small letters.
 SPLITS = {

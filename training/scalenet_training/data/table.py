@@ -77,6 +77,10 @@ def _facts(inventory: Inventory) -> list[tuple[str, str]]:
         facts.append(("height", _sides(inventory.heights)))
     facts += [("left out", text) for text in _reasons(inventory.left_out)]
     facts += [("damaged", text) for text in _reasons(inventory.damaged)]
+    if inventory.touched:
+        counted = _counted(inventory.touched, "file", "files")
+        text = f"{counted} with another time and the same size: taken for the same"
+        facts.append(("changed", text))
     if inventory.equal:
         names = [pair.held_out for pair in inventory.equal]
         first = inventory.equal[0]

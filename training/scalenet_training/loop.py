@@ -117,7 +117,7 @@ class Trainer:
         if self.step >= self.plan.total_steps and self._is_evaluated():
             return self._last_row()
         if self.chief:
-            print(self.plan.data.table, end="")
+            print(self.plan.data.table)
             self.folder.remove_leftovers()
             self.checkpoints.remove_leftovers()
             self.folder.write_config(self.plan.describe())

@@ -94,6 +94,9 @@ def open_split(source: Source, name: str, option: str) -> Split:
     if split.size == 0:
         hint = ""
         if source.identity.get("division") == BY_NAME:
-            hint = " No class has 2 images, one of which could be held out."
+            hint = (
+                " No class has 2 images, one of which could be held out. Give a "
+                "validation split, or --eval-split all to evaluate on all images."
+            )
         raise ValueError(f"{option}: {name!r} of {source.name} has no examples.{hint}")
     return split

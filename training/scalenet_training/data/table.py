@@ -22,7 +22,7 @@ def render(inventory: Inventory, title: str) -> str:
     from rich.padding import Padding
     from rich.table import Table
 
-    table = Table(title=title, title_justify="left", box=None, pad_edge=False)
+    table = Table(box=None, pad_edge=False)
     parts = list(inventory.totals)
     for name in ("", *parts):
         table.add_column(name, justify="right" if name else "left", overflow="fold")
@@ -40,7 +40,8 @@ def render(inventory: Inventory, title: str) -> str:
     console.print(table, highlight=False)
     if facts.row_count:
         console.print(Padding(facts, (1, 0, 0, 0)), highlight=False)
-    return "".join(f"{line.rstrip()}\n" for line in file.getvalue().splitlines())
+    lines = [title, *file.getvalue().splitlines()]
+    return "".join(f"{line.rstrip()}\n" for line in lines)
 
 
 def _count_rows(inventory: Inventory, parts: Sequence[str]) -> list[list[str]]:

@@ -268,7 +268,7 @@ def test_imagenet_photographs_with_the_imagenet_recipe(tiny, tmp_path, data_dir)
         PRESETS["imagenet"].config,
         model=str(path),
         dataset=os.path.join(data_dir, "imagenet-sample"),
-        eval_split="all[:100]",  # of 1 image a class, none is held out
+        eval_split="train[:100]",  # of 1 image a class, none is held out
         image_size=56,
         eval_resize=64,
         batch_size=16,

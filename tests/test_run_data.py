@@ -247,6 +247,32 @@ def test_a_run_that_was_divided_by_places_is_not_evaluated(tmp_path, outcome):
     outcome("refused, but for --eval-split all")
 
 
+@situation("resuming", "evaluation after an image was renamed, and on all images")
+def test_an_evaluation_says_what_was_trained_on(tmp_path, outcome):
+    root = tmp_path / "photos"
+    folder = begin(images.make(root, count=20), tmp_path / "run")
+    recorded = {**folder.read_config(), "eval_split": "validation"}
+    recorded["config"] = {"dataset": str(root)}
+    network = SavedNetwork(folder.file("best.keras"), recorded)
+
+    def notes(**given):
+        settings = EvaluateConfig("run", **given)
+        source = network.source(settings)
+        split = network.evaluation_split(source, settings)
+        return network.notes(source, split, settings)
+
+    assert notes() == []
+    trained = len(images.names_of(open_source(str(root), None, False), "train"))
+    (seen,) = notes(eval_split="all")
+    assert seen == f"the run was trained on {trained} of these 40 images"
+    renamed(root)
+    (gone,) = notes()
+    assert gone.startswith("gone or replaced since the run: 1 of its 40 images (")
+    images.make(tmp_path / "other", count=20)
+    assert notes(dataset=str(tmp_path / "other")) == []
+    outcome(f"a note: {gone.split(';')[0]}; {seen}")
+
+
 def test_what_may_differ_when_a_run_resumes():
     config = TrainConfig(on_damaged="skip")
     assert config.differences(TrainConfig().to_json()) == {

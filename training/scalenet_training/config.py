@@ -7,7 +7,7 @@ import os
 from collections.abc import Mapping
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
-from scalenet_training.data.listing import OnDamaged
+from scalenet_training.data.listing import OnDamaged, shown
 from scalenet_training.data.manifest import is_manifest
 
 PresetName = Literal["digits", "cifar10", "cifar100", "imagenet"]
@@ -190,7 +190,7 @@ class TrainConfig:
         """`workdir`, or its default."""
         if self.workdir is not None:
             return self.workdir
-        dataset = os.path.basename(os.path.normpath(self.dataset))
+        dataset = shown(os.path.basename(os.path.normpath(self.dataset)))
         if is_manifest(dataset):
             dataset = os.path.splitext(dataset)[0]
         model = self.model.removeprefix("seed:")

@@ -21,6 +21,7 @@ from scalenet_training.data.fingerprint import (
     write_list,
 )
 from scalenet_training.data.index import INDEX_FILE
+from scalenet_training.data.listing import some
 from scalenet_training.data.source import Source
 from scalenet_training.data.splits import Split
 from scalenet_training.data.table import render
@@ -98,6 +99,36 @@ class RunData:
             for name in sorted({*recorded, *self.facts})
             if recorded.get(name) != self.facts.get(name)
         )
+
+
+def evaluation_notes(folder: RunFolder, source: Source, split: Split) -> list[str]:
+    """What whoever reads the errors of a run on some of its own data should know.
+
+    Args:
+        folder: Of the run.
+        source: Its dataset, opened now.
+        split: What is evaluated on.
+
+    Returns:
+        A sentence each; none for data other than files, or of a run without a list.
+    """
+    listed = read_list(folder.file(LIST_FILE)) or []
+    now = list_examples(source, {"evaluation": split})
+    if not listed or not now:
+        return []
+    trained = {example.name for example in listed if example.part == "train"}
+    seen = sum(example.name in trained for example in now)
+    sizes = {file.name: file.size for file in source.images.files}
+    gone = [e.name for e in listed if sizes.get(e.name) != e.size]
+    notes = []
+    if seen:
+        notes.append(f"the run was trained on {seen:,} of these {len(now):,} images")
+    if gone:
+        notes.append(
+            f"gone or replaced since the run: {len(gone):,} of its {len(listed):,} "
+            f"images ({some(gone)}); under another name they pass for new ones"
+        )
+    return notes
 
 
 def check_division(

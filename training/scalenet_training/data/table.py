@@ -9,7 +9,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from scalenet_training.data.inventory import Inventory, Spread
-from scalenet_training.data.listing import Unused, shown, some
+from scalenet_training.data.listing import Unused, some
 
 _WIDTH = 88
 _CLASSES_SHOWN = 20
@@ -89,8 +89,8 @@ def _facts(inventory: Inventory) -> list[tuple[str, str]]:
             (
                 "warning",
                 f"{_counted(names, 'held-out image', 'held-out images')} also in "
-                f"training, byte for byte; {shown(first.held_out)!r} is "
-                f"{shown(first.training)!r}",
+                f"training, byte for byte; {quoted(first.held_out)} is "
+                f"{quoted(first.training)}",
             )
         )
     return facts

@@ -248,7 +248,7 @@ def test_a_test_split_without_classes_is_an_error(tmp_path, outcome):
 def test_other_classes_in_a_split_are_an_error_with_names(tmp_path, outcome):
     images.make(tmp_path / "train", ("a", "b", "c", "d", "e", "f"))
     images.make(tmp_path / "val", ("a", "f", "x"))
-    text = refusal(tmp_path, "It lacks 'b', 'c', 'd' and 1 more. It has 'x' more")
+    text = refusal(tmp_path, "It lacks 'b', 'c', 'd' and 1 more. It has 'x' too")
     outcome(f"refused: {text.split('Received: ')[1]}")
 
 

@@ -156,9 +156,7 @@ def _in_splits(
         more = sorted(own - classes[first])
         if missing or more:
             lacks = f" It lacks {some(missing)}." if missing else ""
-            has = (
-                f" It has {some(more)}, which {quoted(first)} has not." if more else ""
-            )
+            has = f" It has {some(more)} too." if more else ""
             raise ValueError(
                 "--dataset: the folders of all splits must have the same classes, as "
                 f"sub-folders. Received: {quoted(os.path.join(root, name))}, which "

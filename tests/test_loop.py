@@ -48,7 +48,7 @@ def rows_without_speed(folder):
     return [{k: v for k, v in row.items() if k != "images_per_second"} for row in rows]
 
 
-def test_a_run_leaves_metrics_models_curves_and_its_settings(config, tmp_path):
+def test_a_run_leaves_metrics_models_curves_and_its_settings(config, tmp_path, capsys):
     row = train_and_evaluate(config, str(tmp_path / "run"))
     files = set(os.listdir(tmp_path / "run"))
     assert files == {
@@ -56,6 +56,7 @@ def test_a_run_leaves_metrics_models_curves_and_its_settings(config, tmp_path):
         "checkpoints",
         "config.json",
         "curves.png",
+        "data.txt",
         "last.keras",
         "metrics.csv",
         "tensorboard",
@@ -79,6 +80,10 @@ def test_a_run_leaves_metrics_models_curves_and_its_settings(config, tmp_path):
     assert content["architecture"]["name"] == "TinyCifar"
     assert content["training_examples"] == 128
     assert content["class_names"] == list("0123456789")
+    assert content["data"] == {"kind": "digits"}
+    table = (tmp_path / "run/data.txt").read_text()
+    assert "1,438         359" in table
+    assert table in capsys.readouterr().out
     with Image.open(tmp_path / "run/curves.png") as image:
         assert image.format == "PNG"
     model = keras.saving.load_model(tmp_path / "run/last.keras")
@@ -278,6 +283,7 @@ def test_imagenet_photographs_with_the_imagenet_recipe(tiny, tmp_path, data_dir)
         PRESETS["imagenet"].config,
         model=str(path),
         dataset=os.path.join(data_dir, "imagenet-sample"),
+        eval_split="train[:100]",  # of 1 image a class, none is held out
         image_size=56,
         eval_resize=64,
         batch_size=16,
@@ -363,15 +369,15 @@ def test_weights_of_a_network_without_top_serve_the_body(config, tmp_path):
         (lambda path: (path / "cat").mkdir(parents=True), r"at least 2 .* with 1"),
         (
             lambda path: [(path / c).mkdir(parents=True) for c in "ab"],
-            r"class 'a' of .* has no images",
+            r"2 of 2 classes of .* have no images: 'a', 'b'",
         ),
         (
             lambda path: (folder_of_images(path) / "class0/x.jpg").write_text("text"),
-            r"1 of 37 files are not images.*class0/x\.jpg \(not an image\)",
+            r"1 of 37 files cannot be used.*'class0/x\.jpg' \(not an image\)",
         ),
         (
             lambda path: (folder_of_images(path) / "class0/x.jpg").touch(),
-            r"1 of 37 files are not images",
+            r"1 of 37 files cannot be used",
         ),
     ],
 )
@@ -422,7 +428,7 @@ def test_a_run_whose_architecture_or_data_changed_is_refused(config, tmp_path):
     train_and_evaluate(config, str(tmp_path / "run"))
     before = (tmp_path / "run/config.json").read_bytes()
     (folder / "class1").rename(folder / "cat")
-    with pytest.raises(UsageError, match=r"differs in class_names"):
+    with pytest.raises(UsageError, match=r"12 files are gone \('class1/.*new \('cat/"):
         train_and_evaluate(config, str(tmp_path / "run"))
     (folder / "cat").rename(folder / "class1")
     record = scalenet_tf.load_architecture(config.model).to_record()

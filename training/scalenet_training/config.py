@@ -7,6 +7,9 @@ import os
 from collections.abc import Mapping
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
+from scalenet_training.data.listing import OnDamaged, shown
+from scalenet_training.data.manifest import is_manifest
+
 PresetName = Literal["digits", "cifar10", "cifar100", "imagenet"]
 StrategyName = Literal["auto", "none", "mirrored", "multiworker", "tpu"]
 
@@ -51,8 +54,9 @@ class TrainConfig:
     """Train the classifier alone: the rest keeps its weights and BN statistics."""
 
     dataset: str = "digits"
-    """digits, a name of TensorFlow Datasets (cifar10, imagenet2012, ...), or a folder
-    with a sub-folder for each class, itself or in train/ and validation/."""
+    """digits, a name of TensorFlow Datasets (cifar10, imagenet2012, ...), a folder with
+    a sub-folder for each class, itself or in train/ and validation/, or a manifest: a
+    .csv or .tsv table with the columns path, label and, if you like, split."""
 
     train_split: str = "train"
     """Examples to train on; slices such as 'train[:5000]' or 'train[:90%]' work."""
@@ -65,6 +69,10 @@ class TrainConfig:
 
     download: bool = False
     """Download and prepare the dataset if it is not there."""
+
+    on_damaged: OnDamaged = "stop"
+    """Of a folder or a manifest. stop: a file that is no image is an error; skip: every
+    image is decoded once before the run, and what cannot be is left out and listed."""
 
     image_size: int | None = None
     """Side of the input in pixels. Default: the architecture's native size."""
@@ -182,7 +190,9 @@ class TrainConfig:
         """`workdir`, or its default."""
         if self.workdir is not None:
             return self.workdir
-        dataset = os.path.basename(os.path.normpath(self.dataset))
+        dataset = shown(os.path.basename(os.path.normpath(self.dataset)))
+        if is_manifest(dataset):
+            dataset = os.path.splitext(dataset)[0]
         model = self.model.removeprefix("seed:")
         model = os.path.splitext(os.path.basename(model))[0]
         suffix = "Seed" if self.model.startswith("seed:") else ""

@@ -13,6 +13,7 @@ import tensorflow as tf
 
 from scalenet_tf.export import Exported, open_exported
 from scalenet_training.data.batches import Batch, Transform, evaluation_batches
+from scalenet_training.data.images import Reading
 from scalenet_training.data.source import Source, open_split
 from scalenet_training.data.sources import open_source
 from scalenet_training.data.splits import Split
@@ -145,7 +146,8 @@ def _data(settings: EvaluateConfig, defaults: dict[str, Any]) -> tuple[Source, S
             "says what it was trained on."
         )
     data_dir = settings.data_dir or defaults.get("data_dir")
-    source = open_source(dataset, data_dir, settings.download)
+    reading = Reading(settings.on_damaged or defaults.get("on_damaged", "stop"))
+    source = open_source(dataset, data_dir, settings.download, reading)
     same_data = dataset == defaults.get("dataset")
     recorded = defaults.get("eval_split") if same_data else None
     name = settings.eval_split or recorded or source.evaluation_split

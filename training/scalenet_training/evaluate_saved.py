@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import time
 
 import keras
@@ -64,7 +65,10 @@ def _evaluator(settings: EvaluateConfig) -> Evaluator:
     )
     distribution.check_global_batch(settings.batch_size, placement.strategy)
     source = network.source(settings)
+    network.check_division(source, settings)
     split = network.evaluation_split(source, settings)
+    for note in network.notes(source, split, settings):
+        print(f"note: {note}", file=sys.stderr)
     with distribution.lost_workers(placement), placement.strategy.scope():
         model = network.load()
     check_classes(model, source.class_names, dataset)

@@ -81,5 +81,6 @@ def data_errors(split: Split) -> Iterator[None]:
         if damaged is None:
             raise
         raise RunError(
-            f"--dataset: an image cannot be decoded: {damaged}. Replace or remove it."
+            f"--dataset: an image cannot be decoded: {damaged}. Replace or "
+            "remove it, or leave it out of a new run with --on-damaged skip."
         ) from error

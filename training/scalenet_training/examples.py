@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 
 from scalenet_tf import Architecture
 from scalenet_training.config import TrainConfig
 from scalenet_training.data.batches import Transform, check_sizes
+from scalenet_training.data.images import Reading
+from scalenet_training.data.index import INDEX_FILE
 from scalenet_training.data.source import Source, open_split
 from scalenet_training.data.sources import open_source
 from scalenet_training.data.splits import Split
+from scalenet_training.run_data import RunData
 
 
 @dataclasses.dataclass(frozen=True)
@@ -28,9 +32,21 @@ class Examples:
     eval_split: Split
     transform: Transform
 
+    @property
+    def data(self) -> RunData:
+        """What a run's folder keeps of them."""
+        return RunData(self.source, self.train_split, self.eval_split)
 
-def open_examples(config: TrainConfig, architecture: Architecture) -> Examples:
+
+def open_examples(
+    config: TrainConfig, architecture: Architecture, workdir: str | None = None
+) -> Examples:
     """Opens the dataset of the settings.
+
+    Args:
+        config: The settings.
+        architecture: The network.
+        workdir: Folder of a run, whose index of the images is used if there is one.
 
     Raises:
         ValueError: A setting does not fit the data or the network; the message names
@@ -39,7 +55,9 @@ def open_examples(config: TrainConfig, architecture: Architecture) -> Examples:
     image_size = config.image_size or architecture.native_size
     eval_resize = config.eval_resize or image_size
     check_sizes(image_size, eval_resize, architecture.minimum_size)
-    source = open_source(config.dataset, config.data_dir, config.download)
+    index = os.path.join(workdir, INDEX_FILE) if workdir else None
+    reading = Reading(config.on_damaged, index)
+    source = open_source(config.dataset, config.data_dir, config.download, reading)
     train_split = open_split(source, config.train_split, "--train-split")
     if train_split.size < config.batch_size:
         raise ValueError(

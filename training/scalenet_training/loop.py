@@ -57,9 +57,10 @@ def train_and_evaluate(
     folder = RunFolder(workdir)
     with usage_errors():
         folder.check(config)
-        plan = prepare(config)
+        plan = prepare(config, workdir)
         if check is not None:
             check(plan)
+    plan.data.check(folder)
     folder.check_facts(plan.describe())
     # TensorFlow's strategy of several workers takes SIGTERM for itself until here.
     with StopRequest() as stop, lost_workers(plan.placement):
@@ -117,9 +118,11 @@ class Trainer:
         if self.step >= self.plan.total_steps and self._is_evaluated():
             return self._last_row()
         if self.chief:
+            print(self.plan.data.table)
             self.folder.remove_leftovers()
             self.checkpoints.remove_leftovers()
             self.folder.write_config(self.plan.describe())
+            self.plan.data.write(self.folder)
         try:
             row = self._run_epochs()
         except StoppedError:

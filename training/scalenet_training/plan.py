@@ -28,6 +28,7 @@ from scalenet_training.data.splits import Split
 from scalenet_training.distribution import Placement
 from scalenet_training.examples import open_examples
 from scalenet_training.loss_scale import LossScale
+from scalenet_training.run_data import RunData
 from scalenet_training.schedule import RecipeSchedule
 from scalenet_training.starting_point import resolve_architecture, start_from
 from scalenet_training.step import Learner, Objective
@@ -44,6 +45,7 @@ class Plan:
         train_split: Examples to train on.
         eval_split: Examples to evaluate on.
         transform: From stored images to the network's input.
+        data: What the run's folder keeps of the data.
         placement: Where the replicas are.
         xla: Whether a replica's forward and backward pass is compiled.
         learner: The network, its optimizer and its average, in the strategy's scope.
@@ -57,6 +59,7 @@ class Plan:
     train_split: Split
     eval_split: Split
     transform: Transform
+    data: RunData
     placement: Placement
     xla: bool
     learner: Learner
@@ -113,6 +116,7 @@ class Plan:
             "command": sys.argv,
             "architecture": self.architecture.to_record(),
             "class_names": list(self.source.class_names),
+            "data": self.data.facts,
             "image_size": self.transform.image_size,
             "eval_resize": self.transform.eval_resize,
             "eval_split": self.config.eval_split or self.source.evaluation_split,
@@ -129,8 +133,12 @@ class Plan:
         }
 
 
-def prepare(config: TrainConfig) -> Plan:
+def prepare(config: TrainConfig, workdir: str | None = None) -> Plan:
     """Checks the settings against each other and the machine, and builds the model.
+
+    Args:
+        config: The settings.
+        workdir: Folder of the run; what it knows of the images is not read again.
 
     Raises:
         ValueError: A setting is not allowed; the message names it.
@@ -145,7 +153,7 @@ def prepare(config: TrainConfig) -> Plan:
         config.batch_size, placement.strategy, config.accumulate
     )
     xla = distribution.uses_xla(config.jit, placement, config.sync_batch_norm)
-    examples = open_examples(config, architecture)
+    examples = open_examples(config, architecture, workdir)
     steps_per_epoch = examples.train_split.size // config.batch_size
     schedule = _schedule(config, steps_per_epoch)
     with (
@@ -161,6 +169,7 @@ def prepare(config: TrainConfig) -> Plan:
         train_split=examples.train_split,
         eval_split=examples.eval_split,
         transform=examples.transform,
+        data=examples.data,
         placement=placement,
         xla=xla,
         learner=learner,

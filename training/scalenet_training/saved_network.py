@@ -13,9 +13,12 @@ import scalenet_tf
 from scalenet_tf.models import HEAD
 from scalenet_tf.preprocessing import EvaluationTransform
 from scalenet_training.data.batches import check_sizes
+from scalenet_training.data.images import Reading
+from scalenet_training.data.index import INDEX_FILE
 from scalenet_training.data.source import Source, open_split
 from scalenet_training.data.sources import open_source
 from scalenet_training.data.splits import Split
+from scalenet_training.run_data import check_division, evaluation_notes
 from scalenet_training.run_folder import CONFIG_FILE, RunFolder
 from scalenet_training.saved_network_config import SavedNetworkConfig
 
@@ -69,16 +72,44 @@ class SavedNetwork:
         """Opens the dataset that was given, else the run's."""
         dataset = self.required("--dataset", settings.dataset)
         data_dir = settings.data_dir or self.run.get("data_dir")
-        return open_source(dataset, data_dir, settings.download)
+        reading = Reading(settings.on_damaged or "stop")
+        if self._is_own(settings):
+            reading = Reading(
+                settings.on_damaged or self.run.get("on_damaged", "stop"),
+                os.path.join(os.path.dirname(self.path), INDEX_FILE),
+            )
+        return open_source(dataset, data_dir, settings.download, reading)
 
     def evaluation_split(self, source: Source, settings: SavedNetworkConfig) -> Split:
         """Opens the split that was given, else the run's, else the source's own."""
         name = settings.eval_split
         if name is None:
-            dataset = self.required("--dataset", settings.dataset)
-            same_data = dataset == self.run.get("dataset")
-            name = self.recorded["eval_split"] if same_data else source.evaluation_split
+            own = self._is_own(settings)
+            name = self.recorded["eval_split"] if own else source.evaluation_split
         return open_split(source, name, "--eval-split")
+
+    def check_division(self, source: Source, settings: SavedNetworkConfig) -> None:
+        """Checks that what would be evaluated on was held out in training, too.
+
+        Raises:
+            UsageError: The run is of a version that held out other images.
+        """
+        own = self._is_own(settings)
+        name = settings.eval_split or self.recorded.get("eval_split", "")
+        if own and name.startswith("validation"):
+            check_division(self.path, self.recorded, source, "RUN-OR-MODEL")
+
+    def notes(
+        self, source: Source, split: Split, settings: SavedNetworkConfig
+    ) -> list[str]:
+        """What to know when the errors on a split are read: a sentence each."""
+        if not self._is_own(settings):
+            return []
+        return evaluation_notes(RunFolder(os.path.dirname(self.path)), source, split)
+
+    def _is_own(self, settings: SavedNetworkConfig) -> bool:
+        """Whether the dataset is that of the run."""
+        return settings.dataset in (None, self.run.get("dataset"))
 
     def transform(
         self, model: keras.Model, settings: SavedNetworkConfig

@@ -8,6 +8,8 @@ from typing import Literal
 
 import tyro
 
+from scalenet_training.data.listing import OnDamaged
+
 
 @dataclasses.dataclass(frozen=True)
 class SavedNetworkConfig:
@@ -21,7 +23,8 @@ class SavedNetworkConfig:
     """Of a run: the model with the lowest validation error, or the last."""
 
     dataset: str | None = None
-    """digits, a name of TensorFlow Datasets, or a folder. Default: the run's."""
+    """digits, a name of TensorFlow Datasets, a folder or a manifest. Default: the
+    run's."""
 
     eval_split: str | None = None
     """Examples to evaluate on. Default: the run's, else validation, else test."""
@@ -31,6 +34,10 @@ class SavedNetworkConfig:
 
     download: bool = False
     """Download and prepare the dataset if it is not there."""
+
+    on_damaged: OnDamaged | None = None
+    """Of a folder or a manifest: stop at a file that is no image that can be read, or
+    skip it. Default: the run's."""
 
     normalization: Literal["imagenet", "cifar10", "cifar100", "centered"] | None = None
     """Mean and deviation of the pixels. Default: the run's."""

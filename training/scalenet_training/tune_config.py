@@ -7,6 +7,7 @@ import os
 from typing import Any, Literal
 
 from scalenet_training.config import TrainConfig
+from scalenet_training.data.listing import OnDamaged
 from scalenet_training.targets import parse_target
 
 # What may differ when a search goes on: where and how long it runs, not what it
@@ -28,6 +29,7 @@ _SHARED_FIELDS = (
     "train_split",
     "eval_split",
     "data_dir",
+    "on_damaged",
     "image_size",
     "eval_resize",
     "augment",
@@ -78,7 +80,8 @@ class TuneConfig:
     """Range of the part of the target spread evenly over all classes."""
 
     dataset: str = "digits"
-    """digits, a name of TensorFlow Datasets, or a folder of images, as in train.py."""
+    """digits, a name of TensorFlow Datasets, a folder of images or a manifest, as in
+    train.py."""
 
     train_split: str = "train"
     """Examples to train on; slices such as 'train[:5000]' work."""
@@ -92,6 +95,9 @@ class TuneConfig:
 
     download: bool = False
     """Download and prepare the dataset if it is not there."""
+
+    on_damaged: OnDamaged = "stop"
+    """Whether a damaged image is an error or left out, as in train.py."""
 
     image_size: int | None = None
     """Side of the input in pixels. Default: the architecture's native size."""

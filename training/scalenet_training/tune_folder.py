@@ -52,8 +52,14 @@ class SearchFolder:
         """Path of a file of the search."""
         return os.path.join(self.path, name)
 
-    def check(self, space: Mapping[str, Any]) -> None:
+    def check(
+        self, space: Mapping[str, Any], defaults: Mapping[str, Any] | None = None
+    ) -> None:
         """Checks that a search of this space may use the folder; writes nothing.
+
+        Args:
+            space: What is searched.
+            defaults: What holds for a search from before a name was recorded.
 
         Raises:
             UsageError: It holds another search or other things, or is no folder.
@@ -69,9 +75,11 @@ class SearchFolder:
                     f"Received: {self.path!r}, which holds other files."
                 )
             return
-        recorded = _read(self.file(SPACE_FILE))
+        recorded = {**(defaults or {}), **_read(self.file(SPACE_FILE))}
         different = [
-            f"{name} ({recorded.get(name)!r} there, {value!r} now)"
+            "data (files were added, removed, renamed or replaced)"
+            if name == "data"
+            else f"{name} ({recorded.get(name)!r} there, {value!r} now)"
             for name, value in space.items()
             if recorded.get(name) != value
         ]

@@ -3,10 +3,16 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
+from typing import Any
 
+from scalenet_tf import Architecture
 from scalenet_tf.files import made_folder
+from scalenet_training.data.division import BY_NAME
+from scalenet_training.data.index import INDEX_FILE
 from scalenet_training.errors import usage_errors
-from scalenet_training.examples import open_examples
+from scalenet_training.examples import Examples, open_examples
+from scalenet_training.files import disk_errors
 from scalenet_training.starting_point import resolve_architecture
 from scalenet_training.targets import target_macs
 from scalenet_training.tune_config import TuneConfig
@@ -35,11 +41,17 @@ def tune(config: TuneConfig) -> bool:
                 "--budgets: several processes can share the search for one target "
                 f"alone. Received: {' '.join(config.targets)}."
             )
-        searches, facts = _prepare(config)
+        base = resolve_architecture(config.model)
+        examples = open_examples(config.data, base, config.search_folder)
+        searches, facts = _prepare(config, base, examples)
     folder = SearchFolder(config.search_folder)
-    folder.check({**config.space(), **facts})
+    folder.check({**config.space(), **facts}, _defaults(facts))
     with made_folder(folder.path):
         folder.claim({**config.space(), **facts})
+    images = examples.source.images
+    if images is not None and images.index.changed and role != "worker":
+        with disk_errors(folder.path):
+            images.index.save(folder.file(INDEX_FILE))
     if not all(search.run(folder, role) for search in searches):
         return False
     if role == "worker":
@@ -49,12 +61,10 @@ def tune(config: TuneConfig) -> bool:
     return True
 
 
-def _prepare(config: TuneConfig):
+def _prepare(config: TuneConfig, base: Architecture, examples: Examples):
     """The search of each target, and what search.json says beyond the settings."""
     from scalenet_training.tune_search import Search, TrialModel
 
-    base = resolve_architecture(config.model)
-    examples = open_examples(config.data, base)
     classes = len(examples.source.class_names)
     size = examples.transform.image_size
     option = "--budgets" if config.budgets else "--target-macs"
@@ -82,10 +92,18 @@ def _prepare(config: TuneConfig):
     facts = {
         "architecture": base.to_record(),
         "class_names": list(examples.source.class_names),
+        "data": examples.data.facts,
         "training_examples": examples.train_split.size,
         "evaluation_examples": examples.eval_split.size,
     }
     return searches, facts
+
+
+def _defaults(facts: Mapping[str, Any]) -> dict[str, Any]:
+    """Of a search from before these were recorded; it held out other images."""
+    divided = facts["data"].get("division") == BY_NAME
+    data = {} if divided else {"data": facts["data"]}
+    return {"on_damaged": TuneConfig().on_damaged, **data}
 
 
 def _project(target: str) -> str:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import tensorflow as tf
 
 from scalenet_training.data.division import split_once
+from scalenet_training.data.inventory import inventory_of_labels
 from scalenet_training.data.source import Source, indexed_source
 
 
@@ -16,10 +19,17 @@ def open_digits() -> Source:
     images, labels = load_digits(return_X_y=True)
     pixels = np.round(images.reshape(-1, 8, 8, 1) * (255 / 16)).astype(np.uint8)
     pixels = pixels.repeat(4, axis=1).repeat(4, axis=2).repeat(3, axis=3)
-    pixels, labels = tf.constant(pixels), tf.constant(labels, tf.int64)
-    return indexed_source(
+    pixels, numbers = tf.constant(pixels), tf.constant(labels, tf.int64)
+    class_names = tuple("0123456789")
+    splits = split_once(len(labels), validation=0.2)
+    source = indexed_source(
         "digits",
-        tuple("0123456789"),
-        split_once(len(labels), validation=0.2),
-        lambda index: (tf.gather(pixels, index), tf.gather(labels, index)),
+        class_names,
+        splits,
+        lambda index: (tf.gather(pixels, index), tf.gather(numbers, index)),
+    )
+    return dataclasses.replace(
+        source,
+        identity={"kind": "digits"},
+        inventory=lambda: inventory_of_labels(class_names, splits, labels),
     )

@@ -3,112 +3,194 @@
 from __future__ import annotations
 
 import os
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Mapping
 
-import numpy as np
-import tensorflow as tf
+from scalenet_training.data.listing import (
+    ImageFile,
+    Listing,
+    Unused,
+    in_order,
+    quoted,
+    shown,
+    some,
+    split_named,
+)
 
-from scalenet_training.data.division import split_once
-from scalenet_training.data.image_files import ImageFormatError, read_header
-from scalenet_training.data.source import Source, indexed_source
+HIDDEN = "hidden, or written by a system for itself"
+IN_NO_CLASS = "in no class's folder"
+BESIDE_SPLITS = "folder beside those of the splits"
+
+_SYSTEM_NAMES = frozenset({"thumbs.db", "desktop.ini", "__macosx", "@eadir"})
 
 
-def open_folder(path: str) -> Source:
-    """A folder with a sub-folder a class, itself or in train/ and validation/."""
+def list_folder(path: str) -> Listing:
+    """What lies in a folder with a sub-folder a class, itself or in each split's.
+
+    Sub-folders are splits where two or more of them have the name of one and any of
+    these has sub-folders of its own; else they are classes.
+
+    Raises:
+        ValueError: There is no such folder, two sub-folders are the same split, or
+            the splits have not the same classes.
+    """
     if not os.path.isdir(path):
-        raise ValueError(f"--dataset: there is no folder {path!r}.")
-    parts = {
-        name: os.path.join(path, part)
-        for part, name in (
-            ("train", "train"),
-            ("validation", "validation"),
-            ("val", "validation"),
-            ("test", "test"),
-        )
-        if os.path.isdir(os.path.join(path, part))
+        raise ValueError(f"--dataset: there is no folder {quoted(path)}.")
+    scan = _Scan(path)
+    folders, files = scan.level("")
+    scan.leave_out(files, IN_NO_CLASS)
+    parts = _split_folders(path, folders)
+    if not parts:
+        class_names = _checked_classes(path, folders)
+        found = scan.classes("", class_names, None)
+    else:
+        beside = sorted(set(folders) - set(parts.values()))
+        scan.left_out += [Unused(name, BESIDE_SPLITS) for name in beside]
+        class_names, found = _in_splits(path, scan, parts)
+    return Listing(
+        kind="folder",
+        path=path,
+        class_names=tuple(map(shown, class_names)),
+        files=in_order(found),
+        unusable=sorted(scan.unusable),
+        left_out=sorted(scan.left_out),
+    )
+
+
+class _Scan:
+    """Goes through folders, and notes what is no image file.
+
+    Attributes:
+        unusable: Links to nothing, links that lead around, pipes and the like.
+        left_out: Hidden files, and files where none belong.
+    """
+
+    def __init__(self, root: str):
+        self.root = root
+        self.unusable: list[Unused] = []
+        self.left_out: list[Unused] = []
+
+    def level(self, name: str) -> tuple[list[str], list[tuple[str, os.stat_result]]]:
+        """The folders and the files directly in a folder, by their names."""
+        folders, files = [], []
+        with os.scandir(os.path.join(self.root, name)) as entries:
+            for entry in entries:
+                inner = f"{name}/{entry.name}" if name else entry.name
+                if _is_hidden(entry.name):
+                    self.left_out.append(Unused(inner, HIDDEN))
+                    continue
+                try:
+                    if entry.is_dir():
+                        folders.append(inner)
+                    elif entry.is_file():
+                        files.append((inner, entry.stat()))
+                    else:
+                        self.unusable.append(Unused(inner, _oddity(entry)))
+                except OSError as error:
+                    self.unusable.append(Unused(inner, f"{error.strerror}"))
+        return folders, files
+
+    def leave_out(self, files: list[tuple[str, os.stat_result]], reason: str) -> None:
+        """Notes files that are not used."""
+        self.left_out += [Unused(name, reason) for name, _ in files]
+
+    def classes(
+        self, parent: str, class_names: tuple[str, ...], split: str | None
+    ) -> list[ImageFile]:
+        """The files of all classes' folders, and of the folders in them."""
+        above = frozenset({self._identity(""), self._identity(parent)})
+        found = []
+        for label, class_name in enumerate(class_names):
+            name = f"{parent}/{class_name}" if parent else class_name
+            for inner, status in self._below(name, above):
+                path = os.path.join(self.root, inner)
+                size, mtime = status.st_size, status.st_mtime_ns
+                found.append(ImageFile(path, inner, label, split, size, mtime))
+        return found
+
+    def _below(
+        self, name: str, above: frozenset[tuple[int, int]]
+    ) -> list[tuple[str, os.stat_result]]:
+        own = self._identity(name)
+        if own in above:
+            self.unusable.append(Unused(name, "a link to a folder that it lies in"))
+            return []
+        folders, files = self.level(name)
+        for folder in folders:
+            files += self._below(folder, above | {own})
+        return files
+
+    def _identity(self, name: str) -> tuple[int, int]:
+        status = os.stat(os.path.join(self.root, name))
+        return status.st_dev, status.st_ino
+
+
+def _split_folders(root: str, folders: list[str]) -> dict[str, str]:
+    """Split -> its folder; empty where the folders are classes."""
+    named = sorted(name for name in folders if split_named(name))
+    if len(named) < 2 or not any(_sub_folders(root, name) for name in named):
+        return {}
+    parts: dict[str, str] = {}
+    for name in named:
+        split = split_named(name)
+        if split in parts:
+            raise ValueError(
+                f"--dataset: {quoted(parts[split])} and {quoted(name)} of "
+                f"{quoted(root)} are both the {split} split. Merge or rename them."
+            )
+        parts[split] = name
+    return parts
+
+
+def _in_splits(
+    root: str, scan: _Scan, parts: Mapping[str, str]
+) -> tuple[tuple[str, ...], list[ImageFile]]:
+    """The classes, which all splits must have, and the files of all splits."""
+    first = parts.get("train") or next(iter(parts.values()))
+    levels = {name: scan.level(name) for name in parts.values()}
+    classes = {
+        name: {os.path.basename(folder) for folder in folders}
+        for name, (folders, _) in levels.items()
     }
-    roots = parts if "train" in parts and len(parts) > 1 else {"all": path}
-    class_names = _class_names(next(iter(roots.values())))
-    files: list[str] = []
-    labels: list[int] = []
-    splits = {}
-    for name, root in roots.items():
-        start = len(files)
-        for label, class_name in enumerate(_class_names(root, class_names)):
-            found = _image_files(os.path.join(root, class_name))
-            if not found and start == 0:
-                raise ValueError(
-                    f"--dataset: class {class_name!r} of {root!r} has no images."
-                )
-            files += found
-            labels += [label] * len(found)
-        splits[name] = np.arange(start, len(files))
-    _check_headers(files)
-    if "all" in splits:
-        splits = split_once(len(files), validation=0.1)
-    paths, numbers = tf.constant(files), tf.constant(labels, tf.int64)
-    return indexed_source(
-        path,
-        class_names,
-        splits,
-        lambda index: (
-            tf.io.read_file(tf.gather(paths, index)),
-            tf.gather(numbers, index),
-        ),
-        files,
+    for name, own in classes.items():
+        missing = sorted(classes[first] - own)
+        more = sorted(own - classes[first])
+        if missing or more:
+            lacks = f" It lacks {some(missing)}." if missing else ""
+            has = f" It has {some(more)} too." if more else ""
+            raise ValueError(
+                "--dataset: the folders of all splits must have the same classes, as "
+                f"sub-folders. Received: {quoted(os.path.join(root, name))}, which "
+                f"differs from {quoted(first)}.{lacks}{has}"
+            )
+    class_names = _checked_classes(os.path.join(root, first), list(classes[first]))
+    found = []
+    for split, name in parts.items():
+        scan.leave_out(levels[name][1], IN_NO_CLASS)
+        found += scan.classes(name, class_names, split)
+    return class_names, found
+
+
+def _checked_classes(folder: str, names: list[str]) -> tuple[str, ...]:
+    if len(names) >= 2:
+        return tuple(sorted(names))
+    hint = ""
+    if names and _sub_folders(folder, names[0]):
+        inner = os.path.join(folder, names[0])
+        hint = f" If its classes are in {quoted(inner)}, give that folder."
+    raise ValueError(
+        "--dataset: a folder of images needs at least 2 sub-folders, one a class. "
+        f"Received: {quoted(folder)} with {len(names)}.{hint}"
     )
 
 
-def _class_names(
-    folder: str, expected: tuple[str, ...] | None = None
-) -> tuple[str, ...]:
-    names = tuple(
-        sorted(
-            entry.name
-            for entry in os.scandir(folder)
-            if entry.is_dir() and not entry.name.startswith((".", "__"))
-        )
-    )
-    if expected is not None and names != expected:
-        raise ValueError(
-            f"--dataset: the folders of all splits must have the same classes. "
-            f"{folder!r} has {len(names)}, the first split has {len(expected)}."
-        )
-    if len(names) < 2:
-        raise ValueError(
-            "--dataset: a folder of images needs at least 2 sub-folders, one a class. "
-            f"Received: {folder!r} with {len(names)}."
-        )
-    return names
+def _sub_folders(root: str, name: str) -> bool:
+    with os.scandir(os.path.join(root, name)) as entries:
+        return any(e.is_dir() and not _is_hidden(e.name) for e in entries)
 
 
-def _image_files(folder: str) -> list[str]:
-    return sorted(
-        entry.path
-        for entry in os.scandir(folder)
-        if entry.is_file() and not entry.name.startswith(".")
-    )
+def _is_hidden(name: str) -> bool:
+    return name.startswith(".") or name.lower() in _SYSTEM_NAMES
 
 
-def _check_headers(files: list[str]) -> None:
-    """Fails on files that are no images; a damaged body shows when it is decoded."""
-    with ThreadPoolExecutor(16) as pool:
-        problems = list(pool.map(_problem, files))
-    wrong = [
-        f"{path} ({problem})"
-        for path, problem in zip(files, problems, strict=True)
-        if problem
-    ]
-    if wrong:
-        raise ValueError(
-            f"--dataset: {len(wrong)} of {len(files)} files are not images that can be "
-            f"read; remove them. The first: {', '.join(wrong[:3])}."
-        )
-
-
-def _problem(path: str) -> str | None:
-    try:
-        read_header(path)
-    except (ImageFormatError, OSError) as error:
-        return str(error)
-    return None
+def _oddity(entry: os.DirEntry[str]) -> str:
+    return "a link to nothing" if entry.is_symlink() else "neither a file nor a folder"

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from scalenet_training.data.inventory import Inventory
 from scalenet_training.data.source import Source
 from scalenet_training.data.splits import IndexedSplit, Split, StreamedSplit
 
@@ -49,7 +50,24 @@ def open_prepared(name: str, data_dir: str | None, download: bool) -> Source:
         class_names=tuple(label.names),
         split_names=tuple(builder.info.splits),
         open_split=lambda spec: _open_tensorflow_split(builder, spec),
+        identity=_identity(builder),
+        inventory=lambda: Inventory(
+            tuple(label.names),
+            {name: part.num_examples for name, part in builder.info.splits.items()},
+        ),
     )
+
+
+def _identity(builder: Any) -> dict[str, Any]:
+    """What tells a prepared dataset from another: its version and its splits' sizes."""
+    return {
+        "kind": "tfds",
+        "name": builder.info.full_name,
+        "splits": {
+            name: {"examples": part.num_examples, "bytes": part.num_bytes}
+            for name, part in builder.info.splits.items()
+        },
+    }
 
 
 def _download(builder: Any) -> None:

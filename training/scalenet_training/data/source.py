@@ -4,21 +4,54 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
+from scalenet_training.data.division import BY_NAME
+from scalenet_training.data.index import Index
+from scalenet_training.data.inventory import Inventory
+from scalenet_training.data.listing import ImageFile, Unused
 from scalenet_training.data.splits import IndexedSplit, Split, select
 
 
 @dataclasses.dataclass(frozen=True)
+class ImageFiles:
+    """The files of a source that has files.
+
+    Attributes:
+        files: By the numbers of the examples.
+        damaged: What was meant as an image and is left out.
+        index: What is known of the files.
+    """
+
+    files: Sequence[ImageFile]
+    damaged: Sequence[Unused]
+    index: Index
+
+
+@dataclasses.dataclass(frozen=True)
 class Source:
-    """A dataset: its classes and its splits."""
+    """A dataset: its classes and its splits.
+
+    Attributes:
+        name: As it was asked for.
+        class_names: A label is the place of its class in them.
+        split_names: All of them.
+        open_split: By name, or by a slice such as "train[:100]".
+        identity: What tells the data from others, in JSON's types.
+        images: Its files, if it has some.
+        inventory: Counts what there is; None where that takes decoding. May open files.
+    """
 
     name: str
     class_names: tuple[str, ...]
     split_names: tuple[str, ...]
     open_split: Callable[[str], Split]
+    identity: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    images: ImageFiles | None = None
+    inventory: Callable[[], Inventory] | None = None
 
     @property
     def evaluation_split(self) -> str:
@@ -59,5 +92,11 @@ def open_split(source: Source, name: str, option: str) -> Split:
     except ValueError as error:
         raise ValueError(f"{option}: {error}") from error
     if split.size == 0:
-        raise ValueError(f"{option}: {name!r} of {source.name} has no examples.")
+        hint = ""
+        if source.identity.get("division") == BY_NAME:
+            hint = (
+                " No class has 2 images, one of which could be held out. Give a "
+                "validation split, or --eval-split all to evaluate on all images."
+            )
+        raise ValueError(f"{option}: {name!r} of {source.name} has no examples.{hint}")
     return split

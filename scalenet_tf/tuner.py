@@ -195,6 +195,21 @@ class HyperScaleNet(keras_tuner.HyperModel):
         )
         return model
 
+    def fit(
+        self,
+        hp: keras_tuner.HyperParameters,
+        model: keras.Model,
+        *args: Any,
+        callbacks: Sequence[keras.callbacks.Callback] = (),
+        **kwargs: Any,
+    ) -> keras.callbacks.History:
+        """Trains a trial's network; arguments as for `keras.Model.fit`.
+
+        Raises:
+            keras_tuner.errors.FailedTrialError: The loss became NaN or infinite.
+        """
+        return model.fit(*args, callbacks=[*callbacks, _FiniteLoss()], **kwargs)
+
     def _check_target(self) -> None:
         """Every depth must be able to meet the target, or trials would be lost."""
         depths = self.depth or (None, None)
@@ -207,6 +222,17 @@ class HyperScaleNet(keras_tuner.HyperModel):
                 f"{self.base.name} can cost{at} with {self.classes} classes. Received: "
                 f"{self.target_macs:,.0f}."
             )
+
+
+class _FiniteLoss(keras.callbacks.Callback):
+    """Fails a trial that has diverged, whose accuracy would be that of one class."""
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+        for name in ("loss", "val_loss"):
+            if not math.isfinite((logs or {}).get(name, 0.0)):
+                raise keras_tuner.errors.FailedTrialError(
+                    f"{name} became NaN or infinite in epoch {epoch + 1}"
+                )
 
 
 def _shares(

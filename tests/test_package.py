@@ -16,7 +16,7 @@ LIBRARY = ROOT / "scalenet_tf"
 
 # A module may import those to its left; a package may import leaves too.
 ORDER = ["_version", "architectures", "normalization", "layers", "models"]
-LEAVES = ["files", "folding", "preprocessing", "profiling", "weights"]
+LEAVES = ["files", "finite", "folding", "preprocessing", "profiling", "weights"]
 # A module may import those before it.
 SEARCH = ["budget", "tuner"]
 PACKAGES = {

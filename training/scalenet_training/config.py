@@ -7,6 +7,8 @@ import os
 from collections.abc import Mapping
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
+from scalenet_training.settings import Settings
+
 PresetName = Literal["digits", "cifar10", "cifar100", "imagenet"]
 StrategyName = Literal["auto", "none", "mirrored", "multiworker", "tpu"]
 
@@ -31,7 +33,7 @@ _FREE_FIELDS = frozenset(
 
 
 @dataclasses.dataclass(frozen=True)
-class TrainConfig:
+class TrainConfig(Settings):
     """One training run."""
 
     preset: PresetName = "digits"
@@ -175,6 +177,7 @@ class TrainConfig:
     resumes the run that is there."""
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         _check(self)
 
     @property

@@ -16,6 +16,7 @@ import tensorflow as tf
 
 import scalenet_tf
 from scalenet_tf import Architecture
+from scalenet_tf.finite import check_finite_weights
 from scalenet_tf.models import HEAD
 from scalenet_training import distribution
 from scalenet_training.config import TrainConfig
@@ -206,6 +207,7 @@ def _build(
     model = build()
     if config.weights is not None:
         start_from(model, config.weights)
+        check_finite_weights(model, f"--weights {config.weights!r}")
     average = None
     if config.ema:
         average = build()

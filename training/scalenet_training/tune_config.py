@@ -7,6 +7,7 @@ import os
 from typing import Any, Literal
 
 from scalenet_training.config import TrainConfig
+from scalenet_training.settings import Settings
 from scalenet_training.targets import parse_target
 
 # What may differ when a search goes on: where and how long it runs, not what it
@@ -38,7 +39,7 @@ _SHARED_FIELDS = (
 
 
 @dataclasses.dataclass(frozen=True)
-class TuneConfig:
+class TuneConfig(Settings):
     """One search, or one for each of several budgets."""
 
     tuner: Literal["random", "hyperband", "bayesian"] = "random"
@@ -124,6 +125,7 @@ class TuneConfig:
     again goes on with the search that is there."""
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         _check(self)
 
     @property

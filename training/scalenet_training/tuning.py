@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+from collections.abc import Iterator
 
 from scalenet_tf.files import made_folder
 from scalenet_training.errors import usage_errors
 from scalenet_training.examples import open_examples
+from scalenet_training.locking import Lock, locked_folder
 from scalenet_training.starting_point import resolve_architecture
 from scalenet_training.targets import target_macs
 from scalenet_training.tune_config import TuneConfig
@@ -37,16 +40,32 @@ def tune(config: TuneConfig) -> bool:
             )
         searches, facts = _prepare(config)
     folder = SearchFolder(config.search_folder)
-    folder.check({**config.space(), **facts})
-    with made_folder(folder.path):
+    with _opened(folder, role) as lock:
+        folder.check({**config.space(), **facts})
         folder.claim({**config.space(), **facts})
-    if not all(search.run(folder, role) for search in searches):
-        return False
+        if not all(search.run(folder, role) for search in searches):
+            if lock is not None:
+                lock.hand_over()
+            return False
+        if role == "worker":
+            print("no trials are left; the chief has the results")
+        else:
+            _report(searches, folder)
+        return True
+
+
+@contextlib.contextmanager
+def _opened(folder: SearchFolder, role: str) -> Iterator[Lock | None]:
+    """The search's folder, made where there is none, locked where trials are chosen.
+
+    Workers share it with their chief, whose lock it is.
+    """
     if role == "worker":
-        print("no trials are left; the chief has the results")
+        with made_folder(folder.path):
+            yield None
     else:
-        _report(searches, folder)
-    return True
+        with locked_folder(folder.path, "--workdir") as lock:
+            yield lock
 
 
 def _prepare(config: TuneConfig):

@@ -43,9 +43,7 @@ def test_a_folder_that_was_made_goes_where_the_checks_fail(tmp_path):
 def test_a_file_is_no_folder(tmp_path):
     (tmp_path / "file").touch()
     with (
-        pytest.raises(
-            UsageError, match="--workdir must be a folder. Received: '.*file"
-        ),
+        pytest.raises(UsageError, match=r"--workdir must be a folder\. Received: '.*f"),
         locked_folder(str(tmp_path / "file"), "--workdir"),
     ):
         pass

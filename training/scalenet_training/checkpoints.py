@@ -39,8 +39,9 @@ class Checkpoints:
         self.folder = folder
         self.chief = chief
         self._checkpoint = tf.train.Checkpoint(**state)
+        # It would remove old ones when it saves; `confirm` does so later.
         self._manager = tf.train.CheckpointManager(
-            self._checkpoint, folder, max_to_keep=kept, checkpoint_name=_PREFIX
+            self._checkpoint, folder, max_to_keep=None, checkpoint_name=_PREFIX
         )
         self._kept = kept
         self._damaged: set[int] = set()

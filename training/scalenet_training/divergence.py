@@ -44,5 +44,6 @@ def diverged(what: str, rate: float, good: str | None) -> RunError:
     saved = f"The last good checkpoint is {good!r}" if good else "No checkpoint is good"
     return RunError(
         f"{what}, at learning rate {rate:.4g}. This state was not saved. {saved}. "
-        "A lower --learning-rate, a longer --warmup-epochs or --clip-norm may help."
+        "A lower --learning-rate, a longer --warmup-epochs or --clip-norm may help, in "
+        "another --workdir."
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import re
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -90,11 +91,18 @@ def data_errors(split: Split) -> Iterator[None]:
         yield
     except (tf.errors.InvalidArgumentError, tf.errors.NotFoundError) as error:
         if "labels must be from" in error.message:
-            text = error.message[error.message.index("labels must be") :]
-            raise RunError(f"--dataset: {text.splitlines()[0]}") from error
+            raise RunError(f"--dataset: {_label_error(error.message)}") from error
         damaged = find_damaged_image(split)
         if damaged is None:
             raise
         raise RunError(
             f"--dataset: an image cannot be decoded: {damaged}. Replace or remove it."
         ) from error
+
+
+def _label_error(message: str) -> str:
+    """What TensorFlow says of a label, in a line."""
+    allowed = re.search(r"labels must be from \d+ to \d+", message)[0]
+    received = re.findall(r"\[(-?\d+)\]", message)[0]
+    unlabelled = ", which marks an example without label" if received == "-1" else ""
+    return f"{allowed}. Received: {received}{unlabelled}."

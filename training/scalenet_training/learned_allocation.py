@@ -16,6 +16,7 @@ import numpy as np
 from scalenet_tf import Architecture, allocation
 from scalenet_tf.allocation import Importance, MacsAllocation, RankCorrelation
 from scalenet_tf.architectures import architecture_from_record
+from scalenet_tf.finite import check_finite_weights
 from scalenet_training.allocate_config import AllocateConfig
 from scalenet_training.allocation_file import PROVENANCE, write_allocation
 from scalenet_training.cluster import is_chief
@@ -130,9 +131,9 @@ def read_seed(folder: str) -> Seed:
             "it first with the command that began it."
         )
     with usage_errors():
-        importance = allocation.neuron_importance(
-            keras.saving.load_model(path, compile=False)
-        )
+        model = keras.saving.load_model(path, compile=False)
+        check_finite_weights(model, f"the seed network {path!r}")
+        importance = allocation.neuron_importance(model)
     return Seed(
         architecture=architecture_from_record(recorded["architecture"]),
         importance=importance,

@@ -134,6 +134,10 @@ class HyperScaleNet(keras_tuner.HyperModel):
         self.learning_rate = _checked("learning_rate", learning_rate, above_zero=True)
         self.weight_decay = _checked("weight_decay", weight_decay)
         self.label_smoothing = _checked("label_smoothing", label_smoothing, below=1)
+        if not 0 <= momentum < 1:
+            raise ValueError(
+                f"`momentum` must be from 0 to below 1. Received: {momentum!r}."
+            )
         self.momentum = momentum
         self._check_target()
 

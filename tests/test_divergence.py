@@ -31,7 +31,7 @@ from test_commands import in_process
 
 import scalenet_tf
 from scalenet_tf import export
-from scalenet_tf.allocation import seed_architecture
+from scalenet_tf.allocation import check_spread, seed_architecture
 from scalenet_tf.preprocessing import EvaluationTransform
 
 AREA = "diverged networks"
@@ -395,3 +395,20 @@ def test_the_best_row_is_that_of_the_saved_network(tmp_path):
         folder.write_row({"epoch": epoch, "val_top1_error": error, "val_loss": loss})
     assert folder.best_row()["epoch"] == 1
     assert folder.rows()[-1]["epoch"] == 3
+
+
+@situation(AREA, "decode_predictions: a score is NaN or infinite")
+def test_scores_that_are_none_name_no_class(outcome):
+    for value in (NAN, INF):
+        scores = np.eye(3)
+        scores[1, 2] = value
+        with pytest.raises(ValueError, match=r"`preds` must be finite.* rows \[1\]"):
+            scalenet_tf.decode_predictions(scores, top=1, class_names="abc")
+    outcome("ValueError that gives the rows")
+
+
+def test_numbers_of_a_search_and_a_ranking_are_finite():
+    with pytest.raises(ValueError, match="`momentum` must be from 0 to below 1"):
+        scalenet_tf.HyperScaleNet(TINY_CIFAR, momentum=NAN)
+    with pytest.raises(ValueError, match="does not tell the neurons of a block apart"):
+        check_spread([{1: np.array([1.0, 2.0])}], tolerance=NAN)

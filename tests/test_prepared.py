@@ -209,7 +209,7 @@ REFUSED_IMAGES = {
         "Text",
         F.Text(),
         ["a"] * 4,
-        r"Text \(\) of object: only Image and Tensor can be read",
+        r"Text of object: only Image and Tensor can be read",
     ),
 }
 
@@ -235,19 +235,19 @@ REFUSED_LABELS = {
     "intlabel": (
         "Scalar of int64",
         F.Scalar(np.int64),
-        r"Scalar \(\) of int64: it has no classes",
+        r"Scalar of int64: it has no classes",
     ),
     "onelabel": (
         "ClassLabel of 1 class",
         F.ClassLabel(num_classes=1),
-        r"ClassLabel of 1 classes: there is nothing to tell apart",
+        r"ClassLabel of 1 class: there is nothing to tell apart",
     ),
     "manylabels": (
         "Sequence of ClassLabel",
         F.Sequence(TWO),
         r"Sequence \(any\) of int64: it has no classes",
     ),
-    "textlabel": ("Text", F.Text(), r"Text \(\) of object: it has no classes"),
+    "textlabel": ("Text", F.Text(), r"Text of object: it has no classes"),
 }
 
 

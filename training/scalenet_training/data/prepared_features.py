@@ -63,12 +63,13 @@ def describe(feature: Any) -> str:
     """A feature in a few words: kind, shape, type."""
     kind = type(feature).__name__
     if kind == "ClassLabel":
-        return f"{kind} of {feature.num_classes} classes"
+        count = feature.num_classes
+        return f"{kind} of {count} class{'' if count == 1 else 'es'}"
     shape, dtype = getattr(feature, "shape", None), getattr(feature, "np_dtype", None)
     if not isinstance(shape, tuple) or dtype is None:
         return kind
     sides = ", ".join("any" if side is None else str(side) for side in shape)
-    return f"{kind} ({sides}) of {np.dtype(dtype).name}"
+    return f"{kind}{sides and f' ({sides})'} of {np.dtype(dtype).name}"
 
 
 def _image_problem(image: Any) -> str | None:

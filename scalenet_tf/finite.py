@@ -39,8 +39,7 @@ def describe_not_finite(values: Any) -> tuple[int, str] | None:
         Their number and `"NaN"` or `"infinite"`, that of the first; `None` where all
         are finite.
     """
-    # Of 16 bits, bfloat16 is no type of NumPy's own.
-    values = np.asarray(values, np.float64)
+    values = np.asarray(values)
     wrong = values[~np.isfinite(values)]
     if not wrong.size:
         return None

@@ -277,9 +277,9 @@ def test_imagenet_photographs_with_the_imagenet_recipe(tiny, tmp_path, data_dir)
 BAD_SETTINGS = [
     ({"model": "ScaleNet5O"}, r"--model: unknown model 'ScaleNet5O'.*ScaleNet50"),
     ({"model": "none.json"}, r"no architecture file at 'none\.json'"),
-    ({"dataset": "mnist_typo"}, r"--dataset must be digits, an existing.*'mnist_typo'"),
+    ({"dataset": "mnist_typo"}, r"--dataset: there is no 'mnist_typo' in .*mean mnist"),
     ({"dataset": "./no/folder"}, r"--dataset: there is no folder '\./no/folder'"),
-    ({"dataset": "no/folder"}, r"--dataset must be digits, an existing folder"),
+    ({"dataset": "no/folder"}, r"--dataset: .*must be digits, an existing folder"),
     ({"dataset": "cifar10", "data_dir": "nowhere"}, r"--data-dir: there is no folder"),
     ({"train_split": "trian"}, r"--train-split: no split 'trian' in digits.*train"),
     ({"eval_split": "test[:3"}, r"--eval-split: no split 'test\[:3' in digits"),

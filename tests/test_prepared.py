@@ -127,8 +127,8 @@ def test_training_sees_the_pixels_that_tensorflow_datasets_gives(
     outcome(f"{WORDS[channels]}; equal to TFDS' pixels")
 
 
-@situation(AREA, "other features beside image and label, of many sizes")
-def test_other_features_are_not_read(folder, outcome):
+@situation(AREA, "other features beside image and label")
+def test_other_features_are_not_read(folder, monkeypatch, outcome):
     boxes = F.Sequence(F.BBoxFeature())
     prepare(
         folder,
@@ -138,9 +138,13 @@ def test_other_features_are_not_read(folder, outcome):
         features={"boxes": boxes, "text": F.Text()},
         more={"boxes": [F.BBox(0.0, 0.0, 1.0, 1.0)] * 2, "text": "of some length"},
     )
-    split = open_source("boxes", folder, download=False).open_split("train")
+    source = open_source("boxes", folder, download=False)
+    split = source.open_split("train")
     expected = of_tensorflow_datasets(folder, "boxes")[0]
     np.testing.assert_array_equal(seen(split)[0], expected)
+    monkeypatch.setattr("scalenet_training.data.prepared._MEMORY_LIMIT", 0)
+    streamed = source.open_split("train").references(None)
+    assert set(streamed.element_spec) == {"image", "label", "tfds_id"}
     outcome("passed over; the image is equal to TFDS' pixels")
 
 

@@ -115,7 +115,7 @@ def _not_found(wished: str, name: str, place: str, present: list[str]) -> str:
     local = os.listdir(place) if os.path.isdir(place) else []
     close = difflib.get_close_matches(name, {*known, *local, "digits"}, n=3)
     if close:
-        return f"{text} Did you mean {' or '.join(close)}?"
+        text += f" Did you mean {' or '.join(close)}?"
     return (
         f"{text} It must be digits, an existing folder, or a name such as cifar10, "
         "cifar100 or imagenet2012."

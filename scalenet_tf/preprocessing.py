@@ -191,7 +191,7 @@ def decode_predictions(
         WordNet id for ImageNet, else the class's number.
 
     Raises:
-        ValueError: `preds` does not have one column a class.
+        ValueError: `preds` does not have one column a class, or is not finite.
     """
     preds = np.asarray(preds)
     if class_names is None:
@@ -203,6 +203,11 @@ def decode_predictions(
             f"`preds` must be of shape (batch, {len(classes)}), one column a class"
             f"{' of ImageNet' if class_names is None else ' of `class_names`'}. "
             f"Received: shape {preds.shape}."
+        )
+    if not np.isfinite(preds).all():
+        raise ValueError(
+            "`preds` must be finite. Received: NaN or infinity, which name no class, "
+            f"in the rows {np.unique(np.nonzero(~np.isfinite(preds))[0])[:5].tolist()}."
         )
     if top < 1:
         raise ValueError(f"`top` must be at least 1. Received: top={top}.")

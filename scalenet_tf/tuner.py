@@ -134,6 +134,10 @@ class HyperScaleNet(keras_tuner.HyperModel):
         self.learning_rate = _checked("learning_rate", learning_rate, above_zero=True)
         self.weight_decay = _checked("weight_decay", weight_decay)
         self.label_smoothing = _checked("label_smoothing", label_smoothing, below=1)
+        if not 0 <= momentum < 1:
+            raise ValueError(
+                f"`momentum` must be from 0 to below 1. Received: {momentum!r}."
+            )
         self.momentum = momentum
         self._check_target()
 
@@ -195,6 +199,21 @@ class HyperScaleNet(keras_tuner.HyperModel):
         )
         return model
 
+    def fit(
+        self,
+        hp: keras_tuner.HyperParameters,
+        model: keras.Model,
+        *args: Any,
+        callbacks: Sequence[keras.callbacks.Callback] = (),
+        **kwargs: Any,
+    ) -> keras.callbacks.History:
+        """Trains a trial's network; arguments as for `keras.Model.fit`.
+
+        Raises:
+            keras_tuner.errors.FailedTrialError: The loss became NaN or infinite.
+        """
+        return model.fit(*args, callbacks=[*callbacks, _FiniteLoss()], **kwargs)
+
     def _check_target(self) -> None:
         """Every depth must be able to meet the target, or trials would be lost."""
         depths = self.depth or (None, None)
@@ -207,6 +226,17 @@ class HyperScaleNet(keras_tuner.HyperModel):
                 f"{self.base.name} can cost{at} with {self.classes} classes. Received: "
                 f"{self.target_macs:,.0f}."
             )
+
+
+class _FiniteLoss(keras.callbacks.Callback):
+    """Fails a trial that has diverged, whose accuracy would be that of one class."""
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+        for name in ("loss", "val_loss"):
+            if not math.isfinite((logs or {}).get(name, 0.0)):
+                raise keras_tuner.errors.FailedTrialError(
+                    f"{name} became NaN or infinite in epoch {epoch + 1}"
+                )
 
 
 def _shares(

@@ -130,3 +130,16 @@ def test_only_the_chief_writes(tmp_path):
     checkpoints, _ = opened(tmp_path / "run", chief=False)
     checkpoints.save()
     assert not (tmp_path / "run").exists()
+
+
+def test_older_checkpoints_stay_until_the_newest_is_of_use(tmp_path):
+    """A state may be one from which the next step diverges."""
+    checkpoints = saved(tmp_path, 2, kept=1)
+    assert checkpoints.good == checkpoints.newest == str(tmp_path / "ckpt-2")
+    checkpoints.save(confirmed=False)
+    checkpoints.save(confirmed=False)
+    assert checkpoints.numbers() == [2, 3, 4]
+    assert checkpoints.good == str(tmp_path / "ckpt-2")
+    checkpoints.confirm()
+    assert checkpoints.numbers() == [4]
+    assert checkpoints.good == str(tmp_path / "ckpt-4")

@@ -25,7 +25,9 @@ ORDER = [
     "pytorch_files",
     "models",
 ]
-LEAVES = ["files", "folding", "preprocessing", "profiling", "saving", "weights"]
+LEAVES = [
+    *("files", "finite", "folding", "preprocessing", "profiling", "saving", "weights"),
+]
 # A module may import those before it.
 SEARCH = ["budget", "tuner"]
 PACKAGES = {

@@ -4,10 +4,11 @@ import dataclasses
 
 import tyro
 from scalenet_training import cli
+from scalenet_training.settings import Settings
 
 
 @dataclasses.dataclass(frozen=True)
-class ConvertConfig:
+class ConvertConfig(Settings):
     """What to convert, to what."""
 
     checkpoint: tyro.conf.Positional[str]

@@ -3,6 +3,8 @@
 The same command run again resumes the run.
 """
 
+import os
+
 from scalenet_training import cli
 
 
@@ -10,13 +12,14 @@ def main() -> None:
     """Runs the command line."""
     config = cli.parse_train_config(__doc__)
 
+    from scalenet_training.cluster import is_chief
     from scalenet_training.loop import train_and_evaluate
+    from scalenet_training.run_folder import RunFolder
+    from scalenet_training.run_summary import describe_end
 
-    row = train_and_evaluate(config, config.run_folder)
-    print(
-        f"validation: top-1 error {row['val_top1_error']:.2%}, "
-        f"top-5 error {row['val_top5_error']:.2%}, loss {row['val_loss']:.4f}"
-    )
+    train_and_evaluate(config, config.run_folder)
+    if is_chief(os.environ):
+        print(describe_end(RunFolder(config.run_folder)))
 
 
 if __name__ == "__main__":

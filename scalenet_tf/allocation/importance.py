@@ -87,7 +87,7 @@ def check_spread(importance: Importance, tolerance: float = 1e-3) -> None:
     spreads = {}
     for index, block in enumerate(checked(importance)):
         values = np.concatenate(block)
-        if values.size > 1 and values.std() <= tolerance * values.mean():
+        if values.size > 1 and not values.std() > tolerance * values.mean():
             spreads[index] = values.std() / (values.mean() or 1.0)
     if spreads:
         raise ValueError(

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import keras
 import tensorflow as tf
 
+from scalenet_tf.finite import check_finite_weights
 from scalenet_tf.folding import fold_batch_norm
 from scalenet_tf.models import HEAD, smallest_side
 from scalenet_tf.preprocessing import EvaluationTransform
@@ -95,3 +96,4 @@ def check_classifier(
             f"`class_names` must have one name for each of the model's {classes} "
             f"classes. Received: {len(class_names)} names."
         )
+    check_finite_weights(model)

@@ -21,6 +21,7 @@ from scalenet_tf.export.runtime import (
     load_saved_model,
     open_exported,
 )
+from scalenet_tf.finite import describe_not_finite
 
 # Largest error that counts as equal, by format. Where there is none, a format rounds
 # by design: look at the agreement.
@@ -95,8 +96,8 @@ def verify_savedmodel(
 
     Raises:
         FileNotFoundError: There is no such folder.
-        ValueError: There are no images, one cannot be decoded, or the folder is not
-            that of an export.
+        ValueError: There are no images, one cannot be decoded, the model gives NaN or
+            infinity, or the folder is not that of an export.
     """
     transform = transform_of(read_metadata(directory))
     loaded = load_saved_model(directory)
@@ -125,8 +126,8 @@ def verify_tflite(
     Raises:
         FileNotFoundError: There is no such file.
         ImportError: ai-edge-litert is not installed.
-        ValueError: There are no images, one cannot be decoded, or the file is not that
-            of an export.
+        ValueError: There are no images, one cannot be decoded, the model gives NaN or
+            infinity, or the file is not that of an export.
     """
     exported = open_exported(path)
     return _verify_file(model, exported, exported.metadata["quantization"], images)
@@ -148,8 +149,8 @@ def verify_onnx(
     Raises:
         FileNotFoundError: There is no such file.
         ImportError: onnx or onnxruntime is not installed.
-        ValueError: There are no images, one cannot be decoded, or the file is not that
-            of an export.
+        ValueError: There are no images, one cannot be decoded, the model gives NaN or
+            infinity, or the file is not that of an export.
     """
     return _verify_file(model, open_exported(path), "onnx", images)
 
@@ -186,6 +187,12 @@ class _Comparison:
     ) -> None:
         key = "features" if signature == "features" else "logits"
         expected = self._expected(tf.constant(batch.network_input))[key].numpy()
+        wrong = describe_not_finite(expected)
+        if wrong is not None:
+            raise ValueError(
+                f"`model` must give finite {key}. Received: {wrong[0]} of "
+                f"{expected.size} are {wrong[1]}."
+            )
         actual = np.asarray(outputs[key])
         self._difference[signature] = np.maximum(  # which keeps what is no number
             self._difference[signature], np.abs(actual - expected).max()

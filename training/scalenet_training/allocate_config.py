@@ -9,11 +9,12 @@ from typing import Any, Literal
 import tyro
 
 from scalenet_training.config import TrainConfig
+from scalenet_training.settings import Settings
 from scalenet_training.targets import parse_target
 
 
 @dataclasses.dataclass(frozen=True)
-class AllocateConfig:
+class AllocateConfig(Settings):
     """The seed network's training, and what to make of it."""
 
     train: tyro.conf.OmitArgPrefixes[TrainConfig]
@@ -44,6 +45,7 @@ class AllocateConfig:
     allocation.json in the folder of the seed network's run."""
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         parse_target(self.target_macs)
         if self.minimum < 0:
             raise ValueError(f"--minimum must be 0 or more. Received: {self.minimum}.")

@@ -29,19 +29,25 @@ class Checkpoints:
         kept: How many of the newest stay.
         chief: Whether this process writes; the others read alone.
         state: What they hold, by name.
+
+    Attributes:
+        newest: Path of the newest checkpoint; `None` where there is none.
+        good: Path of the newest one that is known to be of use; see `confirm`.
     """
 
     def __init__(self, folder: str, kept: int, chief: bool, **state: Any):
         self.folder = folder
         self.chief = chief
         self._checkpoint = tf.train.Checkpoint(**state)
+        # It would remove old ones when it saves; `confirm` does so later.
         self._manager = tf.train.CheckpointManager(
-            self._checkpoint, folder, max_to_keep=kept, checkpoint_name=_PREFIX
+            self._checkpoint, folder, max_to_keep=None, checkpoint_name=_PREFIX
         )
         self._kept = kept
         self._damaged: set[int] = set()
         self._saved_at = time.monotonic()
         self.newest: str | None = None
+        self.good: str | None = None
 
     def numbers(self) -> list[int]:
         """Numbers of the checkpoints that are there, ascending.
@@ -81,6 +87,8 @@ class Checkpoints:
                 self._damaged.add(number)
             else:
                 self.newest = self.path(number)
+                before = [n for n in numbers if n < number]
+                self.good = self.path(before[-1]) if before else None
                 return
         if numbers:
             raise RunError(
@@ -88,8 +96,12 @@ class Checkpoints:
                 "folder to train from the start."
             )
 
-    def save(self) -> None:
+    def save(self, confirmed: bool = True) -> None:
         """Saves the state under the next number; only the newest ones stay.
+
+        Args:
+            confirmed: Whether the state is known to be of use. Else the older ones stay
+                until `confirm` is called, whatever their number.
 
         Raises:
             RunError: It cannot be written; the checkpoints before are intact.
@@ -104,7 +116,16 @@ class Checkpoints:
         finally:
             self.remove_leftovers()
         self.newest = self.path(number)
-        self._remove_old()
+        if confirmed:
+            self.confirm()
+
+    def confirm(self) -> None:
+        """Says that the newest checkpoint is of use: training from it gave numbers."""
+        if self.newest == self.good:
+            return
+        self.good = self.newest
+        if self.chief:
+            self._remove_old()
 
     def minutes_since_save(self) -> float:
         """Minutes since a checkpoint was saved, or the run began."""

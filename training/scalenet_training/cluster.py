@@ -50,6 +50,16 @@ def find_member(environment: Mapping[str, str]) -> Member | None:
     return None
 
 
+def is_chief(environment: Mapping[str, str]) -> bool:
+    """Whether this process is the worker that writes; so is one without a cluster.
+
+    Raises:
+        ValueError: `TF_CONFIG` does not describe a cluster of workers.
+    """
+    member = find_member(environment)
+    return member is None or member.rank == 0
+
+
 def _from_tf_config(text: str) -> Member | None:
     try:
         content = json.loads(text)

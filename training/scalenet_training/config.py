@@ -9,6 +9,7 @@ from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from scalenet_training.data.listing import OnDamaged, shown
 from scalenet_training.data.manifest import is_manifest
+from scalenet_training.settings import Settings
 
 PresetName = Literal["digits", "cifar10", "cifar100", "imagenet"]
 StrategyName = Literal["auto", "none", "mirrored", "multiworker", "tpu"]
@@ -34,7 +35,7 @@ _FREE_FIELDS = frozenset(
 
 
 @dataclasses.dataclass(frozen=True)
-class TrainConfig:
+class TrainConfig(Settings):
     """One training run."""
 
     preset: PresetName = "digits"
@@ -183,6 +184,7 @@ class TrainConfig:
     resumes the run that is there."""
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         _check(self)
 
     @property

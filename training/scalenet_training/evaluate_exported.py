@@ -17,6 +17,7 @@ from scalenet_training.data.images import Reading
 from scalenet_training.data.source import Source, open_split
 from scalenet_training.data.sources import open_source
 from scalenet_training.data.splits import Split
+from scalenet_training.divergence import check_loss
 from scalenet_training.errors import usage_errors
 from scalenet_training.evaluate_config import EvaluateConfig
 from scalenet_training.evaluation import data_errors
@@ -56,7 +57,7 @@ def evaluate_exported(settings: EvaluateConfig) -> dict[str, float]:
 
     Raises:
         UsageError: The file or the data cannot be had, or do not fit each other.
-        RunError: An example cannot be read.
+        RunError: An example cannot be read, or a network gives NaN or infinity.
     """
     with usage_errors():
         work = _prepare(settings)
@@ -72,9 +73,11 @@ def evaluate_exported(settings: EvaluateConfig) -> dict[str, float]:
             logits = work.exported.logits(batch[0])
             seconds += time.perf_counter() - began
             own += _sums(logits, batch)
+            check_loss(means(own), repr(settings.run_or_model))
             if logits_model is not None:
                 expected = logits_model(batch[0], training=False).numpy()
                 others += _sums(expected, batch)
+                check_loss(means(others), repr(settings.compare))
                 same = logits.argmax(1) == expected.argmax(1)
                 agreeing += float(np.sum(same * batch[2].numpy()))
             bar.update(done)

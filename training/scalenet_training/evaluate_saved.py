@@ -7,8 +7,10 @@ import time
 
 import keras
 
+from scalenet_tf.finite import first_not_finite
 from scalenet_training import distribution
 from scalenet_training.data.batches import Transform
+from scalenet_training.divergence import NotFiniteError
 from scalenet_training.errors import usage_errors
 from scalenet_training.evaluate_config import EvaluateConfig
 from scalenet_training.evaluation import Evaluator
@@ -24,7 +26,8 @@ def evaluate_saved(settings: EvaluateConfig) -> dict[str, float]:
 
     Raises:
         UsageError: The model or the data cannot be had, or do not fit each other.
-        RunError: An example cannot be read.
+        RunError: An example cannot be read, or the network holds or gives NaN or
+            infinity.
     """
     with usage_errors():
         evaluator = _evaluator(settings)
@@ -76,4 +79,12 @@ def _evaluator(settings: EvaluateConfig) -> Evaluator:
         network.transform(model, settings), len(source.class_names)
     )
     xla = distribution.uses_xla(settings.jit, placement, sync_batch_norm=False)
-    return Evaluator(model, split, transform, settings.batch_size, placement, xla)
+    problem = first_not_finite(model.weights)
+    if problem is not None:
+        raise NotFiniteError(
+            f"{network.path!r} has no error rate: {problem}. Its training has diverged."
+        )
+    return Evaluator(
+        *(model, split, transform, settings.batch_size, placement, xla),
+        network=repr(network.path),
+    )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import re
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -13,6 +14,7 @@ import tensorflow as tf
 from scalenet_training.data.batches import Transform, evaluation_batches
 from scalenet_training.data.splits import Split, find_damaged_image
 from scalenet_training.distribution import Placement, lost_workers
+from scalenet_training.divergence import check_loss
 from scalenet_training.errors import RunError
 from scalenet_training.interruption import StoppedError, StopRequest
 from scalenet_training.step import make_evaluation_step
@@ -20,7 +22,17 @@ from scalenet_training.sums import SUMS, means
 
 
 class Evaluator:
-    """Evaluates a model on every example of a split exactly once."""
+    """Evaluates a model on every example of a split exactly once.
+
+    Args:
+        model: The network.
+        split: Examples.
+        transform: From stored images to the network's input.
+        batch_size: Global batch.
+        placement: Where the replicas are.
+        xla: Whether a replica's forward pass is compiled.
+        network: What messages call the model.
+    """
 
     def __init__(
         self,
@@ -30,8 +42,10 @@ class Evaluator:
         batch_size: int,
         placement: Placement,
         xla: bool,
+        network: str = "the network",
     ):
         self.split = split
+        self.network = network
         self.placement = placement
         self.batches = evaluation_batches(split, transform, batch_size)
         self.step = make_evaluation_step(model, placement.strategy, xla)
@@ -47,6 +61,7 @@ class Evaluator:
         Raises:
             StoppedError: Some worker was asked to stop.
             RunError: An example cannot be read.
+            NotFiniteError: The loss is NaN or infinite.
         """
         totals = np.zeros(SUMS)
         batches = self.placement.strategy.distribute_datasets_from_function(
@@ -58,6 +73,7 @@ class Evaluator:
                 if report.stops.numpy() > 0:
                     raise StoppedError
                 totals += report.sums.numpy()
+                check_loss(means(totals), self.network)
                 if progress is not None:
                     progress(done)
         if totals[-1] != self.split.size:
@@ -75,8 +91,7 @@ def data_errors(split: Split) -> Iterator[None]:
         yield
     except (tf.errors.InvalidArgumentError, tf.errors.NotFoundError) as error:
         if "labels must be from" in error.message:
-            text = error.message[error.message.index("labels must be") :]
-            raise RunError(f"--dataset: {text.splitlines()[0]}") from error
+            raise RunError(f"--dataset: {_label_error(error.message)}") from error
         damaged = find_damaged_image(split)
         if damaged is None:
             raise
@@ -84,3 +99,11 @@ def data_errors(split: Split) -> Iterator[None]:
             f"--dataset: an image cannot be decoded: {damaged}. Replace or "
             "remove it, or leave it out of a new run with --on-damaged skip."
         ) from error
+
+
+def _label_error(message: str) -> str:
+    """What TensorFlow says of a label, in a line."""
+    allowed = re.search(r"labels must be from \d+ to \d+", message)[0]
+    received = re.findall(r"\[(-?\d+)\]", message)[0]
+    unlabelled = ", which marks an example without label" if received == "-1" else ""
+    return f"{allowed}. Received: {received}{unlabelled}."

@@ -8,10 +8,11 @@ from typing import Literal
 import tyro
 
 from scalenet_training.errors import UsageError
+from scalenet_training.settings import Settings
 
 
 @dataclasses.dataclass(frozen=True)
-class ExportSpeedConfig:
+class ExportSpeedConfig(Settings):
     """Exports a network in every format and times them in turns.
 
     On noise, with all cores, in a temporary folder. A TFLite file takes one image at a

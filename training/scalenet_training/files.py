@@ -38,8 +38,10 @@ def check_writable(path: str, option: str) -> None:
     """Checks that a folder, or the first one above it that there is, can be written.
 
     Raises:
-        UsageError: It cannot; the message names the option.
+        UsageError: It cannot, or is no folder; the message names the option.
     """
+    if os.path.exists(path) and not os.path.isdir(path):
+        raise UsageError(f"{option} must be a folder. Received: {path!r}.")
     parent = os.path.abspath(path)
     while not os.path.exists(parent):
         parent = os.path.dirname(parent)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import functools
 import json
@@ -16,10 +17,11 @@ from scalenet_tf.allocation import Importance, MacsAllocation, RankCorrelation
 from scalenet_tf.architectures import architecture_from_record
 from scalenet_training.allocate_config import AllocateConfig
 from scalenet_training.allocation_file import PROVENANCE, write_allocation
-from scalenet_training.cluster import find_member
+from scalenet_training.cluster import is_chief
 from scalenet_training.config import identity
 from scalenet_training.errors import RunError, UsageError, usage_errors
 from scalenet_training.files import disk_errors, replaced
+from scalenet_training.locking import locked_folder
 from scalenet_training.loop import train_and_evaluate
 from scalenet_training.plan import Plan, versions
 from scalenet_training.plots import plot_allocations
@@ -74,13 +76,29 @@ def learn_allocation(config: AllocateConfig) -> Learned | None:
         RunError: The seed network cannot be trained or gives no ranking.
     """
     with usage_errors():
-        member = find_member(os.environ)
+        chief = is_chief(os.environ)
         _check_output(config)
     if config.seed_run is None:
         check = functools.partial(_check_target, config)
         train_and_evaluate(config.seed_config, config.seed_folder, check)
-    if member is not None and member.rank > 0:
+    if not chief:
         return None
+    RunFolder(config.seed_folder).read_config()  # or a folder would be made
+    with _output_locked(config):
+        return _learn(config)
+
+
+def _output_locked(config: AllocateConfig) -> contextlib.AbstractContextManager[Any]:
+    """Keeps writers out of the run's folder where the allocation is written there."""
+    if config.output is not None:
+        return contextlib.nullcontext()
+    option = "--seed-run" if config.seed_run else "--workdir"
+    return locked_folder(config.seed_folder, option)
+
+
+def _learn(config: AllocateConfig) -> Learned:
+    with usage_errors():
+        _check_output(config)  # again, as another command may have written meanwhile
     seed = read_seed(config.seed_folder)
     try:
         # The range that can be reached depends on what was learned.

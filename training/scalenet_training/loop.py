@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 import shlex
 import signal
 import sys
@@ -12,16 +14,20 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from scalenet_tf.finite import first_not_finite
 from scalenet_tf.profiling import count_parameters
 from scalenet_training.callbacks import ScalarSummaries
 from scalenet_training.checkpoints import Checkpoints
+from scalenet_training.cluster import is_chief
 from scalenet_training.config import TrainConfig
 from scalenet_training.data.batches import Batch, training_batches
 from scalenet_training.distribution import lost_workers, values_of_replicas
+from scalenet_training.divergence import NotFiniteError, diverged
 from scalenet_training.errors import InterruptedRunError, RunError, usage_errors
 from scalenet_training.evaluation import Evaluator, data_errors
 from scalenet_training.files import disk_errors, replaced
 from scalenet_training.interruption import StoppedError, StopRequest
+from scalenet_training.locking import locked_folder
 from scalenet_training.plan import Plan, prepare
 from scalenet_training.plots import plot_curves
 from scalenet_training.run_folder import CURVES_FILE, RunFolder
@@ -50,21 +56,25 @@ def train_and_evaluate(
         The last row of metrics.csv.
 
     Raises:
-        UsageError: The settings cannot be run; nothing was written.
+        UsageError: The settings cannot be run, or another process trains in the
+            folder; nothing was written.
         InterruptedRunError: A signal came; the run was saved.
         RunError: The run began and could not go on.
     """
     folder = RunFolder(workdir)
-    with usage_errors():
-        folder.check(config)
-        plan = prepare(config, workdir)
-        if check is not None:
-            check(plan)
-    plan.data.check(folder)
-    folder.check_facts(plan.describe())
-    # TensorFlow's strategy of several workers takes SIGTERM for itself until here.
-    with StopRequest() as stop, lost_workers(plan.placement):
-        return Trainer(plan, folder, stop).run()
+    with contextlib.ExitStack() as stack:
+        with usage_errors():
+            if is_chief(os.environ):  # before the checks: what they find stays so
+                stack.enter_context(locked_folder(folder.path, "--workdir"))
+            folder.check(config)
+            plan = prepare(config, workdir)
+            if check is not None:
+                check(plan)
+        plan.data.check(folder)
+        folder.check_facts(plan.describe())
+        # TensorFlow's strategy of several workers takes SIGTERM for itself until here.
+        with StopRequest() as stop, lost_workers(plan.placement):
+            return Trainer(plan, folder, stop).run()
 
 
 class Trainer:
@@ -82,6 +92,7 @@ class Trainer:
         self.stop = stop
         self.report: StepReport | None = None
         self.step = 0  # updates started; a copy, since reading waits for the devices
+        self.saved_step = 0
         self.totals = tf.Variable(tf.zeros(SUMS, tf.float64), name="epoch_sums")
         self.best_error = tf.Variable(np.inf, dtype=tf.float64, name="best_error")
         self.evaluated_step = tf.Variable(0, dtype=tf.int64, name="evaluated_step")
@@ -113,6 +124,8 @@ class Trainer:
         """Goes on from the newest checkpoint to the end; returns the last row."""
         self.checkpoints.restore()
         self.step = int(self.plan.learner.optimizer.iterations.numpy())
+        self.saved_step = self.step
+        self._check_state()
         self._check_same_step("restored")
         self._announce()
         if self.step >= self.plan.total_steps and self._is_evaluated():
@@ -206,17 +219,25 @@ class Trainer:
             self._check_finite(before, self.step - 1)
 
     def _check_finite(self, report: StepReport, step: int) -> None:
-        if not report.diverged.numpy():
-            return
+        if report.diverged.numpy():
+            what = "the loss or its gradient became NaN or infinite"
+            raise self._diverged(what, step)
+        if step > self.saved_step:
+            self.checkpoints.confirm()
+
+    def _diverged(self, what: str, step: int) -> RunError:
         rate = float(self.plan.schedule(step - 1))
-        newest = self.checkpoints.newest
-        saved = f"is {newest!r}" if newest else "does not exist: none was saved yet"
-        raise RunError(
-            f"the loss or its gradient became NaN or infinite at step {step} of "
-            f"{self.plan.total_steps}, at learning rate {rate:.4g}. The last good "
-            f"checkpoint {saved}. A lower --learning-rate, a longer --warmup-epochs or "
-            "--clip-norm may help."
-        )
+        what = f"{what} at step {step} of {self.plan.total_steps}"
+        return diverged(what, rate, self.checkpoints.good)
+
+    def _state_problem(self) -> str | None:
+        return first_not_finite(self.plan.learner.variables)
+
+    def _check_state(self) -> None:
+        """Raises where all workers are: the others would miss one that failed alone."""
+        problem = self._state_problem()
+        if problem is not None:
+            raise self._diverged(problem, self.step)
 
     def _stop_or_save(self, last: bool) -> None:
         """Between two steps: stops if that is wanted, saves if it is due."""
@@ -227,8 +248,8 @@ class Trainer:
             self._check_finite(self.report, self.step)
         if stop:
             raise StoppedError
-        if not last and self._checkpoint_is_due():
-            self.checkpoints.save()
+        if not last and self._checkpoint_is_due() and self._state_problem() is None:
+            self._save(confirmed=False)
 
     def _checkpoint_is_due(self) -> bool:
         every = self.plan.config.checkpoint_steps
@@ -238,7 +259,7 @@ class Trainer:
 
     def _finish_epoch(self, epoch: int, images_per_second: float) -> dict[str, float]:
         """Evaluates and saves; the checkpoint comes last, as it ends the epoch."""
-        evaluation = self.evaluator.run(stop=self.stop)
+        evaluation = self._evaluate(epoch)
         row = {
             "epoch": epoch,
             **means(self.totals.numpy()),
@@ -252,8 +273,20 @@ class Trainer:
         self.evaluated_step.assign(self.step)
         if self.chief:
             self._write(row, improved)
-            self.checkpoints.save()
+            self._save(confirmed=True)
         return row
+
+    def _evaluate(self, epoch: int) -> dict[str, float]:
+        self._check_state()
+        try:
+            return self.evaluator.run(stop=self.stop)
+        except NotFiniteError:
+            what = f"the evaluation of epoch {epoch + 1} gave a loss of NaN or infinity"
+            raise self._diverged(what, self.step) from None
+
+    def _save(self, confirmed: bool) -> None:
+        self.checkpoints.save(confirmed)
+        self.saved_step = self.step
 
     def _write(self, row: dict[str, float], improved: bool) -> None:
         plan, folder = self.plan, self.folder
@@ -270,7 +303,8 @@ class Trainer:
     def _interrupted(self) -> InterruptedRunError:
         received = self.stop.signal or signal.SIGTERM
         by = f"by {received.name}" if self.stop.came else "with another worker"
-        self.checkpoints.save()
+        self._check_state()
+        self._save(confirmed=False)
         # A scheduler may end all workers when the first of them ends.
         self._check_same_step("saved")
         return InterruptedRunError(

@@ -5,9 +5,11 @@ from typing import Annotated
 
 import tyro
 
+from scalenet_training.settings import Settings
+
 
 @dataclasses.dataclass(frozen=True)
-class PredictConfig:
+class PredictConfig(Settings):
     """What to look at, by which model."""
 
     images: Annotated[

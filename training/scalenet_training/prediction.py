@@ -6,6 +6,7 @@ Imports no TensorFlow by itself, so that bad input is answered at once.
 from __future__ import annotations
 
 import json
+import math
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
@@ -28,7 +29,8 @@ def predict_files(config: PredictConfig) -> dict[str, Prediction]:
 
     Raises:
         UsageError: The images or the model cannot be had.
-        RunError: A file cannot be read, or a server does not answer as it should.
+        RunError: A file cannot be read, a server does not answer as it should, or a
+            probability is NaN or infinite.
     """
     for option, value in (
         ("--top-k", config.top_k),
@@ -50,6 +52,7 @@ def predict_files(config: PredictConfig) -> dict[str, Prediction]:
             images = [_read(path) for path in batch]
             predictions = predictor.predict(images, config.top_k)
             results |= dict(zip(batch, predictions, strict=True))
+            _check_finite(results, batch, config.model)
             bar.update(len(batch))
     return results
 
@@ -122,6 +125,17 @@ def _walk(folder: str) -> Iterator[str]:
 def _batches(files: Sequence[str], size: int) -> Iterator[Sequence[str]]:
     for start in range(0, len(files), size):
         yield files[start : start + size]
+
+
+def _check_finite(
+    results: Mapping[str, Prediction], batch: Sequence[str], model: str
+) -> None:
+    for path in batch:
+        if not all(map(math.isfinite, results[path].probabilities)):
+            raise RunError(
+                f"--model {model!r} gives probabilities that are NaN or infinite, for "
+                f"{path!r}: it names no class. Its training has diverged."
+            )
 
 
 def _read(path: str) -> bytes:

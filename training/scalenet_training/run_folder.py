@@ -18,7 +18,12 @@ from scalenet_training.files import (
     remove_leftovers,
     replaced,
 )
-from scalenet_training.run_metrics import METRICS_FILE, read_rows, write_rows
+from scalenet_training.run_metrics import (
+    METRICS_FILE,
+    best_row,
+    read_rows,
+    write_rows,
+)
 
 CONFIG_FILE = "config.json"
 CURVES_FILE = "curves.png"
@@ -56,8 +61,6 @@ class RunFolder:
         Raises:
             UsageError: It holds another run or other things, or cannot be written.
         """
-        if os.path.exists(self.path) and not os.path.isdir(self.path):
-            raise UsageError(f"--workdir must be a folder. Received: {self.path!r}.")
         check_writable(self.path, "--workdir")
         if not os.path.exists(self.path):
             return
@@ -133,6 +136,10 @@ class RunFolder:
     def rows(self) -> list[dict[str, float]]:
         """The rows of metrics.csv, with numbers for values."""
         return read_rows(self.file(METRICS_FILE))
+
+    def best_row(self) -> Mapping[str, float]:
+        """The row of metrics.csv of the epoch that `best.keras` is of."""
+        return best_row(self.rows())
 
     def write_row(self, row: Mapping[str, float]) -> None:
         """Adds an epoch's row in the place of that epoch's and all later ones."""

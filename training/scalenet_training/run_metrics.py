@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any, TextIO
 
@@ -22,6 +23,12 @@ def read_rows(path: str) -> list[dict[str, Any]]:
             ]
     except FileNotFoundError:
         return []
+
+
+def best_row(rows: Sequence[Mapping[str, Any]]) -> Mapping[str, Any]:
+    """The row of the epoch that `best.keras` is of: the first of the lowest error."""
+    numbers = [row for row in rows if math.isfinite(row["val_loss"])]
+    return min(numbers or rows, key=lambda row: row["val_top1_error"])
 
 
 def write_rows(file: TextIO, rows: Sequence[Mapping[str, Any]]) -> None:

@@ -9,10 +9,11 @@ from typing import Literal
 import tyro
 
 from scalenet_training.data.listing import OnDamaged
+from scalenet_training.settings import Settings
 
 
 @dataclasses.dataclass(frozen=True)
-class SavedNetworkConfig:
+class SavedNetworkConfig(Settings):
     """A network that a run has saved, or any .keras file, and its data."""
 
     run_or_model: tyro.conf.Positional[str]

@@ -18,12 +18,13 @@ from tqdm import tqdm
 
 from scalenet_training.errors import RunError, UsageError
 from scalenet_training.run_metrics import METRICS_FILE
+from scalenet_training.settings import Settings
 
 _TRAIN = os.path.join(os.path.dirname(os.path.dirname(__file__)), "train.py")
 
 
 @dataclasses.dataclass(frozen=True)
-class ScalingConfig:
+class ScalingConfig(Settings):
     """Runs train.py as one process and as several on loopback, in turns.
 
     Each process has one core and one thread, so that a core stands for a machine.

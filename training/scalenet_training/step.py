@@ -77,6 +77,12 @@ class Learner:
     average: keras.Model | None = None
     loss_scale: LossScale | None = None
 
+    @property
+    def variables(self) -> list[keras.Variable]:
+        """All that a step changes, but for the loss scale."""
+        average = () if self.average is None else self.average.weights
+        return [*self.model.weights, *self.optimizer.variables, *average]
+
     def sa_gammas(self) -> set[int]:
         """Identities of the scales of the SA blocks' batch norms."""
         return {

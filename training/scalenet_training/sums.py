@@ -47,9 +47,16 @@ def means(totals: Any) -> dict[str, float]:
 
 
 def _rank(logits: tf.Tensor, labels: tf.Tensor) -> tf.Tensor:
-    """How many classes come before the right one; ties as in argmax, NaN as wrong."""
+    """How many classes come before the right one; ties as in argmax.
+
+    More than there are where a logit is NaN or infinite: such an answer is wrong. It
+    is asked for by itself, since TensorFlow's graphs turn `~(a <= b)` into `a > b`,
+    which is another thing for NaN.
+    """
     labels = tf.cast(labels, tf.int32)
     right = tf.gather(logits, labels[:, None], batch_dims=1)
-    earlier = tf.range(logits.shape[-1]) < labels[:, None]
-    before = ~(logits <= right) | ((logits == right) & earlier)
-    return tf.reduce_sum(tf.cast(before, tf.int32), axis=1)
+    classes = tf.range(logits.shape[-1])
+    before = (logits > right) | ((logits == right) & (classes < labels[:, None]))
+    rank = tf.reduce_sum(tf.cast(before, tf.int32), axis=1)
+    finite = tf.reduce_all(tf.math.is_finite(logits), axis=1)
+    return tf.where(finite, rank, tf.int32.max)

@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 from scalenet_training.config import TrainConfig
 from scalenet_training.data.listing import OnDamaged
+from scalenet_training.settings import Settings
 from scalenet_training.targets import parse_target
 
 # What may differ when a search goes on: where and how long it runs, not what it
@@ -40,7 +41,7 @@ _SHARED_FIELDS = (
 
 
 @dataclasses.dataclass(frozen=True)
-class TuneConfig:
+class TuneConfig(Settings):
     """One search, or one for each of several budgets."""
 
     tuner: Literal["random", "hyperband", "bayesian"] = "random"
@@ -130,6 +131,7 @@ class TuneConfig:
     again goes on with the search that is there."""
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         _check(self)
 
     @property

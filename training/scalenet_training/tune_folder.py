@@ -16,7 +16,7 @@ from typing import Any
 
 from scalenet_tf.files import TEMPORARY
 from scalenet_training.errors import UsageError
-from scalenet_training.files import disk_errors, replaced
+from scalenet_training.files import check_writable, disk_errors, replaced
 
 SPACE_FILE = "search.json"
 ORACLE_FILE = "oracle.json"
@@ -62,12 +62,11 @@ class SearchFolder:
             defaults: What holds for a search from before a name was recorded.
 
         Raises:
-            UsageError: It holds another search or other things, or is no folder.
+            UsageError: It holds another search or other things, or cannot be written.
         """
+        check_writable(self.path, "--workdir")
         if not os.path.exists(self.path):
             return
-        if not os.path.isdir(self.path):
-            raise UsageError(f"--workdir must be a folder. Received: {self.path!r}.")
         if not os.path.exists(self.file(SPACE_FILE)):
             if any(not n.startswith(TEMPORARY) for n in os.listdir(self.path)):
                 raise UsageError(

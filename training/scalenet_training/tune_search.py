@@ -98,11 +98,14 @@ class TrialModel(HyperScaleNet):
         Raises:
             keras_tuner.errors.FatalError: An example cannot be read, which would fail
                 every trial.
+            keras_tuner.errors.FailedTrialError: The loss became NaN or infinite.
         """
         splits = self.examples.train_split, self.examples.eval_split
         try:
             with data_errors(splits[0]), data_errors(splits[1]):
-                return model.fit(
+                return super().fit(
+                    hp,
+                    model,
                     self._training(initial_epoch),
                     steps_per_epoch=splits[0].size // self.batch_size,
                     validation_data=self._evaluation(),

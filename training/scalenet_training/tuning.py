@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from scalenet_tf import Architecture
@@ -13,6 +14,7 @@ from scalenet_training.data.index import INDEX_FILE
 from scalenet_training.errors import usage_errors
 from scalenet_training.examples import Examples, open_examples
 from scalenet_training.files import disk_errors
+from scalenet_training.locking import Lock, locked_folder
 from scalenet_training.starting_point import resolve_architecture
 from scalenet_training.targets import target_macs
 from scalenet_training.tune_config import TuneConfig
@@ -45,20 +47,36 @@ def tune(config: TuneConfig) -> bool:
         examples = open_examples(config.data, base, config.search_folder)
         searches, facts = _prepare(config, base, examples)
     folder = SearchFolder(config.search_folder)
-    folder.check({**config.space(), **facts}, _defaults(facts))
-    with made_folder(folder.path):
+    with _opened(folder, role) as lock:
+        folder.check({**config.space(), **facts}, _defaults(facts))
         folder.claim({**config.space(), **facts})
-    images = examples.source.images
-    if images is not None and images.index.changed and role != "worker":
-        with disk_errors(folder.path):
-            images.index.save(folder.file(INDEX_FILE))
-    if not all(search.run(folder, role) for search in searches):
-        return False
+        images = examples.source.images
+        if images is not None and images.index.changed and role != "worker":
+            with disk_errors(folder.path):
+                images.index.save(folder.file(INDEX_FILE))
+        if not all(search.run(folder, role) for search in searches):
+            if lock is not None:
+                lock.hand_over()
+            return False
+        if role == "worker":
+            print("no trials are left; the chief has the results")
+        else:
+            _report(searches, folder)
+        return True
+
+
+@contextlib.contextmanager
+def _opened(folder: SearchFolder, role: str) -> Iterator[Lock | None]:
+    """The search's folder, made where there is none, locked where trials are chosen.
+
+    Workers share it with their chief, whose lock it is.
+    """
     if role == "worker":
-        print("no trials are left; the chief has the results")
+        with made_folder(folder.path):
+            yield None
     else:
-        _report(searches, folder)
-    return True
+        with locked_folder(folder.path, "--workdir") as lock:
+            yield lock
 
 
 def _prepare(config: TuneConfig, base: Architecture, examples: Examples):

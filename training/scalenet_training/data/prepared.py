@@ -2,35 +2,44 @@
 
 from __future__ import annotations
 
+import difflib
+import glob
 import os
+import re
 from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
 from scalenet_training.data.inventory import Inventory
+from scalenet_training.data.prepared_features import check_features, is_encoded
 from scalenet_training.data.source import Source
 from scalenet_training.data.splits import IndexedSplit, Split, StreamedSplit
 
 # Datasets of TensorFlow Datasets up to this size are held in memory, undecoded, which
 # allows a full shuffle and passing over examples at no cost.
 _MEMORY_LIMIT = 2**30
+_NAME = re.compile(
+    r"(?P<name>[a-zA-Z]\w*)(/(?P<config>[\w+.-]+))?(:(\d+|\*)(\.(\d+|\*)){2})?"
+)
 
 
 def open_prepared(name: str, data_dir: str | None, download: bool) -> Source:
-    """Opens a dataset of TensorFlow Datasets that is on disk, or fetches it."""
-    import tensorflow_datasets as tfds
+    """Opens a dataset of TensorFlow Datasets that is on disk, or fetches it.
 
+    Args:
+        name: NAME, NAME/CONFIGURATION, either with :VERSION. Of several versions the
+            newest is opened.
+        data_dir: Folder of TensorFlow Datasets; `None` for its default.
+        download: Whether to fetch and prepare it where it is not there. The network is
+            not asked otherwise.
+
+    Raises:
+        ValueError: There is no such dataset, or it cannot serve classification.
+    """
     if data_dir is not None and not os.path.isdir(data_dir) and not download:
         raise ValueError(f"--data-dir: there is no folder {data_dir!r}.")
-    try:
-        builder = tfds.builder(name, data_dir=data_dir)
-    except (tfds.core.DatasetNotFoundError, ValueError) as error:
-        raise ValueError(
-            "--dataset must be digits, an existing folder, or a name of TensorFlow "
-            "Datasets such as cifar10, cifar100 or imagenet2012. "
-            f"Received: {name!r}."
-        ) from error
+    builder = _find(name, data_dir)
     if download:
         _download(builder)
     if not builder.is_prepared():
@@ -38,21 +47,17 @@ def open_prepared(name: str, data_dir: str | None, download: bool) -> Source:
             f"--dataset: {name} is not in {builder.data_dir!r}. Give the folder that "
             "holds it with --data-dir, or let it be fetched with --download."
         )
-    features = dict(builder.info.features)
-    label = features.get("label")
-    if "image" not in features or not isinstance(label, tfds.features.ClassLabel):
-        raise ValueError(
-            f"--dataset: {name} must have the features image and label (a class). "
-            f"It has: {', '.join(features)}."
-        )
+    features = builder.info.features
+    check_features(features, name)
+    class_names = tuple(features["label"].names)
     return Source(
         name=name,
-        class_names=tuple(label.names),
+        class_names=class_names,
         split_names=tuple(builder.info.splits),
         open_split=lambda spec: _open_tensorflow_split(builder, spec),
         identity=_identity(builder),
         inventory=lambda: Inventory(
-            tuple(label.names),
+            class_names,
             {name: part.num_examples for name, part in builder.info.splits.items()},
         ),
     )
@@ -70,6 +75,72 @@ def _identity(builder: Any) -> dict[str, Any]:
     }
 
 
+def _find(name: str, data_dir: str | None) -> Any:
+    """The builder of a dataset, by its code or by what is on disk."""
+    import tensorflow_datasets as tfds
+
+    # Before TensorFlow Datasets sees it, which looks for names with a namespace, such
+    # as huggingface:name, in the network.
+    parts = _NAME.fullmatch(name)
+    if parts is None:
+        community = re.match(r"[\w-]+:[a-zA-Z]", name)
+        raise ValueError(
+            "--dataset must be digits, an existing folder, or NAME[/CONFIGURATION]"
+            "[:VERSION] of TensorFlow Datasets, such as cifar10 or cifar10:3.0.2"
+            f"{'; community datasets cannot be read' if community else ''}. "
+            f"Received: {name!r}."
+        )
+    place = data_dir or tfds.core.constants.DATA_DIR
+    present = _on_disk(place, parts["name"])
+    configurations = {text.partition(":")[0] for text in present}
+    try:
+        builder = tfds.builder(name, data_dir=data_dir, try_gcs=False)
+    except (ValueError, AssertionError) as error:  # the second for unknown versions
+        raise ValueError(_not_found(name, parts["name"], place, present)) from error
+    from_files = isinstance(builder, tfds.core.read_only_builder.ReadOnlyBuilder)
+    if from_files and parts["config"] is None and len(configurations) > 1:
+        raise ValueError(
+            f"--dataset must say which configuration of {parts['name']} in {place!r}: "
+            f"{', '.join(sorted(configurations))}. Received: {name!r}."
+        )
+    return builder
+
+
+def _on_disk(place: str, name: str) -> list[str]:
+    """The prepared forms of a dataset: NAME[/CONFIGURATION]:VERSION."""
+    folder = os.path.join(glob.escape(place), name)
+    infos = [
+        path
+        for pattern in ("*", os.path.join("*", "*"))
+        for path in glob.glob(os.path.join(folder, pattern, "dataset_info.json"))
+    ]
+    forms = (os.path.relpath(os.path.dirname(path), place) for path in infos)
+    return sorted(":".join(os.path.split(form)) for form in forms)
+
+
+def _not_found(wished: str, name: str, place: str, present: list[str]) -> str:
+    """What is said of a name, a configuration or a version that there is not."""
+    import tensorflow_datasets as tfds
+
+    known = tfds.list_builders(with_community_datasets=False)
+    text = f"--dataset: there is no {wished!r} in {place!r} or TensorFlow Datasets."
+    if present:
+        return f"{text} There: {', '.join(present)}."
+    if name in known:
+        kind = tfds.builder_cls(name)
+        facts = [f"version {kind.VERSION}"] if kind.VERSION else []
+        facts += [f"configuration {name}" for name in list(kind.builder_configs)[:10]]
+        return f"{text} {name} has {', '.join(facts)}."
+    local = os.listdir(place) if os.path.isdir(place) else []
+    close = difflib.get_close_matches(name, {*known, *local, "digits"}, n=3)
+    if close:
+        text += f" Did you mean {' or '.join(close)}?"
+    return (
+        f"{text} It must be digits, an existing folder, or a name such as cifar10, "
+        "cifar100 or imagenet2012."
+    )
+
+
 def _download(builder: Any) -> None:
     try:
         builder.download_and_prepare()
@@ -81,22 +152,59 @@ def _download(builder: Any) -> None:
 
 def _open_tensorflow_split(builder: Any, spec: str) -> Split:
     try:
-        info = builder.info.splits[spec]
-        size = info.num_examples
+        size = _size(builder, spec)
     except (KeyError, ValueError, AssertionError, NotImplementedError) as error:
         raise ValueError(
             f"no split {spec!r} in {builder.name}: its splits are "
-            f"{', '.join(builder.info.splits)}, sliced as in 'train[:5000]'."
+            f"{_sizes(builder)}, sliced as in 'train[:5000]'."
         ) from error
-    split = StreamedSplit(builder, spec, size)
+    if size == 0:  # there is nothing to read, and no way to say so to TensorFlow
+        raise ValueError(
+            f"{spec!r} of {builder.name} has no examples: its splits are "
+            f"{_sizes(builder)}."
+        )
+    split = StreamedSplit(
+        builder, spec, size, encoded=is_encoded(builder.info.features["image"])
+    )
     whole = sum(part.num_bytes for part in builder.info.splits.values())
     return _in_memory(split) if whole <= _MEMORY_LIMIT else split
 
 
+def _size(builder: Any, spec: str) -> int:
+    """How many examples a split or slices of splits have."""
+    import tensorflow_datasets as tfds
+
+    splits = builder.info.splits
+    parts = tfds.core.ReadInstruction.from_spec(spec).to_absolute(splits)
+    # TensorFlow Datasets' own count is wrong for a slice that ends before it begins.
+    if any(part.to is not None and part.to < (part.from_ or 0) for part in parts):
+        return 0
+    return splits[spec].num_examples
+
+
+def _sizes(builder: Any) -> str:
+    return ", ".join(
+        f"{name} ({split.num_examples} examples)"
+        for name, split in builder.info.splits.items()
+    )
+
+
 def _in_memory(split: StreamedSplit) -> IndexedSplit:
-    batches = list(split.references(None).batch(4096))
+    try:
+        batches = list(split.references(None).map(split.fetch).batch(4096))
+    except tf.errors.OpError as error:
+        raise ValueError(
+            f"the files of {split.builder.name} in {split.builder.data_dir!r} cannot "
+            f"be read: {error.message.splitlines()[0]}"
+        ) from error
     images = tf.concat([batch["image"] for batch in batches], 0)
     labels = tf.concat([batch["label"] for batch in batches], 0)
+    unlabelled = int(np.sum(labels.numpy() < 0))
+    if unlabelled:
+        raise ValueError(
+            f"{unlabelled} of the {split.size} examples of {split.spec!r} of "
+            f"{split.builder.name} have no label (-1), as those of unpublished tests."
+        )
     return IndexedSplit(
         np.arange(len(labels)),
         lambda index: (tf.gather(images, index), tf.gather(labels, index)),

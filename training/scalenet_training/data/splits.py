@@ -15,6 +15,7 @@ import numpy as np
 import tensorflow as tf
 
 from scalenet_tf.preprocessing import decode_image
+from scalenet_training.data.prepared_features import as_rgb
 
 _SHUFFLE_BUFFER = 16384
 
@@ -76,11 +77,19 @@ class IndexedSplit:
 
 @dataclasses.dataclass(frozen=True)
 class StreamedSplit:
-    """Examples of a prepared dataset that is too large for memory."""
+    """Examples of a prepared dataset that is too large for memory.
+
+    Attributes:
+        builder: Of TensorFlow Datasets.
+        spec: Split, or slices of splits.
+        size: Number of examples.
+        encoded: Whether images are stored as files; else as pixels.
+    """
 
     builder: Any
     spec: str
     size: int
+    encoded: bool = True
 
     def references(self, seed: tuple[int, int] | None) -> tf.data.Dataset:
         """The undecoded examples; shuffled by files and through a buffer."""
@@ -92,7 +101,11 @@ class StreamedSplit:
         dataset = self.builder.as_dataset(
             split=self.spec,
             shuffle_files=seed is not None,
-            decoders={"image": tfds.decode.SkipDecoding()},
+            # Other features than these are not read.
+            decoders=tfds.decode.PartialDecoding(
+                {"image": True, "label": True},
+                {"image": tfds.decode.SkipDecoding()} if self.encoded else None,
+            ),
             read_config=tfds.ReadConfig(
                 shuffle_seed=mixed,
                 shuffle_reshuffle_each_iteration=False,
@@ -109,9 +122,10 @@ class StreamedSplit:
     def fetch(self, reference: Mapping[str, tf.Tensor]) -> Example:
         """The reference is the example; its number is a hash of its name."""
         number = tf.strings.to_hash_bucket_fast(reference["tfds_id"], 2**31 - 1)
+        image = reference["image"]
         return {
             "id": number,
-            "image": reference["image"],
+            "image": image if self.encoded else as_rgb(image),
             "label": reference["label"],
         }
 

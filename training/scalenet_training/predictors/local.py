@@ -15,8 +15,12 @@ from scalenet_tf.serving.messages import INVALID
 def ranked(
     probabilities: np.ndarray, class_names: Sequence[str], top_k: int
 ) -> Prediction:
-    """The likeliest classes of an image, of equally likely ones the first."""
-    order = np.argsort(-probabilities, kind="stable")[:top_k]
+    """The likeliest classes of an image, of equally likely ones the first.
+
+    Probabilities that are no numbers come before all others, where they are seen.
+    """
+    likely = np.where(np.isfinite(probabilities), probabilities, np.inf)
+    order = np.argsort(-likely, kind="stable")[:top_k]
     return Prediction(
         tuple(class_names[index] for index in order),
         tuple(float(probabilities[index]) for index in order),

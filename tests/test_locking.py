@@ -1,0 +1,120 @@
+"""One run, one writer: locks on folders."""
+
+import os
+import subprocess
+import sys
+
+import pytest
+from scalenet_training.errors import UsageError
+from scalenet_training.locking import locked_folder
+
+ROW = "one run, one writer"
+IN_USE = r"--workdir: another process is writing to '.*'\. Wait for its end, or give"
+
+
+def entries(folder):
+    return sorted(path.name for path in folder.iterdir())
+
+
+def test_a_folder_has_one_writer_and_then_the_next(tmp_path):
+    folder = str(tmp_path / "new")
+    with locked_folder(folder, "--workdir") as lock:
+        assert lock.certain
+        with (
+            pytest.raises(UsageError, match=IN_USE),
+            locked_folder(folder, "--workdir"),
+        ):
+            pass
+        (tmp_path / "new" / "file").touch()
+    with locked_folder(folder, "--workdir") as lock:
+        assert lock.certain
+    assert entries(tmp_path / "new") == ["file"]
+
+
+def test_a_folder_that_was_made_goes_where_the_checks_fail(tmp_path):
+    with (
+        pytest.raises(ValueError, match="unfit"),
+        locked_folder(str(tmp_path / "a" / "b"), "--workdir"),
+    ):
+        raise ValueError("unfit")
+    assert not entries(tmp_path)
+
+
+def test_a_file_is_no_folder(tmp_path):
+    (tmp_path / "file").touch()
+    with (
+        pytest.raises(UsageError, match=r"--workdir must be a folder\. Received: '.*f"),
+        locked_folder(str(tmp_path / "file"), "--workdir"),
+    ):
+        pass
+
+
+@pytest.mark.parametrize("code", ["ENOLCK", "ENOTSUP", "EBADF"])
+def test_a_file_system_without_locks_is_used_without(tmp_path, monkeypatch, code):
+    import errno
+    import fcntl
+
+    def flock(descriptor, operation):
+        raise OSError(getattr(errno, code), "no locks here")
+
+    monkeypatch.setattr(fcntl, "flock", flock)
+    with locked_folder(str(tmp_path), "--workdir") as lock:
+        assert not lock.certain
+
+
+def test_a_lock_on_a_folder_that_was_removed_is_none(tmp_path, monkeypatch):
+    """As where the process that made it has failed its checks meanwhile."""
+    import fcntl
+
+    folder, flock = tmp_path / "run", fcntl.flock
+
+    def removed(descriptor, operation):
+        flock(descriptor, operation)
+        folder.rmdir()
+        folder.mkdir()
+
+    monkeypatch.setattr(fcntl, "flock", removed)
+    with (
+        pytest.raises(UsageError, match=IN_USE),
+        locked_folder(str(folder), "--workdir"),
+    ):
+        pass
+
+
+HOLDER = """
+import fcntl, os, sys
+from scalenet_training.locking import locked_folder
+if sys.argv[2:] == ["second"]:
+    try:
+        fcntl.flock(os.open(sys.argv[1], os.O_RDONLY), fcntl.LOCK_EX | fcntl.LOCK_NB)
+        sys.exit("it was free for a moment")
+    except BlockingIOError:
+        pass
+with locked_folder(sys.argv[1], "--workdir") as lock:
+    if sys.argv[2:] == ["first"]:
+        lock.hand_over()
+        os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:-1], "second"])
+    assert "SCALENET_LOCK" not in os.environ
+    print("held", flush=True)
+    sys.stdin.read()
+"""
+
+
+@pytest.mark.processes
+@pytest.mark.parametrize("stage", ["", "first"], ids=["one program", "execv"])
+def test_the_lock_ends_with_the_process_and_outlives_its_program(tmp_path, stage):
+    folder = str(tmp_path / "run")
+    process = subprocess.Popen(
+        [sys.executable, "-c", HOLDER, folder, stage],
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stdout.readline() == "held\n"
+    with pytest.raises(UsageError, match=IN_USE), locked_folder(folder, "--workdir"):
+        pass
+    process.kill()
+    process.wait()
+    with locked_folder(folder, "--workdir") as lock:
+        assert lock.certain

@@ -1,0 +1,175 @@
+"""One run, one writer: commands on a folder that another process writes to."""
+
+import json
+import os
+import signal
+
+import pytest
+from conftest import TINY_CIFAR
+from processes import TRAINING, finish, start
+from scalenet_training.allocate_config import AllocateConfig
+from scalenet_training.config import TrainConfig
+from scalenet_training.errors import UsageError
+from scalenet_training.learned_allocation import learn_allocation
+from scalenet_training.locking import locked_folder
+from scalenet_training.loop import train_and_evaluate
+from scalenet_training.tune_config import TuneConfig
+from scalenet_training.version_folder import new_version
+from situations import situation
+
+AREA = "one run, one writer"
+IN_USE = "another process is writing to"
+
+
+def listing(folder):
+    return sorted(str(path) for path in folder.rglob("*"))
+
+
+def train(folder, **changes):
+    return train_and_evaluate(TrainConfig(**changes), str(folder))
+
+
+def not_let_in(*arguments):
+    pytest.fail("it was let in")
+
+
+def tune(folder):
+    from scalenet_training.tuning import tune
+
+    return tune(TuneConfig(workdir=str(folder), eval_split="validation[:9]"))
+
+
+# Where nothing keeps them out, the first two end for want of such a model.
+WRITERS = {
+    "train": (lambda folder: train(folder, model="none"), "--workdir"),
+    "allocate, which trains": (
+        lambda folder: learn_allocation(
+            AllocateConfig(TrainConfig(workdir=str(folder), model="none"))
+        ),
+        "--workdir",
+    ),
+    "tune": (tune, "--workdir"),
+    "tune, as the chief of several processes": (tune, "--workdir"),
+    "export": (lambda folder: new_version(str(folder)).__enter__(), "--name"),
+}
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(n, marks=situation(AREA, f"{n}: the folder is in use"))
+        for n in WRITERS
+    ],
+)
+def test_a_second_writer_is_refused_before_it_writes(
+    name, tmp_path, monkeypatch, outcome
+):
+    command, option = WRITERS[name]
+    if "tune" in name:
+        pytest.importorskip("keras_tuner")
+        monkeypatch.setattr("scalenet_training.tune_search.Search.run", not_let_in)
+    if "chief" in name:
+        monkeypatch.setenv("KERASTUNER_TUNER_ID", "chief")
+        monkeypatch.setenv("KERASTUNER_ORACLE_IP", "127.0.0.1")
+        monkeypatch.setenv("KERASTUNER_ORACLE_PORT", "1")
+    folder = tmp_path / "run"
+    with (
+        locked_folder(str(folder), "--workdir"),
+        pytest.raises(UsageError, match=f"{option}: {IN_USE} '{folder}'"),
+    ):
+        command(folder)
+    assert not listing(folder)
+    outcome(f"refused, exit code 2, naming {option}; nothing is written")
+
+
+@situation(AREA, "allocate --seed-run: folder in use")
+def test_an_allocation_into_a_run_that_is_trained_is_refused(tmp_path, outcome):
+    (tmp_path / "config.json").write_text(json.dumps({"config": {}}))
+    config = AllocateConfig(TrainConfig(), seed_run=str(tmp_path))
+    with (
+        locked_folder(str(tmp_path), "--workdir"),
+        pytest.raises(UsageError, match=f"--seed-run: {IN_USE}"),
+    ):
+        learn_allocation(config)
+    assert [path.name for path in tmp_path.iterdir()] == ["config.json"]
+    outcome("refused, exit code 2, naming --seed-run; nothing is written")
+
+
+@situation(AREA, "train: settings that cannot be run, in a new folder")
+def test_a_new_folder_goes_where_the_settings_cannot_be_run(tmp_path, outcome):
+    with pytest.raises(UsageError, match="--train-split: no split 'none'"):
+        train(tmp_path / "a" / "run", train_split="none")
+    assert not listing(tmp_path)
+    outcome("refused, exit code 2; the folder that was made to be locked is removed")
+
+
+@situation(AREA, "train: a worker that is not the chief")
+def test_a_worker_shares_the_folder_with_its_chief(tmp_path, monkeypatch, outcome):
+    cluster = {"worker": ["127.0.0.1:1", "127.0.0.1:2"]}
+    task = {"type": "worker", "index": 1}
+    monkeypatch.setenv("TF_CONFIG", json.dumps({"cluster": cluster, "task": task}))
+    folder = tmp_path / "run"
+    with (
+        locked_folder(str(folder), "--workdir"),
+        pytest.raises(UsageError, match="--model: unknown model"),
+    ):
+        train(folder, model="none")
+    outcome("let in: the chief of the same run has the lock")
+
+
+def command(folder, *options):
+    """Minutes of training, unless it is killed."""
+    return [
+        os.path.join(TRAINING, "train.py"),
+        *("--model", os.path.join(os.path.dirname(folder), "tiny.json")),
+        *("--workdir", folder, "--train-split", "train[:256]"),
+        *("--eval-split", "validation[:50]", "--batch-size", "16", *options),
+    ]
+
+
+@pytest.mark.processes
+@situation(AREA, "train: two processes, then kill -9")
+def test_two_trainings_on_one_folder(tmp_path, outcome):
+    (tmp_path / "tiny.json").write_text(json.dumps(TINY_CIFAR.to_record()))
+    folder = str(tmp_path / "run")
+    first = start(command(folder, "--epochs", "500"))
+    try:
+        for line in first.stdout:
+            if line.startswith("Epoch 2"):
+                break
+        before = (tmp_path / "run" / "config.json").read_bytes()
+        output = finish(start(command(folder, "--seed", "1")), code=2)
+        assert f"error: --workdir: {IN_USE} '{folder}'" in output
+        assert first.poll() is None
+        assert (tmp_path / "run" / "config.json").read_bytes() == before
+    finally:
+        first.send_signal(signal.SIGKILL)
+        first.communicate()
+    # Its lock has ended with it: what the next one is told is of its settings.
+    output = finish(start(command(folder, "--seed", "1")), code=2)
+    assert "holds a run with other settings: " in output
+    assert "seed (0 there, 1 now)" in output
+    outcome("the second is refused, exit code 2; the kill frees the folder")
+
+
+def test_settings_are_checked_under_the_lock(tmp_path, monkeypatch):
+    """Else two could both find the folder empty."""
+    from scalenet_training import loop
+
+    def check(folder, config):
+        with (
+            pytest.raises(UsageError, match=IN_USE),
+            locked_folder(folder.path, "--workdir"),
+        ):
+            pass
+        raise UsageError("checked")
+
+    monkeypatch.setattr(loop.RunFolder, "check", check)
+    with pytest.raises(UsageError, match="checked"):
+        train(tmp_path / "run")
+
+
+def test_sequential_runs_in_one_process_are_no_conflict(tmp_path):
+    for _ in range(2):
+        with pytest.raises(UsageError, match="--model: unknown model"):
+            train(tmp_path / "run", model="none")

@@ -1,0 +1,49 @@
+"""What is said of a run that has diverged: where, and what may help."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+
+from scalenet_training.errors import RunError
+
+
+class NotFiniteError(RunError):
+    """A network gave a loss that is NaN or infinite: its errors mean nothing."""
+
+
+def check_loss(result: Mapping[str, float], network: str) -> None:
+    """Checks that an evaluation has given a number.
+
+    A logit that is NaN or infinite gives a loss that is, of whatever example.
+
+    Args:
+        result: With the key `loss`, a mean over examples.
+        network: What was evaluated, for the message.
+
+    Raises:
+        NotFiniteError: The loss is NaN or infinite.
+    """
+    if not math.isfinite(result["loss"]):
+        raise NotFiniteError(
+            f"{network} gives a loss of {result['loss']}: its logits are NaN or "
+            "infinite, so that it has no error rate. Its training has diverged: take "
+            "an earlier state, or train it again with a lower learning rate."
+        )
+
+
+def diverged(what: str, rate: float, good: str | None) -> RunError:
+    """The error that ends a run.
+
+    Args:
+        what: What is no number, and when: `"the loss became NaN at step 3 of 9"`.
+        rate: Learning rate of that step.
+        good: Path of the last checkpoint from which training gave finite numbers;
+            `None` where there is none.
+    """
+    saved = f"The last good checkpoint is {good!r}" if good else "No checkpoint is good"
+    return RunError(
+        f"{what}, at learning rate {rate:.4g}. This state was not saved. {saved}. "
+        "A lower --learning-rate, a longer --warmup-epochs or --clip-norm may help, in "
+        "another --workdir."
+    )

@@ -108,7 +108,7 @@ def test_names_may_have_any_bytes(tmp_path, outcome):
     assert repr(text).encode()
     with open(tmp_path / "a" / os.fsdecode(b"\xfc.png"), "wb") as file:
         file.write(b"no image")
-    error = refusal(tmp_path, r"'a/\\\\xfc.png' \(not an image\)")
+    error = refusal(tmp_path, r"'a/\\xfc\.png' \(not an image\)")
     assert error.isascii()
     outcome(f"used: {split.size} of 6; printed as {source.class_names[1]}")
 
@@ -248,9 +248,7 @@ def test_a_test_split_without_classes_is_an_error(tmp_path, outcome):
 def test_other_classes_in_a_split_are_an_error_with_names(tmp_path, outcome):
     images.make(tmp_path / "train", ("a", "b", "c", "d", "e", "f"))
     images.make(tmp_path / "val", ("a", "f", "x"))
-    text = refusal(
-        tmp_path, "It lacks 'b', 'c', 'd' and 1 more. It has 'x', which 'train' has not"
-    )
+    text = refusal(tmp_path, "It lacks 'b', 'c', 'd' and 1 more. It has 'x' too")
     outcome(f"refused: {text.split('Received: ')[1]}")
 
 

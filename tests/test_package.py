@@ -148,3 +148,43 @@ def test_a_wheel_works_outside_the_repository(tmp_path):
         cwd=tmp_path,
         env={"PYTHONPATH": str(tmp_path / "installed")},
     )
+
+
+# A module of the data room may import those before it, and nothing else of its package.
+DATA = [
+    "listing",
+    "folder",
+    "manifest",
+    "division",
+    "image_files",
+    "index",
+    "inventory",
+    "table",
+    "splits",
+    "source",
+    "fingerprint",
+    "images",
+    "digits",
+    "prepared",
+    "sources",
+    "batches",
+]
+
+
+def test_imports_of_the_data_room_go_one_way():
+    room = ROOT / "training" / "scalenet_training" / "data"
+    assert {path.stem for path in room.glob("*.py")} == {*DATA, "__init__"}
+    for number, module in enumerate(DATA):
+        allowed = {f"scalenet_training.data.{before}" for before in DATA[:number]}
+        names = imported(room / f"{module}.py")
+        used = {name for name in names if name and name.startswith("scalenet_training")}
+        assert used <= allowed, module
+
+
+@pytest.mark.parametrize("module", ["config", "saved_network_config", "tune_config"])
+def test_settings_import_no_tensorflow(module):
+    code = (
+        f"import sys, scalenet_training.{module}\n"
+        "assert not {'tensorflow', 'keras', 'PIL', 'rich.table'} & set(sys.modules)\n"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT / "training")

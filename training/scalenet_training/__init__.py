@@ -1,7 +1,7 @@
 """Recipes of the commands in `training/`.
 
-Flow of data: `config` (a run's settings, no TensorFlow) -> `sources` (examples on
-disk) -> `pipeline` (batches of a replica) -> `step` (one update, on every replica)
--> `loop` (epochs, evaluation, checkpoints) -> `run_folder` (what a run leaves).
-`distribution` makes the strategy that `step` and `pipeline` run under.
+Flow of data: `config` (a run's settings, no TensorFlow) -> `data` (examples on disk,
+batches of a replica) -> `step` (one update, on every replica) -> `loop` (epochs,
+evaluation, checkpoints) -> `run_folder` and `run_data` (what a run leaves).
+`distribution` makes the strategy that `data` and `step` run under.
 """

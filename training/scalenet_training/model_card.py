@@ -56,7 +56,9 @@ def write_model_card(
         "versions": {**versions(), **_runtime_versions()},
         "files": file_hashes(folder),
     }
-    with open(os.path.join(folder, MODEL_CARD), "w", encoding="utf-8") as file:
+    path = os.path.join(folder, MODEL_CARD)
+    # Of a path that is not UTF-8, what cannot be written becomes an escape of JSON's.
+    with open(path, "w", encoding="utf-8", errors="backslashreplace") as file:
         json.dump(card, file, indent=1, ensure_ascii=False)
         file.write("\n")
 

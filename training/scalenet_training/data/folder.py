@@ -10,6 +10,7 @@ from scalenet_training.data.listing import (
     Listing,
     Unused,
     in_order,
+    quoted,
     shown,
     some,
     split_named,
@@ -33,7 +34,7 @@ def list_folder(path: str) -> Listing:
             the splits have not the same classes.
     """
     if not os.path.isdir(path):
-        raise ValueError(f"--dataset: there is no folder {shown(path)!r}.")
+        raise ValueError(f"--dataset: there is no folder {quoted(path)}.")
     scan = _Scan(path)
     folders, files = scan.level("")
     scan.leave_out(files, IN_NO_CLASS)
@@ -133,8 +134,8 @@ def _split_folders(root: str, folders: list[str]) -> dict[str, str]:
         split = split_named(name)
         if split in parts:
             raise ValueError(
-                f"--dataset: {shown(parts[split])!r} and {shown(name)!r} of "
-                f"{shown(root)!r} are both the {split} split. Merge or rename them."
+                f"--dataset: {quoted(parts[split])} and {quoted(name)} of "
+                f"{quoted(root)} are both the {split} split. Merge or rename them."
             )
         parts[split] = name
     return parts
@@ -155,11 +156,11 @@ def _in_splits(
         more = sorted(own - classes[first])
         if missing or more:
             lacks = f" It lacks {some(missing)}." if missing else ""
-            has = f" It has {some(more)}, which {first!r} has not." if more else ""
+            has = f" It has {some(more)} too." if more else ""
             raise ValueError(
                 "--dataset: the folders of all splits must have the same classes, as "
-                f"sub-folders. Received: {shown(os.path.join(root, name))!r}, which "
-                f"differs from {first!r}.{lacks}{has}"
+                f"sub-folders. Received: {quoted(os.path.join(root, name))}, which "
+                f"differs from {quoted(first)}.{lacks}{has}"
             )
     class_names = _checked_classes(os.path.join(root, first), list(classes[first]))
     found = []
@@ -175,10 +176,10 @@ def _checked_classes(folder: str, names: list[str]) -> tuple[str, ...]:
     hint = ""
     if names and _sub_folders(folder, names[0]):
         inner = os.path.join(folder, names[0])
-        hint = f" If its classes are in {shown(inner)!r}, give that folder."
+        hint = f" If its classes are in {quoted(inner)}, give that folder."
     raise ValueError(
         "--dataset: a folder of images needs at least 2 sub-folders, one a class. "
-        f"Received: {shown(folder)!r} with {len(names)}.{hint}"
+        f"Received: {quoted(folder)} with {len(names)}.{hint}"
     )
 
 

@@ -17,6 +17,7 @@ from scalenet_training.data.listing import (
     Listing,
     OnDamaged,
     Unused,
+    quoted,
     shown,
     some,
 )
@@ -119,12 +120,12 @@ def _check_classes(listing: Listing, files: Sequence[ImageFile]) -> None:
     lost = " that can be read" if len(files) < len(listing.files) else ""
     raise ValueError(
         f"--dataset: {len(empty)} of {len(listing.class_names)} classes of "
-        f"{shown(listing.path)!r} have no {what}{lost}: {some(empty)}."
+        f"{quoted(listing.path)} have no {what}{lost}: {some(empty)}."
     )
 
 
 def _unusable(damaged: Sequence[Unused], total: int) -> ValueError:
-    listed = ", ".join(f"{shown(u.name)!r} ({u.reason})" for u in damaged[:3])
+    listed = ", ".join(f"{quoted(u.name)} ({u.reason})" for u in damaged[:3])
     more = f" and {len(damaged) - 3:,} more" if len(damaged) > 3 else ""
     return ValueError(
         f"--dataset: {len(damaged):,} of {total:,} files cannot be used as images: "

@@ -97,8 +97,13 @@ def shown(path: str) -> str:
     return os.fsencode(path).decode("utf-8", "backslashreplace")
 
 
+def quoted(path: str) -> str:
+    """A path for a message: on one line, in quotes."""
+    return repr(shown(path)).replace(2 * "\\", "\\")
+
+
 def some(names: Sequence[str], most: int = 3) -> str:
     """The first names, quoted, and how many more there are."""
-    listed = ", ".join(repr(shown(name)) for name in names[:most])
+    listed = ", ".join(map(quoted, names[:most]))
     more = len(names) - most
     return f"{listed} and {more:,} more" if more > 0 else listed

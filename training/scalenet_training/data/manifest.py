@@ -15,7 +15,7 @@ from scalenet_training.data.listing import (
     Listing,
     Unused,
     in_order,
-    shown,
+    quoted,
     split_named,
 )
 
@@ -48,7 +48,7 @@ def list_manifest(path: str) -> Listing:
     class_names = _sorted_labels({row.label for row in rows})
     if len(class_names) < 2:
         raise ValueError(
-            f"--dataset {shown(path)!r} must have at least 2 labels. "
+            f"--dataset {quoted(path)} must have at least 2 labels. "
             f"Received: {', '.join(class_names) or 'no rows'}."
         )
     labels = {name: number for number, name in enumerate(class_names)}
@@ -113,7 +113,7 @@ def _table(path: str) -> Iterator[tuple[int, list[str]]]:
 
 def _text(path: str) -> str:
     if not os.path.isfile(path):
-        raise ValueError(f"--dataset: there is no file {shown(path)!r}.")
+        raise ValueError(f"--dataset: there is no file {quoted(path)}.")
     with open(path, "rb") as file:
         data = file.read()
     try:
@@ -176,4 +176,4 @@ def _suffix(path: str) -> str:
 
 
 def _error(path: str, line: int, problem: str) -> ValueError:
-    return ValueError(f"--dataset {shown(path)!r}, line {line}: {problem}.")
+    return ValueError(f"--dataset {quoted(path)}, line {line}: {problem}.")

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from scalenet_training.data.inventory import Inventory, Spread
-from scalenet_training.data.listing import Unused, shown, some
+from scalenet_training.data.listing import Unused, quoted, some
 
 _WIDTH = 88
 _CLASSES_SHOWN = 20
@@ -84,15 +84,10 @@ def _facts(inventory: Inventory) -> list[tuple[str, str]]:
         facts.append(("changed", text))
     if inventory.equal:
         names = [pair.held_out for pair in inventory.equal]
-        first = inventory.equal[0]
-        facts.append(
-            (
-                "warning",
-                f"{_counted(names, 'held-out image', 'held-out images')} also in "
-                f"training, byte for byte; {shown(first.held_out)!r} is "
-                f"{shown(first.training)!r}",
-            )
-        )
+        counted = _counted(names, "held-out image", "held-out images")
+        _, held_out, training = inventory.equal[0]
+        text = f"{counted} also in training, byte for byte; {quoted(held_out)} is "
+        facts.append(("warning", text + quoted(training)))
     return facts
 
 

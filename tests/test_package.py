@@ -174,6 +174,7 @@ DATA = [
     "index",
     "inventory",
     "table",
+    "prepared_features",
     "splits",
     "source",
     "fingerprint",

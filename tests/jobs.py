@@ -15,10 +15,12 @@ import sys
 import keras
 import numpy as np
 import tensorflow as tf
-from scalenet_training import cli, distribution, loop, plan
-from scalenet_training.config import TrainConfig
-from scalenet_training.interruption import StopRequest
-from scalenet_training.run_folder import RunFolder
+from scalenet_training import cli
+from scalenet_training.devices import placement as distribution
+from scalenet_training.runs.run_folder import RunFolder
+from scalenet_training.train import loop, plan
+from scalenet_training.train.config import TrainConfig
+from scalenet_training.train.interruption import StopRequest
 
 COLLECTIVES = ("Collective", "Nccl", "AllReduce")
 

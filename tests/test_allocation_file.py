@@ -3,9 +3,9 @@ import os
 
 import pytest
 from conftest import TINY
-from scalenet_training.allocation_file import write_allocation
 from scalenet_training.errors import RunError
-from scalenet_training.starting_point import resolve_architecture
+from scalenet_training.networks.allocation_file import write_allocation
+from scalenet_training.networks.starting_point import resolve_architecture
 
 import scalenet_tf
 

@@ -5,8 +5,8 @@ import warnings
 import numpy as np
 import pytest
 import tensorflow as tf
-from scalenet_training.checkpoints import Checkpoints
 from scalenet_training.errors import RunError
+from scalenet_training.runs.checkpoints import Checkpoints
 
 
 def opened(folder, kept=3, chief=True):

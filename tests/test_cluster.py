@@ -1,9 +1,9 @@
 import json
 
 import pytest
-from scalenet_training import distribution
-from scalenet_training.cluster import Member, find_member
-from scalenet_training.distribution import open_placement
+from scalenet_training.devices import placement as distribution
+from scalenet_training.devices.cluster import Member, find_member
+from scalenet_training.devices.placement import open_placement
 
 WORKERS = {"worker": ["a:1", "b:1"]}
 

@@ -5,12 +5,12 @@ import tarfile
 
 import numpy as np
 import pytest
-from scalenet_training.config import TrainConfig
-from scalenet_training.evaluate_config import EvaluateConfig
-from scalenet_training.evaluate_saved import evaluate_saved
-from scalenet_training.loop import train_and_evaluate
-from scalenet_training.run_folder import RunFolder
-from scalenet_training.tune_folder import SearchFolder
+from scalenet_training.evaluate.config import EvaluateConfig
+from scalenet_training.evaluate.saved import evaluate_saved
+from scalenet_training.runs.run_folder import RunFolder
+from scalenet_training.train.config import TrainConfig
+from scalenet_training.train.loop import train_and_evaluate
+from scalenet_training.tune.folder import SearchFolder
 
 import scalenet_tf
 from scalenet_tf.export import open_exported

@@ -14,18 +14,18 @@ import pytest
 import tensorflow as tf
 from conftest import TINY_CIFAR
 from PIL import Image
-from scalenet_training.allocate_config import AllocateConfig
-from scalenet_training.config import TrainConfig
-from scalenet_training.divergence import NotFiniteError
+from scalenet_training.allocate.config import AllocateConfig
+from scalenet_training.allocate.learning import learn_allocation
 from scalenet_training.errors import RunError, UsageError
-from scalenet_training.evaluate_config import EvaluateConfig
-from scalenet_training.evaluate_exported import evaluate_exported
-from scalenet_training.learned_allocation import learn_allocation
-from scalenet_training.loop import Trainer, train_and_evaluate
-from scalenet_training.presets import PRESETS
-from scalenet_training.run_folder import RunFolder
+from scalenet_training.evaluate.config import EvaluateConfig
+from scalenet_training.evaluate.exported import evaluate_exported
+from scalenet_training.runs.run_folder import RunFolder
 from scalenet_training.settings import Settings
-from scalenet_training.sums import sums
+from scalenet_training.train.config import TrainConfig
+from scalenet_training.train.divergence import NotFiniteError
+from scalenet_training.train.loop import Trainer, train_and_evaluate
+from scalenet_training.train.presets import PRESETS
+from scalenet_training.train.sums import sums
 from situations import situation
 from test_commands import in_process
 
@@ -263,7 +263,7 @@ def test_an_exported_file_that_gives_none_is_an_error(monkeypatch, outcome):
 
     opened = export.Exported(metadata, nan)
     monkeypatch.setattr(
-        "scalenet_training.evaluate_exported.open_exported", lambda path: opened
+        "scalenet_training.evaluate.exported.open_exported", lambda path: opened
     )
     monkeypatch.setattr(
         export.Exported,

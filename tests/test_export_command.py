@@ -16,13 +16,14 @@ import pytest
 import tensorflow as tf
 from conftest import TINY_CIFAR
 from processes import TRAINING, finish, start
-from scalenet_training import export_model, version_folder
-from scalenet_training.config import TrainConfig
 from scalenet_training.data.batches import Transform
 from scalenet_training.errors import UsageError
-from scalenet_training.loop import train_and_evaluate
-from scalenet_training.model_card import file_hashes
-from scalenet_training.run_folder import RunFolder
+from scalenet_training.export import exporter as export_model
+from scalenet_training.export import versions as version_folder
+from scalenet_training.networks.model_card import file_hashes
+from scalenet_training.runs.run_folder import RunFolder
+from scalenet_training.train.config import TrainConfig
+from scalenet_training.train.loop import train_and_evaluate
 from test_commands import in_process
 from test_export import PHOTOS
 from test_models import relative_error
@@ -69,8 +70,8 @@ def exported(run, tmp_path, monkeypatch, capsys):
 @pytest.fixture(scope="module")
 def saved(run, tmp_path_factory):
     """The folder of an exported SavedModel."""
-    from scalenet_training.export_config import ExportConfig
-    from scalenet_training.export_model import export_model
+    from scalenet_training.export.config import ExportConfig
+    from scalenet_training.export.exporter import export_model
 
     to = str(tmp_path_factory.mktemp("saved") / "repository")
     config = ExportConfig(run_or_model=str(run), name="tiny", to=to)
@@ -493,7 +494,7 @@ def test_a_full_disk_is_a_clear_error_and_leaves_nothing(run, tmp_path):
 # Says when it begins to write, when everything is imported and loaded.
 ANNOUNCED = """
 import runpy, sys
-from scalenet_training import export_model
+from scalenet_training.export import exporter as export_model
 write = export_model.new_version
 
 def announced(folder):

@@ -10,7 +10,7 @@ import tensorflow as tf
 from scalenet_training.data.images import Reading
 from scalenet_training.data.sources import open_source
 from scalenet_training.errors import RunError
-from scalenet_training.evaluation import data_errors
+from scalenet_training.train.evaluation import data_errors
 from situations import situation
 
 SKIP = Reading(on_damaged="skip")

@@ -3,13 +3,13 @@
 import os
 
 import pytest
-from scalenet_training.config import TrainConfig
-from scalenet_training.evaluate_config import EvaluateConfig
-from scalenet_training.evaluate_exported import evaluate_exported
-from scalenet_training.export_config import ExportConfig
-from scalenet_training.export_model import export_model
-from scalenet_training.loop import train_and_evaluate
-from scalenet_training.presets import PRESETS
+from scalenet_training.evaluate.config import EvaluateConfig
+from scalenet_training.evaluate.exported import evaluate_exported
+from scalenet_training.export.config import ExportConfig
+from scalenet_training.export.exporter import export_model
+from scalenet_training.train.config import TrainConfig
+from scalenet_training.train.loop import train_and_evaluate
+from scalenet_training.train.presets import PRESETS
 
 
 @pytest.mark.slow

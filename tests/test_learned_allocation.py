@@ -9,15 +9,15 @@ import pytest
 import tyro
 from conftest import TINY_CIFAR
 from processes import ROOT, TRAINING, finish_all, start_workers
-from scalenet_training.allocate_config import AllocateConfig
-from scalenet_training.allocation_report import training_command
-from scalenet_training.config import TrainConfig
+from scalenet_training.allocate.config import AllocateConfig
+from scalenet_training.allocate.learning import learn_allocation, read_seed
+from scalenet_training.allocate.report import training_command
 from scalenet_training.errors import RunError, UsageError
-from scalenet_training.learned_allocation import learn_allocation, read_seed
-from scalenet_training.loop import train_and_evaluate
-from scalenet_training.plots import plot_allocations
-from scalenet_training.presets import PRESETS, options_of
-from scalenet_training.starting_point import resolve_architecture
+from scalenet_training.networks.starting_point import resolve_architecture
+from scalenet_training.runs.figures import plot_allocations
+from scalenet_training.train.config import TrainConfig
+from scalenet_training.train.loop import train_and_evaluate
+from scalenet_training.train.presets import PRESETS, options_of
 
 import scalenet_tf
 from scalenet_tf import allocation

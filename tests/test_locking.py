@@ -6,7 +6,7 @@ import sys
 
 import pytest
 from scalenet_training.errors import UsageError
-from scalenet_training.locking import locked_folder
+from scalenet_training.runs.locking import locked_folder
 
 ROW = "one run, one writer"
 IN_USE = r"--workdir: another process is writing to '.*'\. Wait for its end, or give"
@@ -83,7 +83,7 @@ def test_a_lock_on_a_folder_that_was_removed_is_none(tmp_path, monkeypatch):
 
 HOLDER = """
 import fcntl, os, sys
-from scalenet_training.locking import locked_folder
+from scalenet_training.runs.locking import locked_folder
 if sys.argv[2:] == ["second"]:
     try:
         fcntl.flock(os.open(sys.argv[1], os.O_RDONLY), fcntl.LOCK_EX | fcntl.LOCK_NB)

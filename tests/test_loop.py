@@ -10,9 +10,9 @@ import pytest
 import tensorflow as tf
 from PIL import Image
 from scalenet_training.errors import InterruptedRunError, RunError, UsageError
-from scalenet_training.loop import train_and_evaluate
-from scalenet_training.plan import prepare
-from scalenet_training.presets import PRESETS
+from scalenet_training.train.loop import train_and_evaluate
+from scalenet_training.train.plan import prepare
+from scalenet_training.train.presets import PRESETS
 
 import scalenet_tf
 from scalenet_tf.architectures import architecture_from_record
@@ -442,7 +442,7 @@ def test_a_run_whose_architecture_or_data_changed_is_refused(config, tmp_path):
 
 @pytest.mark.slow  # test_faults.py does so with processes
 def test_checkpoints_within_an_epoch_lose_nothing(config, tmp_path, monkeypatch):
-    from scalenet_training import loop
+    from scalenet_training.train import loop
 
     often = dataclasses.replace(config, checkpoint_steps=1)
     train_and_evaluate(config, str(tmp_path / "whole"))
@@ -483,7 +483,7 @@ def test_a_run_that_diverges_names_step_rate_and_checkpoint(config, tmp_path):
 
 @pytest.mark.slow  # test_faults.py does so with processes
 def test_a_signal_stops_after_the_step_saves_and_resumes(config, tmp_path, monkeypatch):
-    from scalenet_training import loop
+    from scalenet_training.train import loop
 
     train_and_evaluate(config, str(tmp_path / "whole"))
     dispatch = loop.Trainer._dispatch
@@ -507,7 +507,7 @@ def test_a_signal_stops_after_the_step_saves_and_resumes(config, tmp_path, monke
 @pytest.mark.slow  # test_faults.py does so with processes
 def test_a_signal_within_an_evaluation_keeps_the_epoch(config, tmp_path, monkeypatch):
     """The epoch's training is saved; the run resumed begins with its evaluation."""
-    from scalenet_training import evaluation
+    from scalenet_training.train import evaluation
 
     train_and_evaluate(config, str(tmp_path / "whole"))
     make = evaluation.make_evaluation_step
@@ -548,7 +548,7 @@ def test_digits_reach_95_percent_on_one_device_and_within_a_point_on_two(tmp_pat
 def test_labels_outside_the_classes_are_an_error():
     from scalenet_training.data.batches import Transform
     from scalenet_training.data.splits import IndexedSplit
-    from scalenet_training.evaluation import data_errors
+    from scalenet_training.train.evaluation import data_errors
 
     transform = Transform(32, 32, "none", "centered", classes=10)
     split = IndexedSplit(np.arange(3), lambda i: (tf.zeros((32, 32, 3), tf.uint8), i))

@@ -4,9 +4,9 @@ import os
 
 import image_folders as images
 import pytest
-from scalenet_training.config import TrainConfig
 from scalenet_training.data.images import Reading
 from scalenet_training.data.sources import open_source
+from scalenet_training.train.config import TrainConfig
 from situations import situation
 
 

@@ -12,8 +12,8 @@ import pytest
 import served
 from processes import ROOT, TRAINING, environment, finish, free_ports, start
 from scalenet_training.errors import RunError
-from scalenet_training.predictors.savedmodel import SavedModelPredictor
-from scalenet_training.run_folder import FACTS_OF_A_RUN
+from scalenet_training.predict.predictors.savedmodel import SavedModelPredictor
+from scalenet_training.runs.run_folder import FACTS_OF_A_RUN
 from test_commands import in_process
 from test_export import NAMES, PHOTOS, TRANSFORM, TRUNCATED
 
@@ -353,7 +353,7 @@ def test_a_served_model_needs_neither_its_own_runtime_nor_another_client(exports
         "assert not {'ai_edge_litert', 'grpc', 'tensorflow_serving'} & loaded\n"
         "assert 'requests' in loaded\n"
         "for kind in ('keras_run', 'savedmodel', 'tflite'):\n"
-        "    assert f'scalenet_training.predictors.{kind}' not in sys.modules\n"
+        "    assert f'scalenet_training.predict.predictors.{kind}' not in sys.modules\n"
         "print('checked')\n"
     )
     (port,) = free_ports(1)

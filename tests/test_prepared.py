@@ -11,7 +11,7 @@ from scalenet_training.data.batches import Transform
 from scalenet_training.data.source import open_split
 from scalenet_training.data.sources import open_source
 from scalenet_training.errors import RunError
-from scalenet_training.evaluation import data_errors
+from scalenet_training.train.evaluation import data_errors
 from situations import situation
 
 from scalenet_tf.preprocessing import decode_image

@@ -8,17 +8,17 @@ import shutil
 
 import image_folders as images
 import pytest
-from scalenet_training.config import TrainConfig
 from scalenet_training.data.images import Reading
 from scalenet_training.data.source import Source
 from scalenet_training.data.sources import open_source
 from scalenet_training.data.splits import IndexedSplit
 from scalenet_training.errors import UsageError
-from scalenet_training.evaluate_config import EvaluateConfig
-from scalenet_training.loop import train_and_evaluate
-from scalenet_training.run_data import RunData
-from scalenet_training.run_folder import RunFolder
-from scalenet_training.saved_network import SavedNetwork
+from scalenet_training.evaluate.config import EvaluateConfig
+from scalenet_training.networks.saved_network import SavedNetwork
+from scalenet_training.runs.run_data import RunData
+from scalenet_training.runs.run_folder import RunFolder
+from scalenet_training.train.config import TrainConfig
+from scalenet_training.train.loop import train_and_evaluate
 from situations import situation
 
 

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from conftest import TINY_CIFAR
-from scalenet_training.starting_point import start_from
+from scalenet_training.networks.starting_point import start_from
 from situations import situation
 
 import scalenet_tf

@@ -5,15 +5,15 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from conftest import TINY_CIFAR
-from scalenet_training.loss_scale import LossScale
-from scalenet_training.schedule import RecipeSchedule
-from scalenet_training.step import (
+from scalenet_training.train.loss_scale import LossScale
+from scalenet_training.train.schedule import RecipeSchedule
+from scalenet_training.train.step import (
     Learner,
     Objective,
     make_evaluation_step,
     make_train_step,
 )
-from scalenet_training.sums import cross_entropy, means, sums
+from scalenet_training.train.sums import cross_entropy, means, sums
 
 import scalenet_tf
 

@@ -1,5 +1,5 @@
 import pytest
-from scalenet_training.targets import target_macs
+from scalenet_training.networks.targets import target_macs
 
 import scalenet_tf
 

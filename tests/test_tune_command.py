@@ -3,7 +3,7 @@
 import json
 
 import pytest
-from scalenet_training.tune_config import TuneConfig
+from scalenet_training.tune.config import TuneConfig
 from test_commands import in_process
 
 pytest.importorskip("keras_tuner")

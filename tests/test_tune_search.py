@@ -7,11 +7,12 @@ import pytest
 
 keras_tuner = pytest.importorskip("keras_tuner")
 
-from scalenet_training import tune_folder, tune_search  # noqa: E402
 from scalenet_training.errors import RunError, UsageError  # noqa: E402
-from scalenet_training.tune_config import TuneConfig  # noqa: E402
-from scalenet_training.tune_folder import SearchFolder  # noqa: E402
-from scalenet_training.tune_search import Search, find_role, tuner_id  # noqa: E402
+from scalenet_training.tune import folder as tune_folder  # noqa: E402
+from scalenet_training.tune import search as tune_search  # noqa: E402
+from scalenet_training.tune.config import TuneConfig  # noqa: E402
+from scalenet_training.tune.folder import SearchFolder  # noqa: E402
+from scalenet_training.tune.search import Search, find_role, tuner_id  # noqa: E402
 
 TRIALS = 4
 

@@ -7,14 +7,14 @@ import signal
 import pytest
 from conftest import TINY_CIFAR
 from processes import TRAINING, finish, start
-from scalenet_training.allocate_config import AllocateConfig
-from scalenet_training.config import TrainConfig
+from scalenet_training.allocate.config import AllocateConfig
+from scalenet_training.allocate.learning import learn_allocation
 from scalenet_training.errors import UsageError
-from scalenet_training.learned_allocation import learn_allocation
-from scalenet_training.locking import locked_folder
-from scalenet_training.loop import train_and_evaluate
-from scalenet_training.tune_config import TuneConfig
-from scalenet_training.version_folder import new_version
+from scalenet_training.export.versions import new_version
+from scalenet_training.runs.locking import locked_folder
+from scalenet_training.train.config import TrainConfig
+from scalenet_training.train.loop import train_and_evaluate
+from scalenet_training.tune.config import TuneConfig
 from situations import situation
 
 AREA = "one run, one writer"
@@ -34,7 +34,7 @@ def not_let_in(*arguments):
 
 
 def tune(folder):
-    from scalenet_training.tuning import tune
+    from scalenet_training.tune.tuning import tune
 
     return tune(TuneConfig(workdir=str(folder), eval_split="validation[:9]"))
 
@@ -67,7 +67,7 @@ def test_a_second_writer_is_refused_before_it_writes(
     command, option = WRITERS[name]
     if "tune" in name:
         pytest.importorskip("keras_tuner")
-        monkeypatch.setattr("scalenet_training.tune_search.Search.run", not_let_in)
+        monkeypatch.setattr("scalenet_training.tune.search.Search.run", not_let_in)
     if "chief" in name:
         monkeypatch.setenv("KERASTUNER_TUNER_ID", "chief")
         monkeypatch.setenv("KERASTUNER_ORACLE_IP", "127.0.0.1")
@@ -154,7 +154,7 @@ def test_two_trainings_on_one_folder(tmp_path, outcome):
 
 def test_settings_are_checked_under_the_lock(tmp_path, monkeypatch):
     """Else two could both find the folder empty."""
-    from scalenet_training import loop
+    from scalenet_training.train import loop
 
     def check(folder, config):
         with (

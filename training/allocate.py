@@ -8,15 +8,15 @@ what was trained.
 import shlex
 
 from scalenet_training import cli
-from scalenet_training.allocate_config import AllocateConfig
+from scalenet_training.allocate.config import AllocateConfig
 
 
 def main() -> None:
     """Runs the command line."""
     config = cli.parse_with_preset(__doc__, AllocateConfig)
 
-    from scalenet_training import allocation_report as report
-    from scalenet_training.learned_allocation import learn_allocation
+    from scalenet_training.allocate import report as report
+    from scalenet_training.allocate.learning import learn_allocation
 
     learned = learn_allocation(config)
     if learned is None:

@@ -4,8 +4,8 @@ from typing import Annotated
 
 import tyro
 from scalenet_training import cli
-from scalenet_training.export_speed_config import ExportSpeedConfig
-from scalenet_training.scaling import ScalingConfig, measure_scaling
+from scalenet_training.benchmark.export_speed_config import ExportSpeedConfig
+from scalenet_training.benchmark.scaling import ScalingConfig, measure_scaling
 
 app = tyro.extras.SubcommandApp()
 
@@ -19,7 +19,7 @@ def scaling(config: Annotated[ScalingConfig, tyro.conf.arg(name="")]) -> None:
 @app.command
 def export(config: Annotated[ExportSpeedConfig, tyro.conf.arg(name="")]) -> None:
     """Size and latency of every exported format, beside the Keras model's."""
-    from scalenet_training.export_speed import measure_export
+    from scalenet_training.benchmark.export_speed import measure_export
 
     measure_export(config)
 

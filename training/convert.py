@@ -32,7 +32,7 @@ def main() -> None:
     """Runs the command line."""
     config = cli.parse(ConvertConfig, __doc__)
 
-    from scalenet_training.conversion import convert
+    from scalenet_training.convert.conversion import convert
 
     from scalenet_tf.profiling import count_parameters
 

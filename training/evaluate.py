@@ -1,15 +1,15 @@
 """Evaluates a run, a saved model, or what export.py wrote, and prints its errors."""
 
 from scalenet_training import cli
-from scalenet_training.evaluate_config import EvaluateConfig
+from scalenet_training.evaluate.config import EvaluateConfig
 
 
 def main() -> None:
     """Runs the command line."""
     config = cli.parse(EvaluateConfig, __doc__)
 
-    from scalenet_training.evaluate_exported import evaluate_exported, is_exported
-    from scalenet_training.evaluate_saved import evaluate_saved
+    from scalenet_training.evaluate.exported import evaluate_exported, is_exported
+    from scalenet_training.evaluate.saved import evaluate_saved
 
     exported = is_exported(config.run_or_model)
     result = evaluate_exported(config) if exported else evaluate_saved(config)

@@ -5,14 +5,14 @@ real images before it gets its place.
 """
 
 from scalenet_training import cli
-from scalenet_training.export_config import ExportConfig
+from scalenet_training.export.config import ExportConfig
 
 
 def main() -> None:
     """Runs the command line."""
     config = cli.parse(ExportConfig, __doc__)
 
-    from scalenet_training.export_model import describe, doubt, export_model
+    from scalenet_training.export.exporter import describe, doubt, export_model
 
     path, verification = export_model(config)
     print(f"{path}: {describe(verification)}")

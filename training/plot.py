@@ -20,8 +20,8 @@ def curves(
         runs: Folders of runs.
         output: The PNG file to write.
     """
-    from scalenet_training.plots import plot_curves
-    from scalenet_training.run_metrics import METRICS_FILE, read_rows
+    from scalenet_training.runs.figures import plot_curves
+    from scalenet_training.runs.metrics import METRICS_FILE, read_rows
 
     if not runs:
         raise UsageError("RUNS must be the folder of one run or more. Received: none.")
@@ -54,8 +54,8 @@ def allocation(
     _check_output(output)
 
     from scalenet_training.errors import usage_errors
-    from scalenet_training.plots import plot_allocations
-    from scalenet_training.starting_point import resolve_architecture
+    from scalenet_training.networks.starting_point import resolve_architecture
+    from scalenet_training.runs.figures import plot_allocations
 
     with usage_errors():
         found = [resolve_architecture(network) for network in networks]

@@ -2,14 +2,14 @@
 
 from scalenet_training import cli
 from scalenet_training.errors import RunError
-from scalenet_training.predict_config import PredictConfig
+from scalenet_training.predict.config import PredictConfig
 
 
 def main() -> None:
     """Runs the command line."""
     config = cli.parse(PredictConfig, __doc__)
 
-    from scalenet_training.prediction import as_json, as_table, predict_files
+    from scalenet_training.predict.prediction import as_json, as_table, predict_files
 
     results = predict_files(config)
     print(as_json(results) if config.json else as_table(results))

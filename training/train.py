@@ -12,10 +12,10 @@ def main() -> None:
     """Runs the command line."""
     config = cli.parse_train_config(__doc__)
 
-    from scalenet_training.cluster import is_chief
-    from scalenet_training.loop import train_and_evaluate
-    from scalenet_training.run_folder import RunFolder
-    from scalenet_training.run_summary import describe_end
+    from scalenet_training.devices.cluster import is_chief
+    from scalenet_training.runs.run_folder import RunFolder
+    from scalenet_training.runs.summary import describe_end
+    from scalenet_training.train.loop import train_and_evaluate
 
     train_and_evaluate(config, config.run_folder)
     if is_chief(os.environ):

@@ -6,14 +6,14 @@ workers do (docs/tuning.md).
 """
 
 from scalenet_training import cli
-from scalenet_training.tune_config import TuneConfig
+from scalenet_training.tune.config import TuneConfig
 
 
 def main() -> None:
     """Runs the command line."""
     config = cli.parse(TuneConfig, __doc__)
 
-    from scalenet_training.tuning import tune
+    from scalenet_training.tune.tuning import tune
 
     if not tune(config):
         cli.start_again()

@@ -11,9 +11,9 @@ from typing import NoReturn, TypeVar
 
 import tyro
 
-from scalenet_training.config import TrainConfig
 from scalenet_training.errors import RunError, UsageError
-from scalenet_training.presets import PRESETS
+from scalenet_training.train.config import TrainConfig
+from scalenet_training.train.presets import PRESETS
 
 T = TypeVar("T")
 

@@ -1,0 +1,1 @@
+"""Allocations of neurons learned from data."""

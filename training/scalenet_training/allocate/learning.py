@@ -1,0 +1,246 @@
+"""From data to an allocation: trains the seed network, reads it, keeps the best."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import functools
+import json
+import os
+import sys
+from typing import Any
+
+import numpy as np
+
+from scalenet_tf import Architecture, allocation, load_model
+from scalenet_tf.allocation import Importance, MacsAllocation, RankCorrelation
+from scalenet_tf.architectures import architecture_from_record
+from scalenet_training.allocate.config import AllocateConfig
+from scalenet_training.devices.cluster import is_chief
+from scalenet_training.errors import RunError, UsageError, usage_errors
+from scalenet_training.networks.allocation_file import PROVENANCE, write_allocation
+from scalenet_training.networks.targets import target_macs
+from scalenet_training.runs.figures import plot_allocations
+from scalenet_training.runs.files import disk_errors, replaced
+from scalenet_training.runs.locking import locked_folder
+from scalenet_training.runs.run_folder import RunFolder
+from scalenet_training.train.config import identity
+from scalenet_training.train.loop import train_and_evaluate
+from scalenet_training.train.plan import Plan, versions
+
+
+@dataclasses.dataclass(frozen=True)
+class Seed:
+    """A seed network's run that has ended.
+
+    Attributes:
+        architecture: The seed network's.
+        importance: Of its neurons.
+        classes: Of the dataset.
+        recorded: The run's config.json.
+        metrics: The last row of its metrics.csv.
+    """
+
+    architecture: Architecture
+    importance: Importance
+    classes: int
+    recorded: dict[str, Any]
+    metrics: dict[str, float]
+
+
+@dataclasses.dataclass(frozen=True)
+class Learned:
+    """What an allocation from data has found.
+
+    Attributes:
+        found: The architecture and its cost.
+        correlation: Of the importances of two seed networks, if they were compared.
+    """
+
+    found: MacsAllocation
+    correlation: RankCorrelation | None
+
+
+def learn_allocation(config: AllocateConfig) -> Learned | None:
+    """Trains the seed network, or reads its run, and writes the allocation.
+
+    A run of the seed network that was interrupted is resumed, one that has ended is
+    read.
+
+    Returns:
+        What was found and written, with its chart, to `config.output_file`; `None` in
+        workers of a cluster that are not its chief.
+
+    Raises:
+        UsageError: The settings cannot be run; nothing was written.
+        RunError: The seed network cannot be trained or gives no ranking.
+    """
+    with usage_errors():
+        chief = is_chief(os.environ)
+        _check_output(config)
+    if config.seed_run is None:
+        check = functools.partial(_check_target, config)
+        train_and_evaluate(config.seed_config, config.seed_folder, check)
+    if not chief:
+        return None
+    RunFolder(config.seed_folder).read_config()  # or a folder would be made
+    with _output_locked(config):
+        return _learn(config)
+
+
+def _output_locked(config: AllocateConfig) -> contextlib.AbstractContextManager[Any]:
+    """Keeps writers out of the run's folder where the allocation is written there."""
+    if config.output is not None:
+        return contextlib.nullcontext()
+    option = "--seed-run" if config.seed_run else "--workdir"
+    return locked_folder(config.seed_folder, option)
+
+
+def _learn(config: AllocateConfig) -> Learned:
+    with usage_errors():
+        _check_output(config)  # again, as another command may have written meanwhile
+    seed = read_seed(config.seed_folder)
+    try:
+        # The range that can be reached depends on what was learned.
+        learned = Learned(allocate(config, seed), _compare(config, seed))
+    except ValueError as error:
+        kind = UsageError if config.seed_run else RunError
+        raise kind(str(error)) from error
+    _write(config, seed, learned)
+    return learned
+
+
+def read_seed(folder: str) -> Seed:
+    """Reads what a run of a seed network has learned.
+
+    Raises:
+        UsageError: It is no such run, or has not ended.
+    """
+    run = RunFolder(folder)
+    recorded, rows = run.read_config(), run.rows()
+    path = run.file("last.keras")
+    settings = recorded["config"]
+    if not rows or not os.path.isfile(path):
+        raise UsageError(f"{folder!r} is no run that has finished an epoch.")
+    epochs = int(rows[-1]["epoch"]) + 1
+    if epochs < settings["epochs"] and settings["max_steps"] is None:
+        raise UsageError(
+            f"{folder!r} has finished {epochs} of {settings['epochs']} epochs: resume "
+            "it first with the command that began it."
+        )
+    with usage_errors():
+        importance = allocation.neuron_importance(load_model(path, compile=False))
+    return Seed(
+        architecture=architecture_from_record(recorded["architecture"]),
+        importance=importance,
+        classes=len(recorded["class_names"]),
+        recorded=recorded,
+        metrics=rows[-1],
+    )
+
+
+def allocate(config: AllocateConfig, seed: Seed) -> MacsAllocation:
+    """What the settings make of a seed network.
+
+    Raises:
+        ValueError: Training has not told the neurons apart, or the target cannot be
+            reached.
+    """
+    allocation.check_spread(seed.importance)
+    found = allocation.allocate_for_macs(
+        seed.architecture,
+        seed.importance,
+        target_macs(config.target_macs, seed.architecture, seed.classes),
+        minimum=config.minimum,
+        criterion=config.criterion,
+        classes=seed.classes,
+    )
+    learned_on = seed.recorded["config"]["dataset"]
+    return dataclasses.replace(
+        found,
+        architecture=dataclasses.replace(
+            found.architecture,
+            learned_on=os.path.basename(os.path.normpath(learned_on)),
+        ),
+    )
+
+
+def _compare(config: AllocateConfig, seed: Seed) -> RankCorrelation | None:
+    if config.compare_with is None:
+        return None
+    other = read_seed(config.compare_with)
+    return allocation.rank_correlation(seed.importance, other.importance)
+
+
+def _check_target(config: AllocateConfig, plan: Plan) -> None:
+    """Refuses before the training what no importance could reach."""
+    seed, classes = plan.architecture, plan.transform.classes
+    target = target_macs(config.target_macs, seed, classes)
+    # Where coarser neurons are more important, the lowest cost is the lowest of all.
+    coarse_first = [
+        {
+            scale: np.full(neurons, float(index))
+            for index, (scale, neurons) in enumerate(
+                zip(seed.scales, block.channels, strict=True)
+            )
+        }
+        for block in seed.blocks()
+    ]
+    allocation.allocate_for_macs(
+        seed,
+        coarse_first,
+        target,
+        minimum=config.minimum,
+        criterion=config.criterion,
+        classes=classes,
+    )
+
+
+def _check_output(config: AllocateConfig) -> None:
+    path = config.output_file
+    folder = os.path.dirname(path) or "."
+    if config.output is not None and not os.path.isdir(folder):
+        raise UsageError(
+            f"--output must be in a folder that exists. Received: {path!r}."
+        )
+    if not os.path.exists(path):
+        return
+    try:
+        with open(path, encoding="utf-8") as file:
+            before = json.load(file)[PROVENANCE]["selection"]
+    except (ValueError, KeyError, TypeError):
+        before = None
+    if before != config.selection():
+        raise UsageError(
+            f"--output {path!r} exists, and was not made by these settings "
+            f"({before or 'it is no allocation of this command'}; now "
+            f"{config.selection()}). Give another --output."
+        )
+
+
+def _write(config: AllocateConfig, seed: Seed, learned: Learned) -> None:
+    path, found = config.output_file, learned.found
+    provenance = {
+        "command": sys.argv,
+        "selection": config.selection(),
+        "target_macs": found.target,
+        "macs": found.macs,
+        "gap": found.gap,
+        "ratio": None if found.ratio is None else str(found.ratio),
+        "budget_per_block": [sum(row) for row in found.architecture.allocation],
+        "classes": seed.classes,
+        "rank_correlation": learned.correlation
+        and dataclasses.asdict(learned.correlation),
+        "seed_run": {
+            "config": identity(seed.recorded["config"]),
+            "architecture": seed.architecture.name,
+            "training_examples": seed.recorded["training_examples"],
+            "metrics": seed.metrics,
+            "versions": seed.recorded["versions"],
+        },
+        "versions": versions(),
+    }
+    chart = f"{os.path.splitext(path)[0]}.png"
+    with disk_errors(chart), replaced(chart) as temporary:
+        plot_allocations({found.architecture.name: found.architecture}, temporary)
+    write_allocation(path, found.architecture, provenance)

@@ -1,0 +1,65 @@
+"""What `allocate.py` prints."""
+
+from __future__ import annotations
+
+import os
+
+from rich.console import Console
+from rich.table import Table
+
+from scalenet_tf.allocation import MacsAllocation, RankCorrelation
+from scalenet_training.runs.run_folder import RunFolder
+from scalenet_training.train.config import TrainConfig
+from scalenet_training.train.presets import options_of
+
+
+def print_allocation(found: MacsAllocation) -> None:
+    """Prints the neurons of each block by scale, and the cost."""
+    network = found.architecture
+    table = Table(title=f"{network.name}: neurons by block and scale")
+    table.add_column("block")
+    for scale in network.scales:
+        table.add_column(f"scale {scale}", justify="right")
+    table.add_column("sum", justify="right")
+    for block in network.blocks():
+        total = sum(block.channels)
+        shares = [f"{count} ({count / total:.0%})" for count in block.channels]
+        table.add_row(block.name, *shares, str(total))
+    Console().print(table)
+    ratio = "" if found.ratio is None else f"ratio {float(found.ratio):.4f}, "
+    print(
+        f"{ratio}{found.macs:,} MACs of at most {found.target:,.0f}: "
+        f"{found.gap:.2%} below the target"
+    )
+
+
+def print_correlation(correlation: RankCorrelation) -> None:
+    """Prints how far two seed networks agree about the importance of neurons."""
+    low, high = min(correlation.blocks), max(correlation.blocks)
+    print(
+        "rank correlation with the other seed network: "
+        f"{correlation.overall:.3f} over all neurons, {low:.3f} to {high:.3f} "
+        "within a block"
+    )
+
+
+def training_command(found: MacsAllocation, file: str, seed_folder: str) -> list[str]:
+    """The command that trains the network as its seed network was trained.
+
+    Args:
+        found: What was allocated.
+        file: Its JSON file.
+        seed_folder: Folder of the seed network's run.
+    """
+    recorded = RunFolder(seed_folder).read_config()["config"]
+    dataset = os.path.basename(os.path.normpath(recorded["dataset"]))
+    config = TrainConfig(
+        **{
+            **recorded,
+            "milestones": tuple(recorded["milestones"]),
+            "model": file,
+            "gamma_l1": 0.0,
+            "workdir": os.path.join("runs", f"{dataset}-{found.architecture.name}"),
+        }
+    )
+    return ["python", "training/train.py", *options_of(config)]

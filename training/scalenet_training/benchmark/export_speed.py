@@ -1,0 +1,195 @@
+"""Size and latency of every exported format, beside the Keras model's."""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+import importlib.util
+import os
+import statistics
+import tempfile
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import keras
+import numpy as np
+from tqdm import tqdm
+
+from scalenet_tf import export
+from scalenet_tf.preprocessing import EvaluationTransform, preprocess_input
+from scalenet_training.benchmark.export_speed_config import ExportSpeedConfig
+from scalenet_training.errors import UsageError, usage_errors
+from scalenet_training.networks.saved_network import find_network, image_size
+from scalenet_training.runs.files import disk_errors, replaced
+
+_KERAS = "Keras predict"
+_CALIBRATION_IMAGES = 8  # noise: the speed does not depend on the ranges
+
+
+@dataclasses.dataclass(frozen=True)
+class FormatSpeed:
+    """A format at a batch size.
+
+    Attributes:
+        format: Its name.
+        megabytes: Size on disk, 10**6 bytes.
+        batch_size: Images of a batch.
+        milliseconds: Median time of a batch.
+        ratio: Median over the rounds of its time over Keras'.
+    """
+
+    format: str
+    megabytes: float
+    batch_size: int
+    milliseconds: float
+    ratio: float
+
+
+def measure_export(config: ExportSpeedConfig) -> list[FormatSpeed]:
+    """Measures, prints a table, and writes it where that was asked for.
+
+    Raises:
+        UsageError: A setting or the network do not fit.
+        RunError: The table cannot be written.
+    """
+    config.check()
+    output = config.output
+    if output is not None and not os.path.isdir(os.path.dirname(output) or "."):
+        raise UsageError(f"--output: there is no folder {os.path.dirname(output)!r}.")
+    with usage_errors():
+        network = find_network(config.run_or_model, config.saved)
+        model = network.load()
+        wished = config.image_size or network.recorded.get("image_size")
+        size = image_size(model, wished)
+    with tempfile.TemporaryDirectory() as folder, usage_errors():
+        paths = _export_all(model, network.path, size, folder)
+        rows = _rows(config, model, paths, size)
+    _print(rows)
+    if output is not None:
+        _write(rows, output)
+    return rows
+
+
+def _export_all(
+    model: keras.Model, file: str, size: int, folder: str
+) -> dict[str, str]:
+    """Format -> what was written; ONNX where tf2onnx is installed."""
+    names = [str(index) for index in range(model.output_shape[-1])]
+    arguments = (EvaluationTransform(size, size), names)
+    pixels = np.random.default_rng(0).integers(
+        0, 256, (_CALIBRATION_IMAGES, size, size, 3)
+    )
+    calibration = preprocess_input(pixels)
+    paths = {_KERAS: file}
+
+    def target(name: str, suffix: str = "") -> str:
+        paths[name] = os.path.join(folder, f"{name.replace(' ', '-')}{suffix}")
+        return paths[name]
+
+    steps: list[Callable[[], None]] = [
+        lambda: export.save_savedmodel(
+            model, target("SavedModel, not folded"), *arguments, fold=False
+        ),
+        lambda: export.save_savedmodel(model, target("SavedModel"), *arguments),
+    ]
+    for kind in ("none", "float16", "dynamic", "int8"):
+        name = f"TFLite {'float32' if kind == 'none' else kind}"
+        steps.append(
+            lambda kind=kind, name=name: export.convert_tflite(
+                model,
+                target(name, ".tflite"),
+                *arguments,
+                quantization=kind,
+                calibration=[calibration] if kind == "int8" else None,
+            )
+        )
+    if all(importlib.util.find_spec(n) for n in ("tf2onnx", "onnxruntime")):
+        steps.append(
+            lambda: export.convert_onnx(model, target("ONNX", ".onnx"), *arguments)
+        )
+    for step in tqdm(steps, desc="exporting", unit="format", leave=False):
+        step()
+    return paths
+
+
+def _rows(
+    config: ExportSpeedConfig, model: keras.Model, paths: Mapping[str, str], size: int
+) -> list[FormatSpeed]:
+    runs: dict[str, Callable[[np.ndarray], Any]] = {
+        name: model.predict_on_batch
+        if name == _KERAS
+        else export.open_exported(path).run
+        for name, path in paths.items()
+    }
+    rows = []
+    for batch_size in config.batch_sizes:
+        times = _interleaved(runs, _noise(batch_size, size), config.rounds, batch_size)
+        for name, seconds in times.items():
+            pairs = zip(seconds, times[_KERAS], strict=True)
+            rows.append(
+                FormatSpeed(
+                    format=name,
+                    megabytes=_bytes(paths[name]) / 1e6,
+                    batch_size=batch_size,
+                    milliseconds=1000 * statistics.median(seconds),
+                    ratio=statistics.median(own / keras_ for own, keras_ in pairs),
+                )
+            )
+    return rows
+
+
+def _interleaved(
+    runs: Mapping[str, Callable[[np.ndarray], Any]],
+    images: np.ndarray,
+    rounds: int,
+    batch_size: int,
+) -> dict[str, list[float]]:
+    """Seconds of each run, by format; each round runs all of them."""
+    times: dict[str, list[float]] = {name: [] for name in runs}
+    names = list(runs)
+    for run in runs.values():  # traces, plans, allocates
+        run(images)
+    for number in tqdm(range(rounds), desc=f"batches of {batch_size}", leave=False):
+        start = number % len(names)  # so that nobody always comes after the same one
+        for name in names[start:] + names[:start]:
+            began = time.perf_counter()
+            runs[name](images)
+            times[name].append(time.perf_counter() - began)
+    return times
+
+
+def _noise(count: int, size: int) -> np.ndarray:
+    noise = np.random.default_rng(0).standard_normal((count, size, size, 3))
+    return noise.astype(np.float32)
+
+
+def _bytes(path: str) -> int:
+    if os.path.isfile(path):
+        return os.path.getsize(path)
+    return sum(
+        os.path.getsize(os.path.join(place, name))
+        for place, _, names in os.walk(path)
+        for name in names
+    )
+
+
+def _print(rows: Sequence[FormatSpeed]) -> None:
+    print(f"{'format':<24}{'MB':>9}{'batch':>7}{'ms':>10}{'ratio to Keras':>16}")
+    for row in rows:
+        print(
+            f"{row.format:<24}{row.megabytes:>9.2f}{row.batch_size:>7}"
+            f"{row.milliseconds:>10.2f}{row.ratio:>16.2f}"
+        )
+
+
+def _write(rows: Sequence[FormatSpeed], output: str) -> None:
+    names = [field.name for field in dataclasses.fields(FormatSpeed)]
+    with (
+        disk_errors(output),
+        replaced(output) as path,
+        open(path, "w", newline="", encoding="utf-8") as file,
+    ):
+        writer = csv.DictWriter(file, fieldnames=names)
+        writer.writeheader()
+        writer.writerows(dataclasses.asdict(row) for row in rows)

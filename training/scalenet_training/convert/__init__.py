@@ -1,0 +1,1 @@
+"""From the authors' PyTorch checkpoints to Keras files."""

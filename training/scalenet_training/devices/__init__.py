@@ -1,0 +1,1 @@
+"""Where a command computes: the cluster, the replicas."""

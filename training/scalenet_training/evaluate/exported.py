@@ -1,0 +1,157 @@
+"""Evaluation of what export.py wrote, by the runtime it is for."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import time
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from scalenet_tf.export import Exported, open_exported
+from scalenet_training.data.batches import Batch, Transform, evaluation_batches
+from scalenet_training.data.images import Reading
+from scalenet_training.data.source import Source, open_split
+from scalenet_training.data.sources import open_source
+from scalenet_training.data.splits import Split
+from scalenet_training.errors import usage_errors
+from scalenet_training.evaluate.config import EvaluateConfig
+from scalenet_training.networks.model_card import read_model_card
+from scalenet_training.networks.saved_network import check_classes, find_network
+from scalenet_training.train.divergence import check_loss
+from scalenet_training.train.evaluation import data_errors
+from scalenet_training.train.step import logits_of
+from scalenet_training.train.sums import SUMS, cross_entropy, means, sums
+
+# What the file itself says, or what is for Keras models alone.
+_NOT_FOR_FILES = (
+    *("normalization", "image_size", "eval_resize"),
+    *("strategy", "tpu", "virtual_devices", "jit"),
+)
+
+
+def is_exported(path: str) -> bool:
+    """Whether a path is that of an exported model: by its name, or a SavedModel's."""
+    saved_model = os.path.exists(os.path.join(path, "saved_model.pb"))
+    return path.endswith((".tflite", ".onnx")) or saved_model
+
+
+@dataclasses.dataclass(frozen=True)
+class _Work:
+    exported: Exported
+    compared: keras.Model | None
+    split: Split
+    classes: int
+
+
+def evaluate_exported(settings: EvaluateConfig) -> dict[str, float]:
+    """Evaluates an exported model on every example of a split once.
+
+    Returns:
+        As `evaluate_saved`; with `--compare` also `agreement`, the fraction of examples
+        with the same likeliest class as the Keras model's, and the Keras model's
+        `compared_top1_error` and `compared_top5_error`.
+
+    Raises:
+        UsageError: The file or the data cannot be had, or do not fit each other.
+        RunError: An example cannot be read, or a network gives NaN or infinity.
+    """
+    with usage_errors():
+        work = _prepare(settings)
+    transform = Transform.for_evaluation(work.exported.transform, work.classes)
+    batches = evaluation_batches(work.split, transform, settings.batch_size)
+    steps = -(-work.split.size // settings.batch_size)
+    bar = keras.utils.Progbar(steps, unit_name="step")
+    logits_model = None if work.compared is None else logits_of(work.compared)
+    own, others, agreeing, seconds = np.zeros(SUMS), np.zeros(SUMS), 0.0, 0.0
+    with data_errors(work.split):
+        for done, batch in enumerate(batches(tf.distribute.InputContext()), start=1):
+            began = time.perf_counter()
+            logits = work.exported.logits(batch[0])
+            seconds += time.perf_counter() - began
+            own += _sums(logits, batch)
+            check_loss(means(own), repr(settings.run_or_model))
+            if logits_model is not None:
+                expected = logits_model(batch[0], training=False).numpy()
+                others += _sums(expected, batch)
+                check_loss(means(others), repr(settings.compare))
+                same = logits.argmax(1) == expected.argmax(1)
+                agreeing += float(np.sum(same * batch[2].numpy()))
+            bar.update(done)
+    result = {
+        **means(own),
+        "examples": work.split.size,
+        "images_per_second": steps * settings.batch_size / seconds,
+    }
+    if logits_model is not None:
+        result["agreement"] = agreeing / work.split.size
+        result |= {
+            f"compared_{key}": value
+            for key, value in means(others).items()
+            if key != "loss"
+        }
+    return result
+
+
+def _sums(logits: np.ndarray, batch: Batch) -> np.ndarray:
+    _, labels, weights = batch
+    values = tf.constant(logits.astype(keras.config.floatx()))
+    return sums(cross_entropy(values, labels), values, labels, weights).numpy()
+
+
+def _prepare(settings: EvaluateConfig) -> _Work:
+    _check(settings)
+    exported = open_exported(settings.run_or_model)
+    content = exported.metadata
+    model, defaults = None, _from_card(settings.run_or_model)
+    if settings.compare is not None:
+        network = find_network(settings.compare, settings.saved)
+        model = network.load()
+        defaults = network.run | {"eval_split": network.recorded.get("eval_split")}
+        check_classes(model, content["class_names"], settings.run_or_model)
+    source, split = _data(settings, defaults)
+    if len(source.class_names) != len(content["class_names"]):
+        raise ValueError(
+            f"--dataset must have the model's {len(content['class_names'])} classes. "
+            f"Received: {source.name!r} with {len(source.class_names)}."
+        )
+    return _Work(exported, model, split, len(source.class_names))
+
+
+def _check(settings: EvaluateConfig) -> None:
+    if settings.batch_size < 1:
+        raise ValueError(
+            f"--batch-size must be more than 0. Received: {settings.batch_size}."
+        )
+    fields = {field.name: field for field in dataclasses.fields(settings)}
+    for name in _NOT_FOR_FILES:
+        value = getattr(settings, name)
+        if value != fields[name].default:
+            raise ValueError(
+                f"--{name.replace('_', '-')} is for Keras models: "
+                f"{settings.run_or_model!r} has its own way. Received: {value!r}."
+            )
+
+
+def _from_card(path: str) -> dict[str, Any]:
+    """What the card beside the file says of the data."""
+    return read_model_card(path).get("training") or {}
+
+
+def _data(settings: EvaluateConfig, defaults: dict[str, Any]) -> tuple[Source, Split]:
+    dataset = settings.dataset or defaults.get("dataset")
+    if dataset is None:
+        raise ValueError(
+            f"--dataset must be given: no model card beside {settings.run_or_model!r} "
+            "says what it was trained on."
+        )
+    data_dir = settings.data_dir or defaults.get("data_dir")
+    reading = Reading(settings.on_damaged or defaults.get("on_damaged", "stop"))
+    source = open_source(dataset, data_dir, settings.download, reading)
+    same_data = dataset == defaults.get("dataset")
+    recorded = defaults.get("eval_split") if same_data else None
+    name = settings.eval_split or recorded or source.evaluation_split
+    return source, open_split(source, name, "--eval-split")

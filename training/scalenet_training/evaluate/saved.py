@@ -1,0 +1,90 @@
+"""Evaluation of what a run saved, or of any saved model of this package."""
+
+from __future__ import annotations
+
+import sys
+import time
+
+import keras
+
+from scalenet_tf.finite import first_not_finite
+from scalenet_training.data.batches import Transform
+from scalenet_training.devices import placement as distribution
+from scalenet_training.errors import usage_errors
+from scalenet_training.evaluate.config import EvaluateConfig
+from scalenet_training.networks.saved_network import check_classes, find_network
+from scalenet_training.train.divergence import NotFiniteError
+from scalenet_training.train.evaluation import Evaluator
+
+
+def evaluate_saved(settings: EvaluateConfig) -> dict[str, float]:
+    """Evaluates a saved model on every example of a split once.
+
+    Returns:
+        `loss`, `top1_error`, `top5_error` (fractions), `examples`,
+        `images_per_second`.
+
+    Raises:
+        UsageError: The model or the data cannot be had, or do not fit each other.
+        RunError: An example cannot be read, or the network holds or gives NaN or
+            infinity.
+    """
+    with usage_errors():
+        evaluator = _evaluator(settings)
+    bar = keras.utils.Progbar(evaluator.steps, unit_name="step")
+    times = []
+
+    def progress(done: int) -> None:
+        times.append(time.perf_counter())
+        bar.update(done)
+
+    began = time.perf_counter()
+    result = evaluator.run(progress)
+    # The first step traces and compiles: it counts only where there is no other.
+    times = times if len(times) > 1 else [began, *times]
+    images = (len(times) - 1) * settings.batch_size
+    return {
+        **result,
+        "examples": evaluator.split.size,
+        "images_per_second": images / (times[-1] - times[0]),
+    }
+
+
+def _evaluator(settings: EvaluateConfig) -> Evaluator:
+    if settings.batch_size < 1:
+        raise ValueError(
+            f"--batch-size must be more than 0. Received: {settings.batch_size}."
+        )
+    if settings.compare is not None:
+        raise ValueError(
+            "--compare is for what export.py wrote. "
+            f"Received: {settings.run_or_model!r}."
+        )
+    network = find_network(settings.run_or_model, settings.saved)
+    dataset = network.required("--dataset", settings.dataset)
+    network.required("--normalization", settings.normalization)
+    placement = distribution.open_placement(
+        settings.strategy, settings.virtual_devices, settings.tpu
+    )
+    distribution.check_global_batch(settings.batch_size, placement.strategy)
+    source = network.source(settings)
+    network.check_division(source, settings)
+    split = network.evaluation_split(source, settings)
+    for note in network.notes(source, split, settings):
+        print(f"note: {note}", file=sys.stderr)
+    with distribution.lost_workers(placement), placement.strategy.scope():
+        model = network.load()
+    check_classes(model, source.class_names, dataset)
+    transform = Transform.for_evaluation(
+        network.transform(model, settings), len(source.class_names)
+    )
+    xla = distribution.uses_xla(settings.jit, placement, sync_batch_norm=False)
+    problem = first_not_finite(model.weights)
+    if problem is not None:
+        raise NotFiniteError(
+            f"{network.path!r} has no error rate: {problem}. Its training has diverged."
+        )
+    return Evaluator(
+        *(model, split, transform, settings.batch_size, placement, xla),
+        network=repr(network.path),
+    )

@@ -1,0 +1,1 @@
+"""Export of a network: a verified version in a model repository."""

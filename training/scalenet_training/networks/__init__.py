@@ -1,0 +1,1 @@
+"""The network that a command starts from or has saved."""

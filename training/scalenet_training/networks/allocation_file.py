@@ -1,0 +1,42 @@
+"""Architectures that were found here, as files that say how they came about."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from typing import Any
+
+from scalenet_tf import Architecture
+from scalenet_training.runs.files import disk_errors, replaced
+
+PROVENANCE = "provenance"
+
+
+def write_allocation(
+    path: str | os.PathLike[str],
+    architecture: Architecture,
+    provenance: Mapping[str, Any],
+) -> None:
+    """Writes an architecture's record, whole or not at all.
+
+    `scalenet_tf.load_architecture` and the option `--model` of the commands read it.
+
+    Args:
+        path: JSON file to write, or to replace.
+        architecture: What was found.
+        provenance: How, as plain JSON values: the command, data, costs, versions;
+            kept under the key `"provenance"`, which readers pass over.
+
+    Raises:
+        RunError: The file cannot be written.
+    """
+    path = os.fspath(path)
+    record = {**architecture.to_record(), PROVENANCE: dict(provenance)}
+    with (
+        disk_errors(path),
+        replaced(path) as temporary,
+        open(temporary, "w", encoding="utf-8") as file,
+    ):
+        json.dump(record, file, indent=1)
+        file.write("\n")

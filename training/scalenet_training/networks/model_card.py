@@ -1,0 +1,141 @@
+"""What is known of an exported model, in the file `model_card.json` beside it."""
+
+from __future__ import annotations
+
+import datetime
+import hashlib
+import importlib.metadata
+import json
+import os
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import keras
+
+import scalenet_tf
+from scalenet_tf.export import Verification
+from scalenet_tf.profiling import count_parameters
+from scalenet_training.networks.saved_network import SavedNetwork
+from scalenet_training.runs.run_folder import RunFolder
+from scalenet_training.train.plan import versions
+
+MODEL_CARD = "model_card.json"
+_RUNTIMES = ("ai-edge-litert", "tf2onnx", "onnxruntime", "tensorflow-serving-api")
+
+
+def describe_network(network: SavedNetwork, model: keras.Model) -> dict[str, Any]:
+    """Architecture, size and training; no paths outside the working folder.
+
+    `architecture` and `training` are None for a file that is in no run's folder.
+    """
+    return {
+        "network": model.name,
+        "architecture": network.recorded.get("architecture"),
+        "trainable_parameters": count_parameters(model),
+        "macs": _macs(model),
+        "training": _training(network) if network.recorded else None,
+    }
+
+
+def write_model_card(
+    folder: str, name: str, content: Mapping[str, Any], verification: Verification
+) -> None:
+    """Writes the card of a version, with the SHA-256 of each of its files."""
+    card = {
+        "name": name,
+        "version": int(os.path.basename(folder)),
+        "created": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        **content,
+        "verification": {
+            "images": verification.images,
+            "error": verification.error,
+            "errors": dict(verification.errors),
+            "bound": verification.bound,
+            "top1_agreement": verification.agreement,
+        },
+        "versions": {**versions(), **_runtime_versions()},
+        "files": file_hashes(folder),
+    }
+    path = os.path.join(folder, MODEL_CARD)
+    # Of a path that is not UTF-8, what cannot be written becomes an escape of JSON's.
+    with open(path, "w", encoding="utf-8", errors="backslashreplace") as file:
+        json.dump(card, file, indent=1, ensure_ascii=False)
+        file.write("\n")
+
+
+def file_hashes(folder: str) -> dict[str, str]:
+    """SHA-256 of each file of a version but its card, by relative path."""
+    hashes = {}
+    for place, _, names in os.walk(folder):
+        for name in names:
+            path = os.path.join(place, name)
+            with open(path, "rb") as file:
+                digest = hashlib.file_digest(file, "sha256").hexdigest()
+            hashes[os.path.relpath(path, folder).replace(os.sep, "/")] = digest
+    hashes.pop(MODEL_CARD, None)
+    return dict(sorted(hashes.items()))
+
+
+def read_model_card(exported: str) -> dict[str, Any]:
+    """The card beside an exported file or in a SavedModel's folder; {} without one."""
+    folder = exported if os.path.isdir(exported) else os.path.dirname(exported)
+    try:
+        with open(os.path.join(folder, MODEL_CARD), encoding="utf-8") as file:
+            content = json.load(file)
+    except (OSError, ValueError):
+        return {}
+    return content if isinstance(content, dict) else {}
+
+
+def _training(network: SavedNetwork) -> dict[str, Any]:
+    run, recorded = network.run, network.recorded
+    saved = os.path.splitext(os.path.basename(network.path))[0]
+    return {
+        "command": _without_paths(recorded["command"]),
+        "dataset": _without_path(run["dataset"]),
+        "train_split": run["train_split"],
+        "eval_split": recorded["eval_split"],
+        "on_damaged": run.get("on_damaged", "stop"),
+        "epochs": run["epochs"],
+        "saved": saved,
+        "metrics": _metrics(network, saved),
+        "versions": recorded.get("versions"),
+    }
+
+
+def _metrics(network: SavedNetwork, saved: str) -> dict[str, float] | None:
+    """The row of metrics.csv at whose end the model was saved."""
+    rows = RunFolder(os.path.dirname(network.path)).rows()
+    if not rows or saved not in ("best", "last"):
+        return None
+    if saved == "last":
+        return rows[-1]
+    return min(rows, key=lambda row: row["val_top1_error"])
+
+
+def _without_paths(command: Sequence[str]) -> list[str]:
+    program, *arguments = command
+    return [os.path.basename(program), *map(_without_path, arguments)]
+
+
+def _without_path(argument: str) -> str:
+    """Cuts a path that leaves the working folder to its last part."""
+    option, sign, value = argument.rpartition("=")
+    if not value.startswith(("/", "~", "..")):
+        return argument
+    return f"{option}{sign}{os.path.basename(os.path.normpath(value))}"
+
+
+def _macs(model: keras.Model) -> int | None:
+    """None for a model that takes any size."""
+    return scalenet_tf.count_macs(model) if all(model.input_shape[1:3]) else None
+
+
+def _runtime_versions() -> dict[str, str]:
+    found = {}
+    for name in _RUNTIMES:
+        try:
+            found[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return found

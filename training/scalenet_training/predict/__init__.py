@@ -1,0 +1,1 @@
+"""Prediction by a run, an export or a server."""

@@ -1,0 +1,146 @@
+"""Predictions for files: which files, by which predictor, and how they are printed.
+
+Imports no TensorFlow by itself, so that bad input is answered at once.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING
+
+from scalenet_training.errors import RunError, UsageError
+from scalenet_training.predict.config import PredictConfig
+from scalenet_training.predict.predictors import find_backend
+
+if TYPE_CHECKING:
+    from scalenet_tf.serving import Prediction
+
+_EXTENSIONS = (".jpg", ".jpeg", ".png", ".bmp", ".gif")
+
+
+def predict_files(config: PredictConfig) -> dict[str, Prediction]:
+    """Predicts for every image, in the order in which they were named.
+
+    Returns:
+        Path -> prediction; it is not `valid` for files that are no images.
+
+    Raises:
+        UsageError: The images or the model cannot be had.
+        RunError: A file cannot be read, a server does not answer as it should, or a
+            probability is NaN or infinite.
+    """
+    for option, value in (
+        ("--top-k", config.top_k),
+        ("--batch-size", config.batch_size),
+        ("--timeout", config.timeout),
+        ("--attempts", config.attempts),
+    ):
+        if not value > 0:
+            raise UsageError(f"{option} must be more than 0. Received: {value}.")
+    files = image_files(config.images)
+    backend = find_backend(config.model)
+
+    from tqdm import tqdm
+
+    results = {}
+    predictor = backend.open(config)
+    with predictor, tqdm(total=len(files), unit=" images", disable=None) as bar:
+        for batch in _batches(files, config.batch_size):
+            images = [_read(path) for path in batch]
+            predictions = predictor.predict(images, config.top_k)
+            results |= dict(zip(batch, predictions, strict=True))
+            _check_finite(results, batch, config.model)
+            bar.update(len(batch))
+    return results
+
+
+def image_files(paths: Sequence[str]) -> list[str]:
+    """The files among paths, and those in the folders among them; each once.
+
+    Raises:
+        UsageError: There is no such file or folder, or no image in a folder.
+    """
+    if not paths:
+        raise UsageError("IMAGES must be one file or folder or more. Received: none.")
+    files: dict[str, None] = {}
+    for path in paths:
+        found = sorted(_walk(path)) if os.path.isdir(path) else [path]
+        if not found:
+            raise UsageError(
+                f"IMAGES: there is no {', '.join(_EXTENSIONS)} file in {path!r}."
+            )
+        if not os.path.exists(found[0]):
+            raise UsageError(f"IMAGES: there is no file or folder {path!r}.")
+        files |= dict.fromkeys(found)
+    return list(files)
+
+
+def as_table(results: Mapping[str, Prediction]) -> str:
+    """The predictions as lines: file, rank, name, probability."""
+    rows = [("file", "rank", "name", "probability")]
+    for path, prediction in results.items():
+        ranked = zip(prediction.names, prediction.probabilities, strict=True)
+        for rank, (name, probability) in enumerate(ranked, start=1):
+            rows.append((path, str(rank), name, f"{probability:.6f}"))
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return "\n".join(
+        f"{path:<{widths[0]}}  {rank:>4}  {name:<{widths[2]}}  {probability}".rstrip()
+        for path, rank, name, probability in rows
+    )
+
+
+def as_json(results: Mapping[str, Prediction]) -> str:
+    """The predictions as a list with an object a file."""
+    return json.dumps(
+        [
+            {
+                "file": path,
+                "valid": prediction.valid,
+                "predictions": [
+                    {"class": number, "name": name, "probability": probability}
+                    for number, name, probability in zip(
+                        prediction.classes,
+                        prediction.names,
+                        prediction.probabilities,
+                        strict=True,
+                    )
+                ],
+            }
+            for path, prediction in results.items()
+        ],
+        indent=1,
+    )
+
+
+def _walk(folder: str) -> Iterator[str]:
+    for parent, _, names in os.walk(folder):
+        for name in names:
+            if name.lower().endswith(_EXTENSIONS) and not name.startswith("."):
+                yield os.path.join(parent, name)
+
+
+def _batches(files: Sequence[str], size: int) -> Iterator[Sequence[str]]:
+    for start in range(0, len(files), size):
+        yield files[start : start + size]
+
+
+def _check_finite(
+    results: Mapping[str, Prediction], batch: Sequence[str], model: str
+) -> None:
+    for path in batch:
+        if not all(map(math.isfinite, results[path].probabilities)):
+            raise RunError(
+                f"--model {model!r} gives probabilities that are NaN or infinite, for "
+                f"{path!r}: it names no class. Its training has diverged."
+            )
+
+
+def _read(path: str) -> bytes:
+    try:
+        with open(path, "rb") as file:
+            return file.read()
+    except OSError as error:
+        raise RunError(f"cannot read {path!r}: {error.strerror}.") from error

@@ -1,0 +1,157 @@
+"""Checkpoints of a run: the newest that can be read is the one it goes on from."""
+
+from __future__ import annotations
+
+import glob
+import os
+import re
+import shutil
+import time
+import warnings
+from typing import Any
+
+import tensorflow as tf
+
+from scalenet_training.errors import RunError
+from scalenet_training.runs.files import disk_errors
+
+_PREFIX = "ckpt"
+
+
+class Checkpoints:
+    """The folder of a run's checkpoints, `ckpt-<number>`, numbered as they are saved.
+
+    TensorFlow writes a checkpoint under other names and renames it, the index last:
+    what has an index was written whole.
+
+    Args:
+        folder: Where they are.
+        kept: How many of the newest stay.
+        chief: Whether this process writes; the others read alone.
+        state: What they hold, by name.
+
+    Attributes:
+        newest: Path of the newest checkpoint; `None` where there is none.
+        good: Path of the newest one that is known to be of use; see `confirm`.
+    """
+
+    def __init__(self, folder: str, kept: int, chief: bool, **state: Any):
+        self.folder = folder
+        self.chief = chief
+        self._checkpoint = tf.train.Checkpoint(**state)
+        # It would remove old ones when it saves; `confirm` does so later.
+        self._manager = tf.train.CheckpointManager(
+            self._checkpoint, folder, max_to_keep=None, checkpoint_name=_PREFIX
+        )
+        self._kept = kept
+        self._damaged: set[int] = set()
+        self._saved_at = time.monotonic()
+        self.newest: str | None = None
+        self.good: str | None = None
+
+    def numbers(self) -> list[int]:
+        """Numbers of the checkpoints that are there, ascending.
+
+        By their files and not by TensorFlow's list of them, which is written later.
+        """
+        names = glob.glob(os.path.join(glob.escape(self.folder), f"{_PREFIX}-*.index"))
+        matches = (re.fullmatch(rf"{_PREFIX}-(\d+)\.index", n) for n in _names(names))
+        return sorted(int(match[1]) for match in matches if match)
+
+    def path(self, number: int) -> str:
+        """Path of a checkpoint, as TensorFlow takes it."""
+        return os.path.join(self.folder, f"{_PREFIX}-{number}")
+
+    def restore(self) -> None:
+        """Takes the state of the newest checkpoint that can be read, if there is one.
+
+        Warns of those that cannot.
+
+        Raises:
+            RunError: There are checkpoints and none can be read.
+        """
+        numbers = self.numbers()
+        for number in reversed(numbers):
+            try:
+                status = self._checkpoint.restore(self.path(number))
+                status.assert_existing_objects_matched()
+            # The reader's errors of damage have no class in common: OpError,
+            # IndexError, RuntimeError; AssertionError means another state.
+            except Exception as error:
+                warnings.warn(
+                    f"checkpoint {self.path(number)!r} is cut off or damaged and is "
+                    f"passed over ({_first_line(error)})",
+                    RuntimeWarning,
+                    stacklevel=2,
+                )
+                self._damaged.add(number)
+            else:
+                self.newest = self.path(number)
+                before = [n for n in numbers if n < number]
+                self.good = self.path(before[-1]) if before else None
+                return
+        if numbers:
+            raise RunError(
+                f"none of the checkpoints in {self.folder!r} can be read. Remove that "
+                "folder to train from the start."
+            )
+
+    def save(self, confirmed: bool = True) -> None:
+        """Saves the state under the next number; only the newest ones stay.
+
+        Args:
+            confirmed: Whether the state is known to be of use. Else the older ones stay
+                until `confirm` is called, whatever their number.
+
+        Raises:
+            RunError: It cannot be written; the checkpoints before are intact.
+        """
+        self._saved_at = time.monotonic()
+        if not self.chief:
+            return
+        number = max(self.numbers(), default=0) + 1
+        try:
+            with disk_errors(self.folder):
+                self._manager.save(checkpoint_number=number)
+        finally:
+            self.remove_leftovers()
+        self.newest = self.path(number)
+        if confirmed:
+            self.confirm()
+
+    def confirm(self) -> None:
+        """Says that the newest checkpoint is of use: training from it gave numbers."""
+        if self.newest == self.good:
+            return
+        self.good = self.newest
+        if self.chief:
+            self._remove_old()
+
+    def minutes_since_save(self) -> float:
+        """Minutes since a checkpoint was saved, or the run began."""
+        return (time.monotonic() - self._saved_at) / 60
+
+    def _remove_old(self) -> None:
+        """Also those that TensorFlow does not list, since it was killed before."""
+        sound = [number for number in self.numbers() if number not in self._damaged]
+        for number in {*self._damaged, *sound[: -self._kept]}:
+            # The index goes first: without it there is no checkpoint.
+            for path in sorted(glob.glob(f"{glob.escape(self.path(number))}.*"))[::-1]:
+                os.remove(path)
+        self._damaged = set()
+
+    def remove_leftovers(self) -> None:
+        """Removes what saving left behind when it was killed or had no space."""
+        for path in glob.glob(os.path.join(glob.escape(self.folder), "*temp*")):
+            shutil.rmtree(path, ignore_errors=True)
+            if os.path.isfile(path):
+                os.remove(path)
+
+
+def _names(paths: list[str]) -> list[str]:
+    return [os.path.basename(path) for path in paths]
+
+
+def _first_line(error: Exception) -> str:
+    lines = str(getattr(error, "message", error)).strip().splitlines()
+    return lines[0] if lines else type(error).__name__

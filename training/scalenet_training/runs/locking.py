@@ -1,0 +1,98 @@
+"""One writer a folder: a lock that ends with the process that holds it."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+from collections.abc import Iterator
+
+from scalenet_tf.files import made_folder
+from scalenet_training.errors import UsageError
+from scalenet_training.runs.files import check_writable
+
+# What file systems say that have no locks.
+_NO_LOCKS = (errno.ENOLCK, errno.ENOTSUP, errno.EBADF, errno.EINVAL, errno.ENOSYS)
+# Number of the descriptor that a process leaves to the one it replaces itself by.
+_HANDED_OVER = "SCALENET_LOCK"
+
+
+class Lock:
+    """A folder that no other process writes to.
+
+    Attributes:
+        certain: Whether that is so; some network file systems have no locks.
+    """
+
+    def __init__(self, descriptor: int, certain: bool):
+        self.certain = certain
+        self._descriptor = descriptor
+
+    def hand_over(self) -> None:
+        """Leaves the lock to the program that `os.execv` puts in place of this one."""
+        kept = os.dup(self._descriptor)
+        os.set_inheritable(kept, True)
+        os.environ[_HANDED_OVER] = str(kept)
+
+
+@contextlib.contextmanager
+def locked_folder(folder: str, option: str) -> Iterator[Lock]:
+    """Makes a folder where there is none, and keeps other writers out of it.
+
+    A folder that was made and is empty still is removed where the block fails. What a
+    holder of the lock finds unfinished was left by a dead process.
+
+    Args:
+        folder: To write to.
+        option: The option that it came by, for messages.
+
+    Raises:
+        UsageError: Another process writes to it, or it cannot be written.
+    """
+    check_writable(folder, option)
+    with made_folder(folder):
+        descriptor = _handed_over(folder) or os.open(folder, os.O_RDONLY)
+        try:
+            certain = _lock(descriptor)
+            # One who failed its checks may have removed the folder meanwhile.
+            if certain is None or not _is(descriptor, folder):
+                raise UsageError(
+                    f"{option}: another process is writing to {folder!r}. Wait for its "
+                    "end, or give another folder."
+                )
+            yield Lock(descriptor, certain)
+        finally:
+            os.close(descriptor)
+
+
+def _lock(descriptor: int) -> bool | None:
+    """Whether it is locked now; `None` where another process has it."""
+    import fcntl  # not on every system that can read settings
+
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return None
+    except OSError as error:
+        if error.errno not in _NO_LOCKS:
+            raise
+        return False
+    return True
+
+
+def _handed_over(folder: str) -> int | None:
+    """The descriptor of the folder that the program before this one has left."""
+    descriptor = int(os.environ.pop(_HANDED_OVER, -1))
+    with contextlib.suppress(OSError):
+        if _is(descriptor, folder):
+            os.set_inheritable(descriptor, False)
+            return descriptor
+    return None
+
+
+def _is(descriptor: int, folder: str) -> bool:
+    """Whether a descriptor is that of the folder that has this name now."""
+    try:
+        return os.path.samestat(os.fstat(descriptor), os.stat(folder))
+    except FileNotFoundError:
+        return False

@@ -1,0 +1,166 @@
+"""What a run's folder keeps of its data, and whether they still are the same.
+
+`data.csv.gz` lists the examples, `index.csv.gz` what is known of the files, `data.txt`
+the table that was printed, and `damaged.csv` what `--on-damaged skip` has left out.
+"""
+
+from __future__ import annotations
+
+import csv
+import functools
+import os
+from collections.abc import Mapping
+from typing import Any
+
+from scalenet_training.data.division import BY_NAME
+from scalenet_training.data.fingerprint import (
+    differences,
+    fingerprint,
+    list_examples,
+    read_list,
+    write_list,
+)
+from scalenet_training.data.index import INDEX_FILE
+from scalenet_training.data.listing import some
+from scalenet_training.data.source import Source
+from scalenet_training.data.splits import Split
+from scalenet_training.data.table import render
+from scalenet_training.errors import UsageError
+from scalenet_training.runs.files import disk_errors, replaced
+from scalenet_training.runs.run_folder import CONFIG_FILE, RunFolder
+
+LIST_FILE = "data.csv.gz"
+TABLE_FILE = "data.txt"
+DAMAGED_FILE = "damaged.csv"
+
+
+class RunData:
+    """The data of a run.
+
+    Attributes:
+        facts: The fingerprint, for config.json.
+    """
+
+    def __init__(self, source: Source, train_split: Split, eval_split: Split):
+        self.source = source
+        parts = {"train": train_split, "evaluation": eval_split}
+        self._examples = list_examples(source, parts)
+        self.facts = fingerprint(source, self._examples)
+
+    def check(self, folder: RunFolder) -> None:
+        """Checks that the run in a folder, if there is one, had the same data.
+
+        Raises:
+            UsageError: It had not; the message says what differs.
+        """
+        if not os.path.exists(folder.file(CONFIG_FILE)):
+            return
+        recorded = folder.read_config().get("data")
+        if recorded is None:
+            check_division(folder.path, {}, self.source, "--workdir")
+        elif recorded != self.facts:
+            raise UsageError(
+                f"--workdir {folder.path!r} holds a run on other data: "
+                f"{self._differences(folder, recorded)}. Put the data back as they "
+                "were to resume it, or give another --workdir."
+            )
+
+    @functools.cached_property
+    def table(self) -> str:
+        """The table of the data; "" where nothing is known without decoding."""
+        if self.source.inventory is None:
+            return ""
+        return render(self.source.inventory(), f"Data: {self.source.name}")
+
+    def write(self, folder: RunFolder) -> None:
+        """Writes what the run keeps of its data."""
+        with disk_errors(folder.path):
+            _write_text(folder.file(TABLE_FILE), self.table)
+            images = self.source.images
+            if images is None:
+                return
+            if not os.path.exists(folder.file(LIST_FILE)):
+                write_list(folder.file(LIST_FILE), self._examples)
+            if images.index.changed:
+                images.index.save(folder.file(INDEX_FILE))
+            if images.damaged:
+                with replaced(folder.file(DAMAGED_FILE)) as path, _text(path) as file:
+                    writer = csv.writer(file, lineterminator="\n")
+                    writer.writerows([("path", "reason"), *images.damaged])
+
+    def _differences(self, folder: RunFolder, recorded: Mapping[str, Any]) -> str:
+        before = read_list(folder.file(LIST_FILE))
+        if before is not None and self._examples:
+            found = differences(before, self._examples)
+            if found:
+                return "; ".join(found)
+        return "; ".join(
+            f"{name} ({recorded.get(name)!r} there, {self.facts.get(name)!r} now)"
+            for name in sorted({*recorded, *self.facts})
+            if recorded.get(name) != self.facts.get(name)
+        )
+
+
+def evaluation_notes(folder: RunFolder, source: Source, split: Split) -> list[str]:
+    """What whoever reads the errors of a run on some of its own data should know.
+
+    Args:
+        folder: Of the run.
+        source: Its dataset, opened now.
+        split: What is evaluated on.
+
+    Returns:
+        A sentence each; none for data other than files, or of a run without a list.
+    """
+    listed = read_list(folder.file(LIST_FILE)) or []
+    now = list_examples(source, {"evaluation": split})
+    if not listed or not now:
+        return []
+    trained = {example.name for example in listed if example.part == "train"}
+    seen = sum(example.name in trained for example in now)
+    sizes = {file.name: file.size for file in source.images.files}
+    gone = [e.name for e in listed if sizes.get(e.name) != e.size]
+    notes = []
+    if seen:
+        notes.append(f"the run was trained on {seen:,} of these {len(now):,} images")
+    if gone:
+        notes.append(
+            f"gone or replaced since the run: {len(gone):,} of its {len(listed):,} "
+            f"images ({some(gone)}); under another name they pass for new ones"
+        )
+    return notes
+
+
+def check_division(
+    run: str, recorded: Mapping[str, Any], source: Source, option: str
+) -> None:
+    """Checks that a run held out the images that are held out now.
+
+    Runs from before the data were recorded divided a folder by the places of its files.
+
+    Args:
+        run: The run, for the message.
+        recorded: Content of its config.json.
+        source: Its dataset, opened now.
+        option: That names the run, for the message.
+
+    Raises:
+        UsageError: It held out others.
+    """
+    if "data" not in recorded and source.identity.get("division") == BY_NAME:
+        raise UsageError(
+            f"{option} {run!r} holds a run of an earlier version, which held out other "
+            f"images of {source.name!r} than this one does: images that it was trained "
+            "on would be taken for new ones. Train anew in another --workdir, or put "
+            "the images that are held out in a folder of their own."
+        )
+
+
+def _write_text(path: str, text: str) -> None:
+    with replaced(path) as temporary, _text(temporary) as file:
+        file.write(text)
+
+
+def _text(path: str):
+    # Names keep the bytes that they have on disk.
+    return open(path, "w", newline="", encoding="utf-8", errors="surrogateescape")

@@ -1,0 +1,42 @@
+"""The last lines of a training: its best and its last epoch, and what to do next."""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+import sys
+from collections.abc import Mapping
+
+from scalenet_training.runs.run_folder import RunFolder
+
+
+def describe_end(folder: RunFolder) -> str:
+    """The lines, of a run that has finished an epoch or more."""
+    last, best = folder.rows()[-1], folder.best_row()
+    commands = "\n".join(f"  {shlex.join(command)}" for command in _next(folder.path))
+    return (
+        f"best epoch:  {_errors(best)}\n"
+        f"last epoch:  {_errors(last)}\n"
+        f"run folder:  {folder.path}\n"
+        f"Next, with the best epoch's weights:\n{commands}"
+    )
+
+
+def _errors(row: Mapping[str, float]) -> str:
+    return (
+        f"{row['epoch'] + 1}, validation: top-1 error {row['val_top1_error']:.2%}, "
+        f"top-5 error {row['val_top5_error']:.2%}, loss {row['val_loss']:.4f}"
+    )
+
+
+def _next(folder: str) -> list[list[str]]:
+    """Commands that take a run's folder, called as this one was."""
+    scripts = sys.argv[0].removesuffix("train.py")
+    name = os.path.basename(os.path.abspath(folder))
+    name = re.sub("[^A-Za-z0-9_.+-]", "-", name).lstrip(".+-") or "model"
+    return [
+        ["python", f"{scripts}evaluate.py", folder],
+        ["python", f"{scripts}export.py", folder, "--name", name],
+        ["python", f"{scripts}predict.py", "IMAGE", "--model", folder],
+    ]

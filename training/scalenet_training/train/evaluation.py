@@ -1,0 +1,109 @@
+"""Evaluation of a model on a split, every example once."""
+
+from __future__ import annotations
+
+import contextlib
+import re
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from scalenet_training.data.batches import Transform, evaluation_batches
+from scalenet_training.data.splits import Split, find_damaged_image
+from scalenet_training.devices.placement import Placement, lost_workers
+from scalenet_training.errors import RunError
+from scalenet_training.train.divergence import check_loss
+from scalenet_training.train.interruption import StoppedError, StopRequest
+from scalenet_training.train.step import make_evaluation_step
+from scalenet_training.train.sums import SUMS, means
+
+
+class Evaluator:
+    """Evaluates a model on every example of a split exactly once.
+
+    Args:
+        model: The network.
+        split: Examples.
+        transform: From stored images to the network's input.
+        batch_size: Global batch.
+        placement: Where the replicas are.
+        xla: Whether a replica's forward pass is compiled.
+        network: What messages call the model.
+    """
+
+    def __init__(
+        self,
+        model: keras.Model,
+        split: Split,
+        transform: Transform,
+        batch_size: int,
+        placement: Placement,
+        xla: bool,
+        network: str = "the network",
+    ):
+        self.split = split
+        self.network = network
+        self.placement = placement
+        self.batches = evaluation_batches(split, transform, batch_size)
+        self.step = make_evaluation_step(model, placement.strategy, xla)
+        self.steps = -(-split.size // batch_size)
+
+    def run(
+        self,
+        progress: Callable[[int], Any] | None = None,
+        stop: StopRequest | None = None,
+    ) -> dict[str, float]:
+        """Loss and errors; `progress` is called with the number of steps done.
+
+        Raises:
+            StoppedError: Some worker was asked to stop.
+            RunError: An example cannot be read.
+            NotFiniteError: The loss is NaN or infinite.
+        """
+        totals = np.zeros(SUMS)
+        batches = self.placement.strategy.distribute_datasets_from_function(
+            self.batches
+        )
+        with data_errors(self.split), lost_workers(self.placement):
+            for done, batch in enumerate(batches, start=1):
+                report = self.step(batch, stop is not None and stop.came)
+                if report.stops.numpy() > 0:
+                    raise StoppedError
+                totals += report.sums.numpy()
+                check_loss(means(totals), self.network)
+                if progress is not None:
+                    progress(done)
+        if totals[-1] != self.split.size:
+            raise RunError(
+                f"evaluated {totals[-1]:.0f} of {self.split.size} examples: the "
+                "dataset changed while it was read."
+            )
+        return means(totals)
+
+
+@contextlib.contextmanager
+def data_errors(split: Split) -> Iterator[None]:
+    """Turns errors of the input pipeline into a RunError that names the example."""
+    try:
+        yield
+    except (tf.errors.InvalidArgumentError, tf.errors.NotFoundError) as error:
+        if "labels must be from" in error.message:
+            raise RunError(f"--dataset: {_label_error(error.message)}") from error
+        damaged = find_damaged_image(split)
+        if damaged is None:
+            raise
+        raise RunError(
+            f"--dataset: an image cannot be decoded: {damaged}. Replace or "
+            "remove it, or leave it out of a new run with --on-damaged skip."
+        ) from error
+
+
+def _label_error(message: str) -> str:
+    """What TensorFlow says of a label, in a line."""
+    allowed = re.search(r"labels must be from \d+ to \d+", message)[0]
+    received = re.findall(r"\[(-?\d+)\]", message)[0]
+    unlabelled = ", which marks an example without label" if received == "-1" else ""
+    return f"{allowed}. Received: {received}{unlabelled}."

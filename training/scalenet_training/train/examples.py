@@ -1,0 +1,76 @@
+"""The examples of a run, checked against its network and its batch size."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+
+from scalenet_tf import Architecture
+from scalenet_training.data.batches import Transform, check_sizes
+from scalenet_training.data.images import Reading
+from scalenet_training.data.index import INDEX_FILE
+from scalenet_training.data.source import Source, open_split
+from scalenet_training.data.sources import open_source
+from scalenet_training.data.splits import Split
+from scalenet_training.runs.run_data import RunData
+from scalenet_training.train.config import TrainConfig
+
+
+@dataclasses.dataclass(frozen=True)
+class Examples:
+    """What a run trains and evaluates on.
+
+    Attributes:
+        source: The dataset.
+        train_split: Examples to train on, at least a batch.
+        eval_split: Examples to evaluate on.
+        transform: From stored images to the network's input.
+    """
+
+    source: Source
+    train_split: Split
+    eval_split: Split
+    transform: Transform
+
+    @property
+    def data(self) -> RunData:
+        """What a run's folder keeps of them."""
+        return RunData(self.source, self.train_split, self.eval_split)
+
+
+def open_examples(
+    config: TrainConfig, architecture: Architecture, workdir: str | None = None
+) -> Examples:
+    """Opens the dataset of the settings.
+
+    Args:
+        config: The settings.
+        architecture: The network.
+        workdir: Folder of a run, whose index of the images is used if there is one.
+
+    Raises:
+        ValueError: A setting does not fit the data or the network; the message names
+            it.
+    """
+    image_size = config.image_size or architecture.native_size
+    eval_resize = config.eval_resize or image_size
+    check_sizes(image_size, eval_resize, architecture.minimum_size)
+    index = os.path.join(workdir, INDEX_FILE) if workdir else None
+    reading = Reading(config.on_damaged, index)
+    source = open_source(config.dataset, config.data_dir, config.download, reading)
+    train_split = open_split(source, config.train_split, "--train-split")
+    if train_split.size < config.batch_size:
+        raise ValueError(
+            f"--batch-size must be at most the {train_split.size} examples of "
+            f"--train-split {config.train_split}. Received: {config.batch_size}."
+        )
+    eval_name = config.eval_split or source.evaluation_split
+    transform = Transform(
+        image_size=image_size,
+        eval_resize=eval_resize,
+        augment=config.augment,
+        normalization=config.normalization,
+        classes=len(source.class_names),
+    )
+    eval_split = open_split(source, eval_name, "--eval-split")
+    return Examples(source, train_split, eval_split, transform)

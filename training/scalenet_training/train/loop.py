@@ -1,0 +1,391 @@
+"""Epochs of training and evaluation, with checkpoints: one loop for all strategies."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shlex
+import signal
+import sys
+import time
+from collections.abc import Callable
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from scalenet_tf.finite import first_not_finite
+from scalenet_tf.profiling import count_parameters
+from scalenet_training.data.batches import Batch, training_batches
+from scalenet_training.devices.cluster import is_chief
+from scalenet_training.devices.placement import lost_workers, values_of_replicas
+from scalenet_training.errors import InterruptedRunError, RunError, usage_errors
+from scalenet_training.runs.checkpoints import Checkpoints
+from scalenet_training.runs.figures import plot_curves
+from scalenet_training.runs.files import disk_errors, replaced
+from scalenet_training.runs.locking import locked_folder
+from scalenet_training.runs.run_folder import CURVES_FILE, RunFolder
+from scalenet_training.runs.tensorboard import ScalarSummaries
+from scalenet_training.train.config import TrainConfig
+from scalenet_training.train.divergence import NotFiniteError, diverged
+from scalenet_training.train.evaluation import Evaluator, data_errors
+from scalenet_training.train.interruption import StoppedError, StopRequest
+from scalenet_training.train.plan import Plan, prepare
+from scalenet_training.train.step import StepReport, make_train_step
+from scalenet_training.train.sums import SUMS, means
+
+# The progress bar reads numbers of the current step: not at every step, since the host
+# waits for the devices then.
+_STEPS_BETWEEN_LOGS = 20
+
+
+def train_and_evaluate(
+    config: TrainConfig, workdir: str, check: Callable[[Plan], None] | None = None
+) -> dict[str, float]:
+    """Trains as the settings say, in `workdir`; resumes the run that is there.
+
+    Every worker of a cluster calls this with the same settings and a folder that all
+    of them see; the chief alone writes.
+
+    Args:
+        config: The settings.
+        workdir: Folder of the run.
+        check: Called before anything is written; may raise ValueError.
+
+    Returns:
+        The last row of metrics.csv.
+
+    Raises:
+        UsageError: The settings cannot be run, or another process trains in the
+            folder; nothing was written.
+        InterruptedRunError: A signal came; the run was saved.
+        RunError: The run began and could not go on.
+    """
+    folder = RunFolder(workdir)
+    with contextlib.ExitStack() as stack:
+        with usage_errors():
+            if is_chief(os.environ):  # before the checks: what they find stays so
+                stack.enter_context(locked_folder(folder.path, "--workdir"))
+            folder.check(config)
+            plan = prepare(config, workdir)
+            if check is not None:
+                check(plan)
+        plan.data.check(folder)
+        folder.check_facts(plan.describe())
+        # TensorFlow's strategy of several workers takes SIGTERM for itself until here.
+        with StopRequest() as stop, lost_workers(plan.placement):
+            return Trainer(plan, folder, stop).run()
+
+
+class Trainer:
+    """A run in progress.
+
+    All that a continuation needs is in its checkpoint: weights, optimizer, moving
+    average, loss scale, the sums of the epoch so far, the best error, and which step
+    was evaluated last. The step says how far the run is in which epoch.
+    """
+
+    def __init__(self, plan: Plan, folder: RunFolder, stop: StopRequest):
+        self.plan = plan
+        self.folder = folder
+        self.chief = plan.placement.chief
+        self.stop = stop
+        self.report: StepReport | None = None
+        self.step = 0  # updates started; a copy, since reading waits for the devices
+        self.saved_step = 0
+        self.totals = tf.Variable(tf.zeros(SUMS, tf.float64), name="epoch_sums")
+        self.best_error = tf.Variable(np.inf, dtype=tf.float64, name="best_error")
+        self.evaluated_step = tf.Variable(0, dtype=tf.int64, name="evaluated_step")
+        parts = {"average": plan.learner.average, "scale": plan.learner.loss_scale}
+        self.checkpoints = Checkpoints(
+            folder.file("checkpoints"),
+            plan.config.checkpoints_kept,
+            self.chief,
+            model=plan.learner.model,
+            optimizer=plan.learner.optimizer,
+            totals=self.totals,
+            best_error=self.best_error,
+            evaluated_step=self.evaluated_step,
+            **{name: part for name, part in parts.items() if part is not None},
+        )
+        self.train_step = make_train_step(
+            plan.learner, plan.objective, plan.placement.strategy, plan.xla
+        )
+        self.evaluator = Evaluator(
+            plan.final_model,
+            plan.eval_split,
+            plan.transform,
+            plan.config.batch_size,
+            plan.placement,
+            plan.xla,
+        )
+
+    def run(self) -> dict[str, float]:
+        """Goes on from the newest checkpoint to the end; returns the last row."""
+        self.checkpoints.restore()
+        self.step = int(self.plan.learner.optimizer.iterations.numpy())
+        self.saved_step = self.step
+        self._check_state()
+        self._check_same_step("restored")
+        self._announce()
+        if self.step >= self.plan.total_steps and self._is_evaluated():
+            return self._last_row()
+        if self.chief:
+            print(self.plan.data.table)
+            self.folder.remove_leftovers()
+            self.checkpoints.remove_leftovers()
+            self.folder.write_config(self.plan.describe())
+            self.plan.data.write(self.folder)
+        try:
+            row = self._run_epochs()
+        except StoppedError:
+            raise self._interrupted() from None
+        # Nobody leaves before the chief has written: it would seem dead to the others.
+        self._check_same_step("finished")
+        return row
+
+    def _run_epochs(self) -> dict[str, float]:
+        plan = self.plan
+        callbacks = self._callbacks()
+        callbacks.on_train_begin()
+        row: dict[str, float] = {}
+        # A step that ends an epoch and was not evaluated still belongs to it.
+        done = self.step if self._is_evaluated() else self.step - 1
+        for epoch in range(done // plan.steps_per_epoch, plan.config.epochs):
+            callbacks.on_epoch_begin(epoch)
+            images_per_second = self._train_epoch(epoch, callbacks)
+            row = self._finish_epoch(epoch, images_per_second)
+            with disk_errors(self.folder.path):
+                callbacks.on_epoch_end(
+                    epoch, {name: row[name] for name in row if name != "epoch"}
+                )
+            if self.step >= plan.total_steps:
+                break
+        callbacks.on_train_end()
+        return row
+
+    def _train_epoch(
+        self, epoch: int, callbacks: keras.callbacks.CallbackList
+    ) -> float:
+        """Trains to the epoch's end, or the run's; returns images a second."""
+        plan = self.plan
+        before = epoch * plan.steps_per_epoch
+        start = self.step - before
+        stop = max(start, min(plan.steps_per_epoch, plan.total_steps - before))
+        if start == 0:
+            self.totals.assign(tf.zeros_like(self.totals))
+        timer = _Timer(plan.config.batch_size)
+        with data_errors(plan.train_split):
+            batches = zip(range(start, stop), self._batches(epoch, start), strict=False)
+            for index, batch in batches:
+                callbacks.on_train_batch_begin(index)
+                self._dispatch(batch)
+                timer.step_done(self.totals)
+                last = index + 1 == stop
+                log = (index + 1) % _STEPS_BETWEEN_LOGS == 0 or last
+                logs = means(self.totals.numpy()) if log else {}
+                callbacks.on_train_batch_end(index, logs)
+                self._stop_or_save(last)
+        if self.step != before + stop:
+            raise RunError(
+                f"--train-split gave fewer than its {plan.train_split.size} examples: "
+                "the dataset changed while it was read."
+            )
+        return timer.images_per_second(self.totals)
+
+    def _batches(self, epoch: int, start: int) -> tf.distribute.DistributedDataset:
+        plan = self.plan
+        return plan.placement.strategy.distribute_datasets_from_function(
+            training_batches(
+                plan.train_split,
+                plan.transform,
+                plan.config.batch_size,
+                plan.config.seed,
+                epoch,
+                start,
+                plan.config.sharding,
+            )
+        )
+
+    def _dispatch(self, batch: Batch) -> None:
+        """Starts a step and reads the report of the one before.
+
+        The host is a step ahead at most, so that a signal does not wait for many.
+        """
+        before, self.report = self.report, self.train_step(batch, self.stop.came)
+        self.step += 1
+        self.totals.assign_add(self.report.sums)
+        if before is not None:
+            self._check_finite(before, self.step - 1)
+
+    def _check_finite(self, report: StepReport, step: int) -> None:
+        if report.diverged.numpy():
+            what = "the loss or its gradient became NaN or infinite"
+            raise self._diverged(what, step)
+        if step > self.saved_step:
+            self.checkpoints.confirm()
+
+    def _diverged(self, what: str, step: int) -> RunError:
+        rate = float(self.plan.schedule(step - 1))
+        what = f"{what} at step {step} of {self.plan.total_steps}"
+        return diverged(what, rate, self.checkpoints.good)
+
+    def _state_problem(self) -> str | None:
+        return first_not_finite(self.plan.learner.variables)
+
+    def _check_state(self) -> None:
+        """Raises where all workers are: the others would miss one that failed alone."""
+        problem = self._state_problem()
+        if problem is not None:
+            raise self._diverged(problem, self.step)
+
+    def _stop_or_save(self, last: bool) -> None:
+        """Between two steps: stops if that is wanted, saves if it is due."""
+        together = self.plan.placement.workers > 1
+        # Of several workers all stop, or fail, at the step in which all know of it.
+        stop = self.report.stops.numpy() > 0 if together else self.stop.came
+        if together or stop or last or self._checkpoint_is_due():
+            self._check_finite(self.report, self.step)
+        if stop:
+            raise StoppedError
+        if not last and self._checkpoint_is_due() and self._state_problem() is None:
+            self._save(confirmed=False)
+
+    def _checkpoint_is_due(self) -> bool:
+        every = self.plan.config.checkpoint_steps
+        by_steps = every > 0 and self.step % every == 0
+        minutes = self.checkpoints.minutes_since_save()
+        return by_steps or minutes >= self.plan.config.checkpoint_minutes
+
+    def _finish_epoch(self, epoch: int, images_per_second: float) -> dict[str, float]:
+        """Evaluates and saves; the checkpoint comes last, as it ends the epoch."""
+        evaluation = self._evaluate(epoch)
+        row = {
+            "epoch": epoch,
+            **means(self.totals.numpy()),
+            **{f"val_{name}": value for name, value in evaluation.items()},
+            "learning_rate": float(self.plan.schedule(self.step - 1)),
+            "images_per_second": images_per_second,
+        }
+        improved = row["val_top1_error"] < float(self.best_error)
+        if improved:
+            self.best_error.assign(row["val_top1_error"])
+        self.evaluated_step.assign(self.step)
+        if self.chief:
+            self._write(row, improved)
+            self._save(confirmed=True)
+        return row
+
+    def _evaluate(self, epoch: int) -> dict[str, float]:
+        self._check_state()
+        try:
+            return self.evaluator.run(stop=self.stop)
+        except NotFiniteError:
+            what = f"the evaluation of epoch {epoch + 1} gave a loss of NaN or infinity"
+            raise self._diverged(what, self.step) from None
+
+    def _save(self, confirmed: bool) -> None:
+        self.checkpoints.save(confirmed)
+        self.saved_step = self.step
+
+    def _write(self, row: dict[str, float], improved: bool) -> None:
+        plan, folder = self.plan, self.folder
+        folder.write_row(row)
+        folder.save_model(plan.final_model, "last")
+        if improved:
+            folder.save_model(plan.final_model, "best")
+        with disk_errors(folder.path), replaced(folder.file(CURVES_FILE)) as path:
+            plot_curves({plan.architecture.name: folder.rows()}, path)
+
+    def _is_evaluated(self) -> bool:
+        return int(self.evaluated_step) == self.step
+
+    def _interrupted(self) -> InterruptedRunError:
+        received = self.stop.signal or signal.SIGTERM
+        by = f"by {received.name}" if self.stop.came else "with another worker"
+        self._check_state()
+        self._save(confirmed=False)
+        # A scheduler may end all workers when the first of them ends.
+        self._check_same_step("saved")
+        return InterruptedRunError(
+            f"stopped {by} after step {self.step} of {self.plan.total_steps}, which "
+            f"was saved. To resume: {shlex.join(['python', *sys.argv])}",
+            received,
+        )
+
+    def _check_same_step(self, done: str) -> None:
+        """Checks that all workers are at the same step; waits for all of them."""
+        placement = self.plan.placement
+        if placement.workers == 1:
+            return
+        # Half a step: whether it was evaluated, which a checkpoint may hold or not.
+        steps = values_of_replicas(placement, self.step + 0.5 * self._is_evaluated())
+        if len(set(steps)) > 1:
+            listed = ", ".join(str(int(step)) for step in steps)
+            raise RunError(
+                f"the workers have {done} different steps, by replica: {listed}. "
+                "--workdir has to be on a file system that all of them share."
+            )
+
+    def _last_row(self) -> dict[str, float]:
+        rows = self.folder.rows()
+        if not rows:
+            raise RunError(f"{self.folder.path!r} has lost its metrics.csv.")
+        return rows[-1]
+
+    def _announce(self) -> None:
+        plan = self.plan
+        if not self.chief:
+            print(f"Worker {plan.placement.worker} of {plan.placement.workers}.")
+            return
+        print(
+            f"{plan.architecture.name} on {plan.source.name}: "
+            f"{plan.train_split.size} training and {plan.eval_split.size} evaluation "
+            f"examples, {len(plan.source.class_names)} classes, "
+            f"{count_parameters(plan.learner.model):,} parameters; "
+            f"{plan.placement.describe()}, XLA {'on' if plan.xla else 'off'}. "
+            f"Run folder: {self.folder.path}"
+        )
+        if not self.step and (plan.config.weights or plan.config.freeze):
+            print(f"Start: {plan.describe_start()}.")
+        if self.step >= plan.total_steps and self._is_evaluated():
+            print(f"Already at step {self.step} of {plan.total_steps}: nothing to do.")
+        elif self.step:
+            print(f"Resuming at step {self.step} of {plan.total_steps}.")
+
+    def _callbacks(self) -> keras.callbacks.CallbackList:
+        log_dir = self.folder.file("tensorboard")
+        return keras.callbacks.CallbackList(
+            [ScalarSummaries(log_dir)] if self.chief else [],
+            add_progbar=self.chief,
+            model=self.plan.learner.model,
+            epochs=self.plan.config.epochs,
+            steps=self.plan.steps_per_epoch,
+            # A bar redrawn at each step is for people; a log gets a line an epoch.
+            verbose=1 if sys.stdout.isatty() else 2,
+        )
+
+
+class _Timer:
+    """Images a second, without the first step of several, which compiles."""
+
+    def __init__(self, batch_size: int):
+        self._batch_size = batch_size
+        self._began = time.perf_counter()
+        self._steps = 0
+        self._after_first = self._began
+
+    def step_done(self, result: tf.Variable) -> None:
+        self._steps += 1
+        if self._steps == 1:
+            result.numpy()  # waits for the devices
+            self._after_first = time.perf_counter()
+
+    def images_per_second(self, result: tf.Variable) -> float:
+        if self._steps == 0:
+            return float("nan")
+        result.numpy()
+        now = time.perf_counter()
+        if self._steps == 1:
+            return self._batch_size / (now - self._began)
+        return (self._steps - 1) * self._batch_size / (now - self._after_first)

@@ -1,0 +1,246 @@
+"""From settings to everything a run needs, checked before anything is written."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import functools
+import math
+import platform
+import sys
+from collections.abc import Iterator
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+import scalenet_tf
+from scalenet_tf import Architecture
+from scalenet_tf.models import HEAD
+from scalenet_tf.profiling import count_parameters
+from scalenet_tf.tensors import LoadReport
+from scalenet_training.data.batches import Transform
+from scalenet_training.data.source import Source
+from scalenet_training.data.splits import Split
+from scalenet_training.devices import placement as distribution
+from scalenet_training.devices.placement import Placement
+from scalenet_training.networks.starting_point import resolve_architecture, start_from
+from scalenet_training.runs.run_data import RunData
+from scalenet_training.train.config import TrainConfig
+from scalenet_training.train.examples import open_examples
+from scalenet_training.train.loss_scale import LossScale
+from scalenet_training.train.schedule import RecipeSchedule
+from scalenet_training.train.step import Learner, Objective
+
+
+@dataclasses.dataclass(frozen=True)
+class Plan:
+    """A run, ready to start.
+
+    Attributes:
+        config: The settings.
+        architecture: What is trained.
+        source: The dataset.
+        train_split: Examples to train on.
+        eval_split: Examples to evaluate on.
+        transform: From stored images to the network's input.
+        data: What the run's folder keeps of the data.
+        placement: Where the replicas are.
+        xla: Whether a replica's forward and backward pass is compiled.
+        learner: The network, its optimizer and its average, in the strategy's scope.
+        schedule: Learning rate by step.
+        start: What was loaded from --weights; None without it.
+    """
+
+    config: TrainConfig
+    architecture: Architecture
+    source: Source
+    train_split: Split
+    eval_split: Split
+    transform: Transform
+    data: RunData
+    placement: Placement
+    xla: bool
+    learner: Learner
+    schedule: RecipeSchedule
+    start: LoadReport | None = None
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """Full global batches in the training split."""
+        return self.train_split.size // self.config.batch_size
+
+    @property
+    def total_steps(self) -> int:
+        """Steps after which the run ends."""
+        steps = self.config.epochs * self.steps_per_epoch
+        return min(steps, self.config.max_steps or steps)
+
+    @property
+    def objective(self) -> Objective:
+        """What is minimised."""
+        return Objective(
+            global_batch=self.config.batch_size,
+            label_smoothing=self.config.label_smoothing,
+            weight_decay=self.config.weight_decay,
+            decay_all=self.config.decay_all,
+            gamma_l1=self.config.gamma_l1,
+            clip_norm=self.config.clip_norm,
+            accumulate=self.config.accumulate,
+            average_decay=self.config.ema,
+        )
+
+    @property
+    def final_model(self) -> keras.Model:
+        """What is evaluated and saved: the average if there is one."""
+        average = self.learner.average
+        return self.learner.model if average is None else average
+
+    @property
+    def shards(self) -> int:
+        """Parts of the training split that are read apart, each in its own order."""
+        return self.placement.workers if self.config.sharding == "file" else 1
+
+    def describe_start(self) -> str:
+        """What was loaded and what trains, in a line."""
+        model = self.learner.model
+        trained = sum(math.prod(weight.shape) for weight in model.trainable_weights)
+        trains = f"{trained:,} of {count_parameters(model):,} parameters train"
+        return trains if self.start is None else f"{self.start}; {trains}"
+
+    def describe(self) -> dict[str, Any]:
+        """The content of config.json."""
+        return {
+            "config": self.config.to_json(),
+            "command": sys.argv,
+            "architecture": self.architecture.to_record(),
+            "class_names": list(self.source.class_names),
+            "data": self.data.facts,
+            "image_size": self.transform.image_size,
+            "eval_resize": self.transform.eval_resize,
+            "eval_split": self.config.eval_split or self.source.evaluation_split,
+            "training_examples": self.train_split.size,
+            "evaluation_examples": self.eval_split.size,
+            "shards": self.shards,
+            "parameters": count_parameters(self.learner.model),
+            "macs": scalenet_tf.count_macs(self.learner.model),
+            "strategy": self.placement.name,
+            "replicas": self.placement.replicas,
+            "workers": self.placement.workers,
+            "xla": self.xla,
+            "versions": versions(),
+        }
+
+
+def prepare(config: TrainConfig, workdir: str | None = None) -> Plan:
+    """Checks the settings against each other and the machine, and builds the model.
+
+    Args:
+        config: The settings.
+        workdir: Folder of the run; what it knows of the images is not read again.
+
+    Raises:
+        ValueError: A setting is not allowed; the message names it.
+        OSError: A file cannot be read.
+        ImportError: A package is missing.
+    """
+    architecture = resolve_architecture(config.model)
+    placement = distribution.open_placement(
+        config.strategy, config.virtual_devices, config.tpu
+    )
+    distribution.check_global_batch(
+        config.batch_size, placement.strategy, config.accumulate
+    )
+    xla = distribution.uses_xla(config.jit, placement, config.sync_batch_norm)
+    examples = open_examples(config, architecture, workdir)
+    steps_per_epoch = examples.train_split.size // config.batch_size
+    schedule = _schedule(config, steps_per_epoch)
+    with (
+        distribution.lost_workers(placement),
+        placement.strategy.scope(),
+        _precision(config.mixed_precision),
+    ):
+        learner, start = _build(config, architecture, examples.transform, schedule)
+    return Plan(
+        config=config,
+        architecture=architecture,
+        source=examples.source,
+        train_split=examples.train_split,
+        eval_split=examples.eval_split,
+        transform=examples.transform,
+        data=examples.data,
+        placement=placement,
+        xla=xla,
+        learner=learner,
+        schedule=schedule,
+        start=start,
+    )
+
+
+def versions() -> dict[str, str]:
+    """Versions of what computes."""
+    return {
+        "scalenet_tf": scalenet_tf.__version__,
+        "tensorflow": tf.__version__,
+        "keras": keras.__version__,
+        "numpy": np.__version__,
+        "python": platform.python_version(),
+    }
+
+
+def _schedule(config: TrainConfig, steps_per_epoch: int) -> RecipeSchedule:
+    return RecipeSchedule(
+        config.learning_rate,
+        total_steps=config.epochs * steps_per_epoch,
+        warmup_steps=round(config.warmup_epochs * steps_per_epoch),
+        kind=config.schedule,
+        milestones=config.milestones,
+    )
+
+
+@contextlib.contextmanager
+def _precision(mixed: str) -> Iterator[None]:
+    """Keras' policy while a model is built."""
+    before = keras.config.dtype_policy()
+    if mixed != "off":
+        keras.config.set_dtype_policy(f"mixed_{mixed}")
+    try:
+        yield
+    finally:
+        keras.config.set_dtype_policy(before)
+
+
+def _build(
+    config: TrainConfig,
+    architecture: Architecture,
+    transform: Transform,
+    schedule: RecipeSchedule,
+) -> tuple[Learner, LoadReport | None]:
+    build = functools.partial(
+        scalenet_tf.ScaleNet,
+        architecture,
+        input_shape=(transform.image_size, transform.image_size, 3),
+        classes=transform.classes,
+        synchronized=config.sync_batch_norm,
+    )
+    keras.utils.set_random_seed(config.seed)
+    model = build()
+    start = None if config.weights is None else start_from(model, config.weights)
+    average = None
+    if config.ema:
+        average = build()
+        average.set_weights(model.get_weights())
+    if config.freeze:
+        _freeze_all_but_the_classifier(model)
+        if average is not None:  # it is what is saved
+            _freeze_all_but_the_classifier(average)
+    optimizer = keras.optimizers.SGD(schedule, momentum=config.momentum)
+    optimizer.build(model.trainable_variables)
+    loss_scale = LossScale() if config.mixed_precision == "float16" else None
+    return Learner(model, optimizer, average, loss_scale), start
+
+
+def _freeze_all_but_the_classifier(model: keras.Model) -> None:
+    for layer in model.layers:
+        layer.trainable = layer.name == HEAD

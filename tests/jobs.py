@@ -15,7 +15,7 @@ import sys
 import keras
 import numpy as np
 import tensorflow as tf
-from scalenet_training import cli
+from scalenet_training.cli import running
 from scalenet_training.devices import placement as distribution
 from scalenet_training.runs.run_folder import RunFolder
 from scalenet_training.train import loop, plan
@@ -37,7 +37,7 @@ def main():
 
     distribution.open_placement = opened_once
     for job in json.loads(sys.argv[1]):
-        cli.run(functools.partial(run, job))
+        running.run(functools.partial(run, job))
 
 
 def run(job):

@@ -106,7 +106,8 @@ def test_allocate_and_plot_from_any_folder(
     printed = capsys.readouterr().out
     path = "runs/digits-tiny_cifarSeed/allocation.json"
     assert f"Written: {path}. To train the network:" in printed
-    assert f"python training/train.py --preset digits --model {path}" in printed
+    train = TRAINING / "train.py"
+    assert f"python {train} --preset digits --model {path}" in printed
     assert "stage2_block1" in printed
     assert "MACs of at most 1,360,192" in printed
     plot = ["plot.py", "allocation", path, tiny_cifar_file, "ScaleNet50", "resnet50"]

@@ -64,3 +64,12 @@ def test_a_search_and_its_allocation_are_read(written):
     for path in ("search/allocation.json", "seed/allocation.json"):
         model = scalenet_tf.ScaleNet(scalenet_tf.load_architecture(path))
         assert model.output_shape == (None, 100)
+
+
+def test_scripts_find_the_training_functions_where_they_were():
+    from scalenet_training import config, loop, sources
+    from scalenet_training.data.sources import open_source
+
+    assert config.TrainConfig is TrainConfig
+    assert loop.train_and_evaluate is train_and_evaluate
+    assert sources.open_source is open_source

@@ -13,6 +13,7 @@ import scalenet_tf
 
 ROOT = pathlib.Path(__file__).parent.parent
 LIBRARY = ROOT / "scalenet_tf"
+TRAINING = ROOT / "training"
 
 # A module may import those to its left; a package may import leaves too.
 ORDER = [
@@ -134,6 +135,7 @@ def test_a_wheel_works_outside_the_repository(tmp_path):
     options = ["--quiet", "--no-deps", "--no-build-isolation", "--wheel-dir"]
     source = tmp_path / "source"
     shutil.copytree(LIBRARY, source / "scalenet_tf")
+    shutil.copytree(TRAINING, source / "training")
     for name in ("setup.cfg", "pyproject.toml", "README.md", "LICENSE"):
         shutil.copy(ROOT / name, source)
     subprocess.run(
@@ -145,7 +147,17 @@ def test_a_wheel_works_outside_the_repository(tmp_path):
         tops = {name.split("/")[0] for name in archive.namelist()}
         assert tops == {
             "scalenet_tf",
+            "scalenet_training",
             f"scalenet_tf-{scalenet_tf.__version__}.dist-info",
+        }
+        modules = {name for name in archive.namelist() if name.endswith(".py")}
+        assert modules == {
+            path.relative_to(folder).as_posix()
+            for folder, package in (
+                (ROOT, "scalenet_tf"),
+                (TRAINING, "scalenet_training"),
+            )
+            for path in (folder / package).rglob("*.py")
         }
         archive.extractall(tmp_path / "installed")
     code = (
@@ -196,7 +208,9 @@ def test_imports_of_the_data_room_go_one_way():
         assert used <= allowed, module
 
 
-@pytest.mark.parametrize("module", ["config", "saved_network_config", "tune_config"])
+@pytest.mark.parametrize(
+    "module", ["train.config", "networks.saved_network_config", "tune.config"]
+)
 def test_settings_import_no_tensorflow(module):
     code = (
         f"import sys, scalenet_training.{module}\n"

@@ -1,34 +1,6 @@
-"""Learns an allocation of neurons from data: for your classes and your budget.
+"""The command `scalenet allocate`, from a checkout: see --help."""
 
-Trains the seed network, which has all neurons at each scale, and keeps the most
-important ones. The same command run again resumes the training, or allocates from
-what was trained.
-"""
-
-import shlex
-
-from scalenet_training import cli
-from scalenet_training.allocate.config import AllocateConfig
-
-
-def main() -> None:
-    """Runs the command line."""
-    config = cli.parse_with_preset(__doc__, AllocateConfig)
-
-    from scalenet_training.allocate import report as report
-    from scalenet_training.allocate.learning import learn_allocation
-
-    learned = learn_allocation(config)
-    if learned is None:
-        return
-    report.print_allocation(learned.found)
-    if learned.correlation is not None:
-        report.print_correlation(learned.correlation)
-    path = config.output_file
-    print(f"Written: {path}. To train the network:")
-    command = report.training_command(learned.found, path, config.seed_folder)
-    print(shlex.join(command))
-
+from scalenet_training.cli.app import run_script
 
 if __name__ == "__main__":
-    cli.run(main)
+    run_script("allocate")

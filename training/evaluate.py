@@ -1,30 +1,6 @@
-"""Evaluates a run, a saved model, or what export.py wrote, and prints its errors."""
+"""The command `scalenet evaluate`, from a checkout: see --help."""
 
-from scalenet_training import cli
-from scalenet_training.evaluate.config import EvaluateConfig
-
-
-def main() -> None:
-    """Runs the command line."""
-    config = cli.parse(EvaluateConfig, __doc__)
-
-    from scalenet_training.evaluate.exported import evaluate_exported, is_exported
-    from scalenet_training.evaluate.saved import evaluate_saved
-
-    exported = is_exported(config.run_or_model)
-    result = evaluate_exported(config) if exported else evaluate_saved(config)
-    print(
-        f"{result['examples']:.0f} examples: top-1 error {result['top1_error']:.2%}, "
-        f"top-5 error {result['top5_error']:.2%}, loss {result['loss']:.4f}, "
-        f"{result['images_per_second']:.1f} images/s"
-    )
-    if "agreement" in result:
-        print(
-            f"{config.compare}: top-1 error {result['compared_top1_error']:.2%}, "
-            f"top-5 error {result['compared_top5_error']:.2%}; the same likeliest "
-            f"class for {result['agreement']:.2%} of the examples"
-        )
-
+from scalenet_training.cli.app import run_script
 
 if __name__ == "__main__":
-    cli.run(main)
+    run_script("evaluate")

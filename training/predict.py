@@ -1,22 +1,6 @@
-"""Names what is on images, by a saved model, an exported one, or one that is served."""
+"""The command `scalenet predict`, from a checkout: see --help."""
 
-from scalenet_training import cli
-from scalenet_training.errors import RunError
-from scalenet_training.predict.config import PredictConfig
-
-
-def main() -> None:
-    """Runs the command line."""
-    config = cli.parse(PredictConfig, __doc__)
-
-    from scalenet_training.predict.prediction import as_json, as_table, predict_files
-
-    results = predict_files(config)
-    print(as_json(results) if config.json else as_table(results))
-    damaged = [path for path, prediction in results.items() if not prediction.valid]
-    if damaged:
-        raise RunError(f"not a JPEG, PNG, BMP or GIF image: {', '.join(damaged)}.")
-
+from scalenet_training.cli.app import run_script
 
 if __name__ == "__main__":
-    cli.run(main)
+    run_script("predict")

@@ -1,26 +1,6 @@
-"""Trains a ScaleNet, or a ResNet twin, and leaves the run in a folder.
+"""The command `scalenet train`, from a checkout: see --help."""
 
-The same command run again resumes the run.
-"""
-
-import os
-
-from scalenet_training import cli
-
-
-def main() -> None:
-    """Runs the command line."""
-    config = cli.parse_train_config(__doc__)
-
-    from scalenet_training.devices.cluster import is_chief
-    from scalenet_training.runs.run_folder import RunFolder
-    from scalenet_training.runs.summary import describe_end
-    from scalenet_training.train.loop import train_and_evaluate
-
-    train_and_evaluate(config, config.run_folder)
-    if is_chief(os.environ):
-        print(describe_end(RunFolder(config.run_folder)))
-
+from scalenet_training.cli.app import run_script
 
 if __name__ == "__main__":
-    cli.run(main)
+    run_script("train")

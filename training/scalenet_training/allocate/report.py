@@ -8,6 +8,7 @@ from rich.console import Console
 from rich.table import Table
 
 from scalenet_tf.allocation import MacsAllocation, RankCorrelation
+from scalenet_training.invocation import typed_as
 from scalenet_training.runs.run_folder import RunFolder
 from scalenet_training.train.config import TrainConfig
 from scalenet_training.train.presets import options_of
@@ -62,4 +63,4 @@ def training_command(found: MacsAllocation, file: str, seed_folder: str) -> list
             "workdir": os.path.join("runs", f"{dataset}-{found.architecture.name}"),
         }
     )
-    return ["python", "training/train.py", *options_of(config)]
+    return typed_as("train", options_of(config))

@@ -5,9 +5,9 @@ from __future__ import annotations
 import os
 import re
 import shlex
-import sys
 from collections.abc import Mapping
 
+from scalenet_training.invocation import typed_as
 from scalenet_training.runs.run_folder import RunFolder
 
 
@@ -32,11 +32,10 @@ def _errors(row: Mapping[str, float]) -> str:
 
 def _next(folder: str) -> list[list[str]]:
     """Commands that take a run's folder, called as this one was."""
-    scripts = sys.argv[0].removesuffix("train.py")
     name = os.path.basename(os.path.abspath(folder))
     name = re.sub("[^A-Za-z0-9_.+-]", "-", name).lstrip(".+-") or "model"
     return [
-        ["python", f"{scripts}evaluate.py", folder],
-        ["python", f"{scripts}export.py", folder, "--name", name],
-        ["python", f"{scripts}predict.py", "IMAGE", "--model", folder],
+        typed_as("evaluate", [folder]),
+        typed_as("export", [folder, "--name", name]),
+        typed_as("predict", ["IMAGE", "--model", folder]),
     ]

@@ -20,6 +20,7 @@ from scalenet_training.data.batches import Batch, training_batches
 from scalenet_training.devices.cluster import is_chief
 from scalenet_training.devices.placement import lost_workers, values_of_replicas
 from scalenet_training.errors import InterruptedRunError, RunError, usage_errors
+from scalenet_training.invocation import typed
 from scalenet_training.runs.checkpoints import Checkpoints
 from scalenet_training.runs.figures import plot_curves
 from scalenet_training.runs.files import disk_errors, replaced
@@ -309,7 +310,7 @@ class Trainer:
         self._check_same_step("saved")
         return InterruptedRunError(
             f"stopped {by} after step {self.step} of {self.plan.total_steps}, which "
-            f"was saved. To resume: {shlex.join(['python', *sys.argv])}",
+            f"was saved. To resume: {shlex.join(typed())}",
             received,
         )
 

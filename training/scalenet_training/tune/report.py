@@ -17,6 +17,7 @@ from scalenet_tf import Architecture
 from scalenet_tf.architectures import published_architectures
 from scalenet_training.devices.latency import measure_latency
 from scalenet_training.errors import RunError
+from scalenet_training.invocation import typed_as
 from scalenet_training.networks.allocation_file import write_allocation
 from scalenet_training.runs.figures import plot_error_against_macs
 from scalenet_training.runs.files import disk_errors, replaced
@@ -123,8 +124,7 @@ def training_command(row: Row, folder: SearchFolder) -> str:
     options += row.search.config.data_options()
     for name, value in row.settings.items():
         options += [f"--{name.replace('_', '-')}", f"{value:.4g}"]
-    script = sys.argv[0].removesuffix("tune.py") + "train.py"
-    return shlex.join(["python", script, *options])
+    return shlex.join(typed_as("train", options))
 
 
 def _row(search: Search, trial: Any) -> Row:

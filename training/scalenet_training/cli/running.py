@@ -6,7 +6,7 @@ import argparse
 import contextlib
 import os
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import NoReturn, TypeVar
 
 import tyro
@@ -18,22 +18,29 @@ from scalenet_training.train.presets import PRESETS
 T = TypeVar("T")
 
 
-def parse(kind: type[T], description: str) -> T:
-    """Reads the command line into a dataclass; exits with 2 where it does not fit."""
+def parse(kind: type[T], description: str, arguments: Sequence[str], program: str) -> T:
+    """Reads a command line into a dataclass; exits with 2 where it does not fit."""
     with usage_errors_exit():
-        return tyro.cli(kind, description=description)
+        return tyro.cli(kind, description=description, args=arguments, prog=program)
 
 
-def parse_with_preset(description: str, wrap: Callable[[TrainConfig], T]) -> T:
+def parse_with_preset(
+    wrap: Callable[[TrainConfig], T],
+    description: str,
+    arguments: Sequence[str],
+    program: str,
+) -> T:
     """Reads the command line of a training: the preset chooses the other defaults.
 
     Args:
-        description: Of the command.
         wrap: Makes the settings of the command of those of a preset.
+        description: Of the command.
+        arguments: The words of the command line after the command.
+        program: How the command is called in its help.
     """
     finder = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
     finder.add_argument("--preset", default="digits")
-    name = finder.parse_known_args()[0].preset
+    name = finder.parse_known_args(arguments)[0].preset
     # An unknown preset is left for tyro, which says what is allowed.
     default = wrap(PRESETS.get(name, PRESETS["digits"]).config)
     presets = "\n".join(
@@ -45,12 +52,9 @@ def parse_with_preset(description: str, wrap: Callable[[TrainConfig], T]) -> T:
             type(default),
             default=default,
             description=f"{description}\n\nPresets:\n{presets}",
+            args=arguments,
+            prog=program,
         )
-
-
-def parse_train_config(description: str) -> TrainConfig:
-    """Reads the command line of `train.py`."""
-    return parse_with_preset(description, lambda config: config)
 
 
 def run(command: Callable[[], None]) -> None:

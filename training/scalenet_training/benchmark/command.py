@@ -1,0 +1,30 @@
+"""Measures what this package computes, as ratios of interleaved runs."""
+
+from collections.abc import Sequence
+from typing import Annotated
+
+import tyro
+
+from scalenet_training.benchmark.export_speed_config import ExportSpeedConfig
+from scalenet_training.benchmark.scaling import ScalingConfig, measure_scaling
+
+app = tyro.extras.SubcommandApp()
+
+
+@app.command
+def scaling(config: Annotated[ScalingConfig, tyro.conf.arg(name="")]) -> None:
+    """Weak scaling: images a second of several worker processes over those of one."""
+    measure_scaling(config)
+
+
+@app.command
+def export(config: Annotated[ExportSpeedConfig, tyro.conf.arg(name="")]) -> None:
+    """Size and latency of every exported format, beside the Keras model's."""
+    from scalenet_training.benchmark.export_speed import measure_export
+
+    measure_export(config)
+
+
+def main(arguments: Sequence[str], program: str) -> None:
+    """Runs the command line."""
+    app.cli(description=__doc__, args=arguments, prog=program)

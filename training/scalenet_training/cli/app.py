@@ -1,0 +1,141 @@
+"""The commands by their verbs. Imports none of them until it is called."""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import importlib
+import importlib.metadata
+import sys
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
+from typing import NoReturn
+
+from scalenet_training.invocation import PROGRAM
+
+_OWN_PACKAGES = ("scalenet_tf", "scalenet_training")
+
+
+@dataclasses.dataclass(frozen=True)
+class Command:
+    """A command.
+
+    Attributes:
+        summary: What it does, in a line.
+        module: Where its function `main(arguments, program)` is.
+        extra: The extra of the package that it needs at least.
+    """
+
+    summary: str
+    module: str
+    extra: str = "train"
+
+
+COMMANDS: Mapping[str, Command] = MappingProxyType(
+    {
+        "train": Command(
+            "trains a ScaleNet, or a ResNet twin", "scalenet_training.train.command"
+        ),
+        "evaluate": Command(
+            "evaluates a run, a saved model or an export",
+            "scalenet_training.evaluate.command",
+        ),
+        "predict": Command(
+            "names what is on images", "scalenet_training.predict.command"
+        ),
+        "export": Command(
+            "exports a run as a SavedModel, a TFLite or an ONNX file",
+            "scalenet_training.export.command",
+        ),
+        "convert": Command(
+            "converts a PyTorch checkpoint to Keras weights",
+            "scalenet_training.convert.command",
+        ),
+        "allocate": Command(
+            "learns an allocation of neurons from data",
+            "scalenet_training.allocate.command",
+        ),
+        "tune": Command(
+            "searches channel budgets with KerasTuner",
+            "scalenet_training.tune.command",
+            extra="tune",
+        ),
+        "plot": Command(
+            "draws figures of runs and allocations", "scalenet_training.plot.command"
+        ),
+        "benchmark": Command(
+            "measures speed, as ratios of interleaved runs",
+            "scalenet_training.benchmark.command",
+        ),
+        "doctor": Command(
+            "says what is installed here and what will not work",
+            "scalenet_training.doctor.command",
+        ),
+    }
+)
+
+
+def main() -> None:
+    """Runs the command that the first word of the command line names."""
+    words = sys.argv[1:]
+    if not words or words[0] in ("-h", "--help"):
+        print(_help())
+    elif words[0] == "--version":
+        print(importlib.metadata.version("scalenet_tf"))
+    elif words[0] in COMMANDS:
+        run_command(words[0], words[1:], f"{PROGRAM} {words[0]}")
+    else:
+        _fail(_unknown(words[0]))
+
+
+def run_script(verb: str) -> None:
+    """Runs a command that a script in a checkout stands for."""
+    run_command(verb, sys.argv[1:], f"{verb}.py")
+
+
+def run_command(verb: str, arguments: Sequence[str], program: str) -> None:
+    """Runs a command.
+
+    Args:
+        verb: Its name in `COMMANDS`.
+        arguments: The words of the command line after the verb.
+        program: How the command is called in its help.
+    """
+    command = COMMANDS[verb]
+    try:
+        running = importlib.import_module("scalenet_training.cli.running")
+        main = importlib.import_module(command.module).main
+        running.run(lambda: main(arguments, program))
+    except ModuleNotFoundError as error:
+        missing = (error.name or "").partition(".")[0]
+        if missing in _OWN_PACKAGES:
+            raise
+        _fail(
+            f"{PROGRAM} {verb} needs the package {missing}, which is not installed: "
+            f"pip install 'scalenet_tf[{command.extra}]'."
+        )
+
+
+def _help() -> str:
+    width = max(map(len, COMMANDS))
+    listed = "\n".join(
+        f"  {verb:{width}}  {command.summary}" for verb, command in COMMANDS.items()
+    )
+    return (
+        f"usage: {PROGRAM} COMMAND [OPTIONS]\n\n"
+        "ScaleNet (CVPR 2019) for Keras 3 on TensorFlow.\n\n"
+        f"commands:\n{listed}\n\n"
+        f"{PROGRAM} COMMAND --help lists the options of a command; "
+        f"{PROGRAM} --version prints the version."
+    )
+
+
+def _unknown(word: str) -> str:
+    near = difflib.get_close_matches(word, COMMANDS, n=1)
+    hint = f" Did you mean {near[0]!r}?" if near else ""
+    return f"COMMAND must be one of {', '.join(COMMANDS)}. Received: {word!r}.{hint}"
+
+
+def _fail(message: str) -> NoReturn:
+    print(f"error: {message}", file=sys.stderr)
+    sys.exit(2)

@@ -1,0 +1,5 @@
+"""Where version 0.1.0 had `TrainConfig`, for scripts that were written for it."""
+
+from scalenet_training.train.config import TrainConfig
+
+__all__ = ["TrainConfig"]

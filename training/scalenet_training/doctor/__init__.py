@@ -1,0 +1,1 @@
+"""What is installed here, and what will not work."""

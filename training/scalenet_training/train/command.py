@@ -1,0 +1,23 @@
+"""Trains a ScaleNet, or a ResNet twin, and leaves the run in a folder.
+
+The same command run again resumes the run.
+"""
+
+import os
+from collections.abc import Sequence
+
+from scalenet_training.cli.running import parse_with_preset
+
+
+def main(arguments: Sequence[str], program: str) -> None:
+    """Runs the command line."""
+    config = parse_with_preset(lambda preset: preset, __doc__, arguments, program)
+
+    from scalenet_training.devices.cluster import is_chief
+    from scalenet_training.runs.run_folder import RunFolder
+    from scalenet_training.runs.summary import describe_end
+    from scalenet_training.train.loop import train_and_evaluate
+
+    train_and_evaluate(config, config.run_folder)
+    if is_chief(os.environ):
+        print(describe_end(RunFolder(config.run_folder)))

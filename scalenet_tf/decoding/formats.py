@@ -10,8 +10,10 @@ DECODED = ("JPEG", "PNG", "BMP", "GIF")
 DECODED_IN_WORDS = "JPEG, PNG, BMP or GIF"
 EXTENSIONS = (".jpg", ".jpeg", ".png", ".bmp", ".gif")
 
-# TensorFlow's decoders refuse 2^29 bytes and more, which is 3 of them a pixel.
-MAX_PIXELS = (2**29 - 1) // 3
+# 805 MB once decoded; TensorFlow's own limit is 2^29.
+MAX_PIXELS = 2**28
+# A GIF's canvas costs no bytes in the file, so that what is filled up is limited.
+MAX_FILLED_CANVAS = 2**24
 
 SIGNATURES = {
     "JPEG": b"\xff\xd8\xff",

@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import tensorflow as tf
 
-from scalenet_tf.decoding.formats import MAX_PIXELS
+from scalenet_tf.decoding.formats import MAX_FILLED_CANVAS
 from scalenet_tf.decoding.reading import content, number
 
 _SCREEN = 13  # bytes before the palette of the file
@@ -99,7 +99,10 @@ def _on_canvas(
     canvas_width = tf.maximum(number(data, 6, tf.uint16), left + width)
     canvas_height = tf.maximum(number(data, 8, tf.uint16), top + height)
     size = tf.cast(canvas_width, tf.int64) * tf.cast(canvas_height, tf.int64)
-    fits = tf.debugging.Assert(size <= MAX_PIXELS, ["a GIF that is too large"])
+    full = (canvas_width == width) & (canvas_height == height)
+    fits = tf.debugging.Assert(
+        full | (size <= MAX_FILLED_CANVAS), ["a GIF whose canvas is too large"]
+    )
 
     def padded() -> tf.Tensor:
         local = _palette_bytes(number(data, frame + 9, tf.uint8))
@@ -115,6 +118,4 @@ def _on_canvas(
         return tf.where(inside, tf.pad(image, around), colour)
 
     with tf.control_dependencies([fits]):
-        return tf.cond(
-            (canvas_width > width) | (canvas_height > height), padded, lambda: image
-        )
+        return tf.cond(full, lambda: image, padded)

@@ -16,6 +16,7 @@ from typing import BinaryIO
 
 from scalenet_tf.decoding.formats import (
     HEAD_BYTES,
+    MAX_FILLED_CANVAS,
     MAX_PIXELS,
     SIGNATURES,
     decoded_format,
@@ -131,6 +132,9 @@ def _jpeg_size(file: BinaryIO) -> tuple[int, int]:
         file.seek(following)
     if size is None:
         raise ImageFormatError("a JPEG whose header is damaged")
+    blocks = (size[0] + 7) // 8 * ((size[1] + 7) // 8)
+    if blocks > 8 * file.seek(0, os.SEEK_END):  # each takes a bit or more
+        raise ImageFormatError("a JPEG that is cut off: decoded, it would be grey")
     return _displayed(*size, exif and exif[len(_EXIF) :])
 
 
@@ -236,7 +240,14 @@ def _gif_size(file: BinaryIO) -> tuple[int, int]:
     left, top, frame_width, frame_height = _unpack(file, "<HHHH")
     if not frame_width or not frame_height:
         return 0, 0
-    return max(width, left + frame_width), max(height, top + frame_height)
+    width, height = max(width, left + frame_width), max(height, top + frame_height)
+    full = (width, height) == (frame_width, frame_height)
+    if not full and width * height > MAX_FILLED_CANVAS:
+        raise ImageFormatError(
+            f"a GIF with a frame of {frame_width} x {frame_height} pixels on a canvas "
+            f"of {width} x {height}, more than {MAX_FILLED_CANVAS:,}; convert it to PNG"
+        )
+    return width, height
 
 
 _SIZES = {"JPEG": _jpeg_size, "PNG": _png_size, "BMP": _bmp_size, "GIF": _gif_size}

@@ -42,14 +42,16 @@ def exif(value, order=">", kind=3, before=b""):
     return mark + struct.pack(order + "HI", 42, 8) + count + fields + bytes(4)
 
 
+def segment(marker, content):
+    """A segment of a JPEG."""
+    return struct.pack(">BBH", 0xFF, marker, len(content) + 2) + content
+
+
 def jpeg_with(*segments, data=None):
     """A JPEG with segments, (marker, content), after the one of JFIF."""
     data = data or saved(photo(), "JPEG")
     start = 4 + int.from_bytes(data[4:6], "big")
-    added = b"".join(
-        struct.pack(">BBH", 0xFF, marker, len(content) + 2) + content
-        for marker, content in segments
-    )
+    added = b"".join(segment(*parts) for parts in segments)
     return data[:start] + added + data[start:]
 
 

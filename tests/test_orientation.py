@@ -12,7 +12,6 @@ from test_decoding import decode_all, rows, viewed
 
 from scalenet_tf import decoding
 
-JFIF_LESS = saved(photo(), "JPEG")[:2] + saved(photo(), "JPEG")[20:]
 XMP = b'<rdf:Description tiff:Orientation="6"/>'
 STORED = (samples.HEIGHT, samples.WIDTH)
 TURNED = STORED[::-1]
@@ -41,9 +40,9 @@ FILES = {
         (0xE1, b"http://ns.adobe.com/xap/1.0/\0<x/>"),
         (0xE1, b"Exif\0\0" + samples.exif(7)),
     ),
-    "JPEG, Exif without JFIF": JFIF_LESS[:2]
-    + samples.jpeg_exif(6)[20 : -len(JFIF_LESS) + 2]
-    + JFIF_LESS[2:],
+    "JPEG, Exif without JFIF": b"\xff\xd8"
+    + samples.segment(0xE1, b"Exif\0\0" + samples.exif(6))
+    + saved(photo(), "JPEG")[20:],
     "JPEG, orientation that is none (9)": samples.jpeg_exif(9),
     "JPEG, Exif that is cut off": samples.jpeg_with((0xE1, b"Exif\0\0MM\0\x2a\0\0")),
     "JPEG, the word Exif in a comment": samples.jpeg_with((0xFE, b"Exif\0\0MM")),

@@ -46,7 +46,8 @@ def save_savedmodel(
 
     - `serving_default`: `images`, float32, as `preprocess_input` leaves them;
     - `serving_uint8`: `images`, pixels from 0 to 255 of any one size;
-    - `serving_bytes`: `image_bytes`, strings: JPEG, PNG, BMP or GIF of any sizes;
+    - `serving_bytes`: `image_bytes`, strings: what `scalenet_tf.decoding.decode_image`
+      takes, of any sizes;
     - `features`: `images` as for `serving_default`; its output `features` is the
       pooled map before the dense layer.
 

@@ -14,6 +14,18 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from scalenet_tf.decoding import decode_image
+
+__all__ = [
+    "STATISTICS",
+    "EvaluationTransform",
+    "decode_image",
+    "decode_predictions",
+    "imagenet_classes",
+    "preprocess_input",
+    "resize_and_crop",
+]
+
 # Mean and standard deviation of each RGB channel, for pixels from 0 to 1.
 STATISTICS: Mapping[str, tuple[tuple[float, ...], tuple[float, ...]]] = (
     MappingProxyType(
@@ -63,11 +75,6 @@ def preprocess_input(x: Any, statistics: str = "imagenet") -> Any:
         x = keras.ops.cast(x, "float32")
     dtype = keras.backend.standardize_dtype(x.dtype)
     return (x - keras.ops.cast(mean, dtype)) / keras.ops.cast(deviation, dtype)
-
-
-def decode_image(data: tf.Tensor) -> tf.Tensor:
-    """Decodes a JPEG, PNG, BMP or GIF (first frame), to `(height, width, 3)` uint8."""
-    return tf.io.decode_image(data, channels=3, expand_animations=False)
 
 
 def resize_and_crop(images: tf.Tensor, size: int, resize: int) -> tf.Tensor:

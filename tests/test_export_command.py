@@ -276,7 +276,7 @@ BAD = [
     (["--top-k", "0"], "--top-k must be at least 1. Received: 0"),
     (["--images", "nowhere"], "--images: there is no folder 'nowhere'"),
     (["--images", "empty"], "--images: 'empty' has no files"),
-    (["--images", "."], "cannot be decoded as an image"),
+    (["--images", "."], "cannot be decoded: not a JPEG, PNG"),
     (["--class-names", "file"], "`class_names` must have one name for each of the"),
     (["--class-names", "nowhere"], "No such file or directory: 'nowhere'"),
     (["--image-size", "64", "--eval-resize", "8"], "--eval-resize must be at least"),

@@ -108,7 +108,7 @@ def test_names_may_have_any_bytes(tmp_path, outcome):
     assert repr(text).encode()
     with open(tmp_path / "a" / os.fsdecode(b"\xfc.png"), "wb") as file:
         file.write(b"no image")
-    error = refusal(tmp_path, r"'a/\\xfc\.png' \(not an image\)")
+    error = refusal(tmp_path, r"'a/\\xfc\.png' \(not a JPEG, PNG, BMP or GIF image\)")
     assert error.isascii()
     outcome(f"used: {split.size} of 6; printed as {source.class_names[1]}")
 
@@ -154,12 +154,19 @@ def test_files_in_no_class_are_left_out_and_counted(tmp_path, outcome):
 def test_files_that_are_no_images_are_an_error(tmp_path, outcome):
     images.make(tmp_path)
     (tmp_path / "a" / "labels.csv").write_text("path,label\n")
-    text = refusal(tmp_path, r"1 of 13 files .*'a/labels.csv' \(not an image\)")
+    text = refusal(
+        tmp_path,
+        r"1 of 13 files .*'a/labels.csv' \(not a JPEG, PNG, BMP or GIF image\)",
+    )
     assert "--on-damaged skip" in text
     assert "manifest" in text
     source = opened(tmp_path, SKIP)
-    assert source.images.damaged == [("a/labels.csv", "not an image")]
-    outcome("refused, or left out with --on-damaged skip: not an image")
+    assert source.images.damaged == [
+        ("a/labels.csv", "not a JPEG, PNG, BMP or GIF image")
+    ]
+    outcome(
+        "refused, or left out with --on-damaged skip: not a JPEG, PNG, BMP or GIF image"
+    )
 
 
 @situation("folders", "upper-case suffixes, no suffix, a wrong suffix")

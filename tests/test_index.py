@@ -108,7 +108,9 @@ def test_an_index_keeps_every_name(tmp_path):
     second, again = examined(root, path)
     assert again == entries
     assert not second.changed
-    assert [entry.problem for entry in again].count("not an image") == 1
+    assert [entry.problem for entry in again].count(
+        "not a JPEG, PNG, BMP or GIF image"
+    ) == 1
 
 
 def test_what_could_not_be_read_is_tried_again(tmp_path, monkeypatch, opened_files):

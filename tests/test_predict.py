@@ -19,6 +19,8 @@ from test_export import NAMES, PHOTOS, TRANSFORM, TRUNCATED
 
 from scalenet_tf import export
 
+HEIC = b"\0\0\0\x18ftypheic\0\0\0\0mif1heic"
+
 
 @pytest.fixture(scope="module")
 def models(exports):
@@ -165,15 +167,20 @@ def test_a_server_and_files_that_are_no_images(
 
 
 def check_damaged(folder, exports, predict, model):
-    bad = [folder / "cut.jpg", folder / "text.png", folder / "empty.gif"]
-    for path, data in zip(bad, (TRUNCATED, b"no image", b""), strict=True):
+    bad = [folder / "cut.jpg", folder / "text.png", folder / "heic.jpg"]
+    for path, data in zip(bad, (TRUNCATED, b"no image", HEIC), strict=True):
         path.write_bytes(data)
     good = [exports.images / "0.jpg", exports.images / "2.png"]
     files = [good[0], bad[0], bad[1], good[1], bad[2]]
     code, out, err = predict(*files, "--json", "--model", model)
     assert code == 1
-    names = ", ".join(map(str, bad))
-    assert f"error: not a JPEG, PNG, BMP or GIF image: {names}." in err
+    reasons = (
+        "a JPEG that is damaged or cut off",
+        "not a JPEG, PNG, BMP or GIF image",
+        "HEIC, which is not decoded; convert it to JPEG or PNG",
+    )
+    named = [f"{p} ({why})" for p, why in zip(bad, reasons, strict=True)]
+    assert f"error: cannot be decoded: {', '.join(named)}." in err
     found = json.loads(out)
     assert [entry["file"] for entry in found] == [str(path) for path in files]
     assert [entry["valid"] for entry in found] == [path in good for path in files]
@@ -326,7 +333,7 @@ def test_a_server_and_the_command_as_processes(server_process, exports, tmp_path
     options = ["--model", f"{url}/labels/stable", "--top-k", "3"]
     output = predicted(image, str(tmp_path), *options, code=1)
     assert len([line for line in output.splitlines() if image in line]) == 3
-    assert f"not a JPEG, PNG, BMP or GIF image: {text}." in output
+    assert f"decoded: {text} (not a JPEG, PNG, BMP or GIF image)." in output
     process.send_signal(signal.SIGTERM)
     assert process.wait(60) == 0
     output = predicted(image, "--model", url, "--attempts", "2", code=1)

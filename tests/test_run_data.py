@@ -291,7 +291,10 @@ def test_a_run_lists_what_it_left_out(tmp_path, outcome):
     folder = begin(root, tmp_path / "run", on_damaged="skip")
     with open(folder.file("damaged.csv"), "rb") as file:
         rows = list(csv.reader(file.read().decode("latin-1").splitlines()))
-    assert rows == [["path", "reason"], ["a/é,.png", "not an image"]]
+    assert rows == [
+        ["path", "reason"],
+        ["a/é,.png", "not a JPEG, PNG, BMP or GIF image"],
+    ]
     again = data_of(root, folder.path, on_damaged="skip")
     again.check(folder)
     assert not again.source.images.index.changed

@@ -49,7 +49,7 @@ def test_a_table_says_what_there_is(tmp_path):
     damaged = [" ".join(text.split()) for text in lines if text.startswith("damaged")]
     assert damaged == [
         "damaged 1 a link to nothing: 'train/bee/link'",
-        "damaged 1 not an image: 'train/bee/notes.txt'",
+        "damaged 1 not a JPEG, PNG, BMP or GIF image: 'train/bee/notes.txt'",
     ]
     at = next(n for n, text in enumerate(lines) if text.startswith("warning"))
     assert " ".join(" ".join(lines[at:]).split()) == (

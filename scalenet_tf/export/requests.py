@@ -10,8 +10,9 @@ from typing import NamedTuple
 import numpy as np
 import tensorflow as tf
 
+from scalenet_tf.decoding import decode_image, why_undecodable
 from scalenet_tf.export.metadata import EXTRA_ASSETS
-from scalenet_tf.preprocessing import EvaluationTransform, decode_image
+from scalenet_tf.preprocessing import EvaluationTransform
 
 
 class Requests(NamedTuple):
@@ -48,7 +49,7 @@ def _crop(index: int, data: bytes, transform: EvaluationTransform) -> np.ndarray
         return transform.crop(decode_image(data)).numpy()
     except tf.errors.InvalidArgumentError as error:
         raise ValueError(
-            f"image {index} (counted from 0) cannot be decoded: {error.message}"
+            f"image {index} (counted from 0) cannot be decoded: {why_undecodable(data)}"
         ) from error
 
 

@@ -10,13 +10,18 @@ from typing import Literal, get_args
 import keras
 import tensorflow as tf
 
+from scalenet_tf.decoding import (
+    are_plain,
+    decode_image,
+    decode_plain,
+)
 from scalenet_tf.export.classifier import Classifier, check_classifier
 from scalenet_tf.export.guards import guarded_images, guarded_strings
 from scalenet_tf.export.inputs import encoded_input, normalized_input, pixels_input
 from scalenet_tf.export.metadata import metadata, write_metadata
 from scalenet_tf.export.requests import requests, serving_protos, write_warmup
 from scalenet_tf.files import made_folder, replaced
-from scalenet_tf.preprocessing import EvaluationTransform, decode_image
+from scalenet_tf.preprocessing import EvaluationTransform
 
 OnCorrupt = Literal["error", "flag"]
 
@@ -41,7 +46,8 @@ def save_savedmodel(
 
     - `serving_default`: `images`, float32, as `preprocess_input` leaves them;
     - `serving_uint8`: `images`, pixels from 0 to 255 of any one size;
-    - `serving_bytes`: `image_bytes`, strings: JPEG, PNG, BMP or GIF of any sizes;
+    - `serving_bytes`: `image_bytes`, strings: what `scalenet_tf.decoding.decode_image`
+      takes, of any sizes;
     - `features`: `images` as for `serving_default`; its output `features` is the
       pooled map before the dense layer.
 
@@ -196,13 +202,30 @@ def _decode(
 ) -> tuple[tf.Tensor, tf.Tensor]:
     """The network's input for each image, and whether the image could be decoded.
 
+    Each request makes a dataset, which costs time by the operations in it: requests of
+    nothing but plain images get one with few.
+    """
+    return tf.cond(
+        are_plain(encoded),
+        lambda: _decode_by(decode_plain, encoded, transform),
+        lambda: _decode_by(decode_image, encoded, transform),
+    )
+
+
+def _decode_by(
+    decode: Callable[[tf.Tensor], tf.Tensor],
+    encoded: tf.Tensor,
+    transform: EvaluationTransform,
+) -> tuple[tf.Tensor, tf.Tensor]:
+    """As `_decode`, by a function for one image.
+
     No operation decodes an image without failing the whole request where it is
     corrupt; a dataset can pass over an element that fails.
     """
     count = tf.size(encoded, tf.int64)
 
     def load(index: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        image = transform(decode_image(tf.gather(encoded, index)))
+        image = transform(decode(tf.gather(encoded, index)))
         return index, tf.cast(image, tf.float32)
 
     shape = (transform.image_size, transform.image_size, 3)

@@ -97,7 +97,9 @@ class Client:
     def predict(
         self, images: Sequence[bytes], top_k: int | None = None
     ) -> list[Prediction]:
-        """Classifies encoded images: JPEG, PNG, BMP or GIF of any sizes.
+        """Classifies encoded images of any sizes.
+
+        The server decodes, as `scalenet_tf.decoding.decode_image` does.
 
         Args:
             images: The content of the files.

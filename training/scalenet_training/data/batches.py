@@ -13,11 +13,8 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from scalenet_tf.preprocessing import (
-    EvaluationTransform,
-    decode_image,
-    resize_and_crop,
-)
+from scalenet_tf.decoding import decode_image, decode_part
+from scalenet_tf.preprocessing import EvaluationTransform, resize_and_crop
 from scalenet_training.data.splits import Split
 
 # images (batch, size, size, 3), labels (batch,), weights (batch,): 0 marks padding
@@ -226,31 +223,18 @@ def _random_shift(image: tf.Tensor, size: int, seed: tf.Tensor) -> tf.Tensor:
 def _random_resized_crop(image: tf.Tensor, size: int, seed: tf.Tensor) -> tf.Tensor:
     """Crops a random part of random aspect ratio and resizes it, as Inception."""
     if image.dtype == tf.string:
-        crop = _random_encoded_part(image, seed)
+        crop = decode_part(image, lambda sides: _random_part(sides, seed))
     else:
-        crop = tf.slice(image, *_random_part(tf.shape(image), seed))
+        top, left, height, width = tf.unstack(_random_part(tf.shape(image)[:2], seed))
+        crop = image[top : top + height, left : left + width]
     crop = tf.image.resize(crop, (size, size), antialias=True)
     return tf.ensure_shape(crop, (size, size, 3))
 
 
-def _random_encoded_part(data: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
-    """A random part; of a JPEG, only that part is decoded, which is faster."""
-
-    def of_jpeg() -> tf.Tensor:
-        begin, extent = _random_part(tf.io.extract_jpeg_shape(data), seed)
-        window = tf.concat([begin[:2], extent[:2]], 0)
-        return tf.io.decode_and_crop_jpeg(data, window, channels=3)
-
-    def of_other() -> tf.Tensor:
-        image = decode_image(data)
-        return tf.slice(image, *_random_part(tf.shape(image), seed))
-
-    return tf.cond(tf.io.is_jpeg(data), of_jpeg, of_other)
-
-
-def _random_part(shape: tf.Tensor, seed: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+def _random_part(sides: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
+    """Top, left, height and width of a random part of an image of these sides."""
     begin, extent, _ = tf.image.stateless_sample_distorted_bounding_box(
-        tf.concat([shape[:2], [3]], 0),
+        tf.concat([sides, [3]], 0),
         bounding_boxes=tf.constant([[[0.0, 0.0, 1.0, 1.0]]]),
         seed=seed,
         min_object_covered=0.0,
@@ -258,4 +242,4 @@ def _random_part(shape: tf.Tensor, seed: tf.Tensor) -> tuple[tf.Tensor, tf.Tenso
         area_range=_CROP_AREA,
         use_image_if_no_bounding_boxes=True,
     )
-    return begin, tf.concat([extent[:2], [3]], 0)
+    return tf.concat([begin[:2], extent[:2]], 0)

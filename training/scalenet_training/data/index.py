@@ -16,8 +16,8 @@ from typing import NamedTuple, TypeVar
 import tensorflow as tf
 
 import scalenet_tf
+from scalenet_tf.decoding import decode_image
 from scalenet_tf.files import replaced
-from scalenet_tf.preprocessing import decode_image
 from scalenet_training.data.image_files import ImageFormatError, read_header
 from scalenet_training.data.listing import ImageFile
 

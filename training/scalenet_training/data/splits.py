@@ -14,7 +14,7 @@ from typing import Any, Protocol
 import numpy as np
 import tensorflow as tf
 
-from scalenet_tf.preprocessing import decode_image
+from scalenet_tf.decoding import decode_image, why_undecodable
 from scalenet_training.data.prepared_features import as_rgb
 
 _SHUFFLE_BUFFER = 16384
@@ -138,17 +138,20 @@ class StreamedSplit:
 
 
 def find_damaged_image(split: Split) -> str | None:
-    """Decodes a split's images one by one; names the first that cannot be."""
+    """Decodes a split's images one by one; names the first that cannot be, and why."""
     files = getattr(split, "files", None)
     for reference in split.references(None):
+        why = "it cannot be read"
         try:
             example = split.fetch(reference)
             if example["image"].dtype != tf.string:
                 return None
+            why = why_undecodable(example["image"].numpy())
             decode_image(example["image"])
         except (tf.errors.InvalidArgumentError, tf.errors.NotFoundError):
             number = int(reference) if files else int(example["id"])
-            return repr(files[number]) if files else f"example {number}"
+            name = repr(files[number]) if files else f"example {number}"
+            return f"{name} ({why})"
     return None
 
 

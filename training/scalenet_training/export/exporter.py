@@ -13,10 +13,11 @@ import tensorflow as tf
 from tqdm import tqdm
 
 from scalenet_tf import export
+from scalenet_tf.decoding import decode_image
 from scalenet_tf.export import Verification
 from scalenet_tf.export.classifier import check_classifier
 from scalenet_tf.export.verification import LEAST_AGREEMENT
-from scalenet_tf.preprocessing import EvaluationTransform, decode_image
+from scalenet_tf.preprocessing import EvaluationTransform
 from scalenet_training.data.source import Source, open_split
 from scalenet_training.errors import RunError, usage_errors
 from scalenet_training.export.config import ExportConfig

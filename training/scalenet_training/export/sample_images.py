@@ -7,7 +7,7 @@ import os
 import numpy as np
 import tensorflow as tf
 
-from scalenet_tf.preprocessing import decode_image
+from scalenet_tf.decoding import decode_image, why_undecodable
 from scalenet_training.data.splits import IndexedSplit, Split
 from scalenet_training.train.evaluation import data_errors
 
@@ -66,6 +66,6 @@ def _read(path: str, option: str) -> bytes:
         decode_image(tf.constant(data))
     except tf.errors.InvalidArgumentError as error:
         raise ValueError(
-            f"{option}: {path!r} cannot be decoded as an image."
+            f"{option}: {path!r} cannot be decoded: {why_undecodable(data)}."
         ) from error
     return data

@@ -11,10 +11,14 @@ def main(arguments: Sequence[str], program: str) -> None:
     """Runs the command line."""
     config = parse(PredictConfig, __doc__, arguments, program)
 
-    from scalenet_training.predict.prediction import as_json, as_table, predict_files
+    from scalenet_training.predict.prediction import (
+        as_json,
+        as_table,
+        predict_files,
+        undecodable,
+    )
 
     results = predict_files(config)
     print(as_json(results) if config.json else as_table(results))
-    damaged = [path for path, prediction in results.items() if not prediction.valid]
-    if damaged:
-        raise RunError(f"not a JPEG, PNG, BMP or GIF image: {', '.join(damaged)}.")
+    if damaged := undecodable(results):
+        raise RunError(f"cannot be decoded: {', '.join(damaged)}.")

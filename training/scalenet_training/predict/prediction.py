@@ -18,8 +18,6 @@ from scalenet_training.predict.predictors import find_backend
 if TYPE_CHECKING:
     from scalenet_tf.serving import Prediction
 
-_EXTENSIONS = (".jpg", ".jpeg", ".png", ".bmp", ".gif")
-
 
 def predict_files(config: PredictConfig) -> dict[str, Prediction]:
     """Predicts for every image, in the order in which they were named.
@@ -70,12 +68,27 @@ def image_files(paths: Sequence[str]) -> list[str]:
         found = sorted(_walk(path)) if os.path.isdir(path) else [path]
         if not found:
             raise UsageError(
-                f"IMAGES: there is no {', '.join(_EXTENSIONS)} file in {path!r}."
+                f"IMAGES: there is no {', '.join(_extensions())} file in {path!r}."
             )
         if not os.path.exists(found[0]):
             raise UsageError(f"IMAGES: there is no file or folder {path!r}.")
         files |= dict.fromkeys(found)
     return list(files)
+
+
+def undecodable(results: Mapping[str, Prediction]) -> list[str]:
+    """The files without a prediction, each with the reason.
+
+    Raises:
+        RunError: A file cannot be read.
+    """
+    from scalenet_tf.decoding import why_undecodable
+
+    return [
+        f"{path} ({why_undecodable(_read(path))})"
+        for path, prediction in results.items()
+        if not prediction.valid
+    ]
 
 
 def as_table(results: Mapping[str, Prediction]) -> str:
@@ -115,10 +128,17 @@ def as_json(results: Mapping[str, Prediction]) -> str:
     )
 
 
+def _extensions() -> tuple[str, ...]:
+    from scalenet_tf.decoding import EXTENSIONS
+
+    return EXTENSIONS
+
+
 def _walk(folder: str) -> Iterator[str]:
+    extensions = _extensions()
     for parent, _, names in os.walk(folder):
         for name in names:
-            if name.lower().endswith(_EXTENSIONS) and not name.startswith("."):
+            if name.lower().endswith(extensions) and not name.startswith("."):
                 yield os.path.join(parent, name)
 
 

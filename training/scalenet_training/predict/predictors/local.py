@@ -7,7 +7,8 @@ from collections.abc import Callable, Sequence
 import numpy as np
 import tensorflow as tf
 
-from scalenet_tf.preprocessing import EvaluationTransform, decode_image
+from scalenet_tf.decoding import decode_image
+from scalenet_tf.preprocessing import EvaluationTransform
 from scalenet_tf.serving import InvalidImageError, Prediction
 from scalenet_tf.serving.messages import INVALID
 

@@ -1,7 +1,7 @@
-"""Recipes of the commands in `training/`.
+"""The commands of scalenet_tf, and what they are made of.
 
-Flow of data: `config` (a run's settings, no TensorFlow) -> `data` (examples on disk,
-batches of a replica) -> `step` (one update, on every replica) -> `loop` (epochs,
-evaluation, checkpoints) -> `run_folder` and `run_data` (what a run leaves).
-`distribution` makes the strategy that `data` and `step` run under.
+Flow of a training: `train.config` (settings, no TensorFlow) -> `data` (examples on disk,
+batches of a replica) -> `train.step` (one update, on every replica) -> `train.loop`
+(epochs, evaluation, checkpoints) -> `runs` (what a run leaves). `devices.placement` makes
+the strategy that `data` and `train.step` run under.
 """

@@ -352,7 +352,7 @@ def test_weights_of_a_network_without_top_serve_the_body(config, tmp_path):
         ),
         (
             lambda path: (folder_of_images(path) / "class0/x.jpg").write_text("text"),
-            r"1 of 37 files are not images.*class0/x\.jpg \(not an image\)",
+            r"1 of 37 files are not images.*class0/x\.jpg \(not a JPEG",
         ),
         (
             lambda path: (folder_of_images(path) / "class0/x.jpg").touch(),

@@ -334,14 +334,14 @@ def test_a_trial_that_diverges_has_failed(outcome):
 
 
 SETTINGS = {
-    "allocate_config": "AllocateConfig",
-    "config": "TrainConfig",
-    "evaluate_config": "EvaluateConfig",
-    "export_config": "ExportConfig",
-    "export_speed_config": "ExportSpeedConfig",
-    "predict_config": "PredictConfig",
-    "scaling": "ScalingConfig",
-    "tune_config": "TuneConfig",
+    "allocate.config": "AllocateConfig",
+    "train.config": "TrainConfig",
+    "evaluate.config": "EvaluateConfig",
+    "export.config": "ExportConfig",
+    "benchmark.export_speed_config": "ExportSpeedConfig",
+    "predict.config": "PredictConfig",
+    "benchmark.scaling": "ScalingConfig",
+    "tune.config": "TuneConfig",
 }
 
 

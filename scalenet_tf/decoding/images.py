@@ -6,6 +6,7 @@ all of them see the same pixels: those of Pillow after `exif_transpose` and `con
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 
 import tensorflow as tf
@@ -21,8 +22,13 @@ from scalenet_tf.decoding.orientation import (
     stored_window,
 )
 
-# TensorFlow's default is faster by a percent and differs by one grey level on average.
+# TensorFlow's default is faster by some percent, and a grey level off on average.
 _DCT = "INTEGER_ACCURATE"
+
+# For what is rare: inlined, its operations would cost time where they are skipped.
+_rare = functools.partial(
+    tf.function, autograph=False, experimental_attributes={"_noinline": True}
+)
 
 
 def decode_image(data: tf.Tensor) -> tf.Tensor:
@@ -96,9 +102,13 @@ def decode_part(data: tf.Tensor, choose: Callable[[tf.Tensor], tf.Tensor]) -> tf
         top, left, height, width = tf.unstack(choose(tf.shape(image)[:2]))
         return image[top : top + height, left : left + width]
 
+    @_rare
+    def of_any() -> tf.Tensor:
+        return tf.cond(is_jpeg, of_turned_jpeg, of_other)
+
     is_jpeg = _are(data, "JPEG")
     plain = is_jpeg & ~may_have_orientation(data, is_jpeg)
-    image = tf.cond(plain, of_jpeg, lambda: tf.cond(is_jpeg, of_turned_jpeg, of_other))
+    image = tf.cond(plain, of_jpeg, lambda: of_any())
     return tf.ensure_shape(image, (None, None, 3))
 
 
@@ -111,16 +121,9 @@ def _decode_jpeg_part(data: tf.Tensor, window: tf.Tensor) -> tf.Tensor:
     return tf.io.decode_and_crop_jpeg(data, window, channels=3, dct_method=_DCT)
 
 
-@tf.function(
-    input_signature=[tf.TensorSpec((), tf.string)],
-    autograph=False,
-    experimental_attributes={"_noinline": True},
-)
+@_rare(input_signature=[tf.TensorSpec((), tf.string)])
 def _decode_any(data: tf.Tensor) -> tf.Tensor:
-    """An image of any format, with its orientation.
-
-    A function that stays one: its operations would cost time where they are skipped.
-    """
+    """An image of any format, with its orientation."""
 
     def decode_oriented() -> tf.Tensor:
         orientation = exif_orientation(data, _are(data, "JPEG"))

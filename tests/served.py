@@ -2,8 +2,10 @@
 
 import contextlib
 import dataclasses
+import json
 
 import numpy as np
+from scalenet_training.runs.run_folder import FACTS_OF_A_RUN
 from serving_grpc import GrpcServer
 from serving_repository import Faults, Repository
 from serving_rest import RestServer
@@ -38,6 +40,20 @@ class Exports:
     def save(self, version, model=None, **options):
         path = self.repository / "tiny" / str(version)
         export.save_savedmodel(model or self.model, path, TRANSFORM, NAMES, **options)
+
+    def save_run(self, folder):
+        """Makes the folder of a run with the network of version 1."""
+        folder.mkdir()
+        self.model.save(folder / "best.keras")
+        config = {
+            "config": {"normalization": TRANSFORM.normalization},
+            "image_size": TRANSFORM.image_size,
+            "eval_resize": TRANSFORM.resize,
+            "class_names": NAMES,
+        }
+        assert {*config} <= {"config", *FACTS_OF_A_RUN}
+        (folder / "config.json").write_text(json.dumps(config))
+        return folder
 
     def loaded(self):
         return Repository(self.repository, LABELS)

@@ -125,10 +125,17 @@ def test_doctor_finds_nothing_wrong_here(monkeypatch, capsys):
 
 
 def test_doctor_fails_where_something_will_not_work(monkeypatch, capsys):
-    versions = {"torch": "2.14.1"}
+    versions = {"torch": "2.14.1", "scalenet_tf": "0.1.0"}
     monkeypatch.setattr(checks, "version", lambda name: versions.get(name))
     code, out, err = called(monkeypatch, capsys, "doctor")
     assert code == 1
     assert "PyTorch 2.14.1 beside TensorFlow" in err
     assert "tensorflow missing, needs" in err
     assert "tyro<2,>=1.0" in out
+
+
+def test_doctor_says_that_the_package_is_not_installed(monkeypatch, capsys):
+    monkeypatch.setattr(checks, "version", lambda name: None)
+    code, _, err = called(monkeypatch, capsys, "doctor")
+    assert code == 1
+    assert "scalenet_tf is not installed: pip install -e . in its folder." in err

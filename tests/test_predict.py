@@ -13,7 +13,6 @@ import served
 from processes import ROOT, TRAINING, environment, finish, free_ports, start
 from scalenet_training.errors import RunError
 from scalenet_training.predict.predictors.savedmodel import SavedModelPredictor
-from scalenet_training.runs.run_folder import FACTS_OF_A_RUN
 from test_commands import in_process
 from test_export import NAMES, PHOTOS, TRANSFORM, TRUNCATED
 
@@ -25,17 +24,7 @@ HEIC = b"\0\0\0\x18ftypheic\0\0\0\0mif1heic"
 @pytest.fixture(scope="module")
 def models(exports):
     """What --model may be, except a URL, for the network of version 1."""
-    run = exports.folder / "run"
-    run.mkdir()
-    exports.model.save(run / "best.keras")
-    config = {
-        "config": {"normalization": TRANSFORM.normalization},
-        "image_size": TRANSFORM.image_size,
-        "eval_resize": TRANSFORM.resize,
-        "class_names": NAMES,
-    }
-    assert {*config} <= {"config", *FACTS_OF_A_RUN}
-    (run / "config.json").write_text(json.dumps(config))
+    run = exports.save_run(exports.folder / "run")
     for kind in ("float32", "uint8"):
         export.convert_tflite(
             exports.model,

@@ -14,7 +14,6 @@ from scalenet_training.data.batches import Transform, evaluation_batches
 from scalenet_training.data.sources import open_source
 from scalenet_training.predict.config import PredictConfig
 from scalenet_training.predict.predictors import find_backend
-from scalenet_training.runs.run_folder import FACTS_OF_A_RUN
 from served import running
 from test_export import NAMES, TRANSFORM
 
@@ -58,18 +57,7 @@ def expected(exports):
 @pytest.fixture(scope="module")
 def run_folder(exports, tmp_path_factory):
     """The folder of a run with the network that was exported."""
-    folder = tmp_path_factory.mktemp("same") / "run"
-    folder.mkdir()
-    exports.model.save(folder / "best.keras")
-    config = {
-        "config": {"normalization": TRANSFORM.normalization},
-        "image_size": TRANSFORM.image_size,
-        "eval_resize": TRANSFORM.resize,
-        "class_names": NAMES,
-    }
-    assert {*config} <= {"config", *FACTS_OF_A_RUN}
-    (folder / "config.json").write_text(json.dumps(config))
-    return folder
+    return exports.save_run(tmp_path_factory.mktemp("same") / "run")
 
 
 def evaluated(model, folder):

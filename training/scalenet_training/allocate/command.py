@@ -16,7 +16,7 @@ def main(arguments: Sequence[str], program: str) -> None:
     """Runs the command line."""
     config = parse_with_preset(AllocateConfig, __doc__, arguments, program)
 
-    from scalenet_training.allocate import report as report
+    from scalenet_training.allocate import report
     from scalenet_training.allocate.learning import learn_allocation
 
     learned = learn_allocation(config)

@@ -44,6 +44,8 @@ def devices() -> dict[str, str]:
 
 def extras() -> dict[str, str]:
     """For each extra of the package, whether all that it needs is installed."""
+    if version(PACKAGE) is None:
+        return {}
     metadata = importlib.metadata.metadata(PACKAGE)
     return {
         extra: _state(extra, missing_of(PACKAGE, extra))
@@ -87,6 +89,8 @@ def _is_met(requirement: Requirement) -> bool:
 
 
 def _unmet_requirements() -> str | None:
+    if version(PACKAGE) is None:
+        return f"{PACKAGE} is not installed: pip install -e . in its folder."
     unmet = [
         f"{requirement.name} {version(requirement.name) or 'missing'}, needs "
         f"{requirement.specifier}"

@@ -113,9 +113,10 @@ def _assert_small(
     shape: tf.Tensor, resized_sides: tf.Tensor, resize: int
 ) -> tf.Operation | None:
     pixels = tf.reduce_prod(tf.concat([shape[:-3], resized_sides], 0))
-    return tf.debugging.Assert(
-        pixels <= MAX_RESIZED_PIXELS,
-        [
+    # Unlike tf.debugging.Assert it makes no condition, which costs more than the check.
+    return tf.raw_ops.Assert(
+        condition=pixels <= MAX_RESIZED_PIXELS,
+        data=[
             "images must not be so narrow that all together have more than "
             f"{MAX_RESIZED_PIXELS} pixels once their shorter side has {resize}. "
             "Received: shape",

@@ -6,7 +6,7 @@ shape. Another rank in a convolution ends the process of the server.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import tensorflow as tf
 
@@ -23,20 +23,22 @@ def guarded_images(images: tf.Tensor, wanted: ImageInput) -> tf.Tensor:
     fits = _shape_is_within(images, wanted.lowest_shape, wanted.highest_shape)
     if wanted.limits_pixels:
         fits &= tf.size(images, tf.int64) <= 3 * MAX_PIXELS
-    right = fits
-    if wanted.values is not None:
-        # One pass without a copy; NaN and infinities are in the sum, and the
-        # comparison is false for them.
-        size = tf.cast(tf.size(images), tf.float32)
-        right &= 2.0 * tf.nn.l2_loss(images) / size <= wanted.highest_mean_square
+    if wanted.values is None:
+        refusal = _shape_refusal(images, wanted.shape_refusal)
+        return _passed(images, fits, refusal, wanted.shape)
+    # One pass without a copy; NaN and infinities are in the sum, and the comparison
+    # is false for them.
+    size = tf.cast(tf.size(images), tf.float32)
+    right = fits & (tf.nn.l2_loss(images) <= wanted.highest_mean_square / 2 * size)
 
+    # Inlined, its operations would cost time where they are skipped.
+    @tf.function(autograph=False, experimental_attributes={"_noinline": True})
     def reason() -> tf.Tensor:
         shape = tf.strings.format(wanted.shape_refusal, tf.shape(images))
-        if wanted.values is None:
-            return shape
         return tf.cond(fits, lambda: _values_reason(images, wanted), lambda: shape)
 
-    return _passed(images, right, reason, wanted.shape)
+    refusal = tf.cond(right, lambda: "", lambda: reason())
+    return _passed(images, right, [refusal], wanted.shape)
 
 
 def guarded_strings(encoded: tf.Tensor, wanted: EncodedInput) -> tf.Tensor:
@@ -45,11 +47,9 @@ def guarded_strings(encoded: tf.Tensor, wanted: EncodedInput) -> tf.Tensor:
     A request that is not fails with InvalidArgumentError when it is run.
     """
     fits = _shape_is_within(encoded, (1,), (wanted.max_batch,))
-
-    def reason() -> tf.Tensor:
-        return tf.strings.format(wanted.shape_refusal, tf.shape(encoded))
-
-    return _passed(encoded, fits, reason, (None,))
+    return _passed(
+        encoded, fits, _shape_refusal(encoded, wanted.shape_refusal), (None,)
+    )
 
 
 def _shape_is_within(
@@ -64,28 +64,34 @@ def _shape_is_within(
     # One place more than bounds, so that a dimension too many is seen.
     places = len(lowest) + 1
     sizes = tf.concat([tf.shape(x, tf.int64), [_NO_DIMENSION] * places], 0)[:places]
-    return tf.reduce_all(
-        (sizes >= (*lowest, _NO_DIMENSION)) & (sizes <= (*highest, _NO_DIMENSION))
+    clipped = tf.clip_by_value(
+        sizes,
+        tf.constant((*lowest, _NO_DIMENSION), tf.int64),
+        tf.constant((*highest, _NO_DIMENSION), tf.int64),
     )
+    return tf.reduce_all(sizes == clipped)
+
+
+def _shape_refusal(x: tf.Tensor, refusal: str) -> list[str | tf.Tensor]:
+    before, after = refusal.split("{}")
+    return [before, tf.shape(x), after]
 
 
 def _passed(
     x: tf.Tensor,
     right: tf.Tensor,
-    reason: Callable[[], tf.Tensor],
+    refusal: Sequence[str | tf.Tensor],
     shape: Sequence[int | None],
 ) -> tf.Tensor:
     """The tensor, where it is right; what follows depends on it as on data.
 
-    The last operation checks the shape again, for runtimes that drop assertions.
+    By a bare assertion: `tf.debugging.Assert` makes a condition, which costs more than
+    the check. The last operation checks the shape again, for runtimes that drop
+    assertions.
     """
-
-    def refused() -> tf.Tensor:
-        refusal = tf.raw_ops.Assert(condition=False, data=[reason()])
-        with tf.control_dependencies([refusal]):
-            return tf.identity(x)
-
-    return tf.ensure_shape(tf.cond(right, lambda: x, refused), shape)
+    asserted = tf.raw_ops.Assert(condition=right, data=refusal, summarize=32)
+    with tf.control_dependencies([asserted]):
+        return tf.ensure_shape(x, shape)
 
 
 def _values_reason(images: tf.Tensor, wanted: ImageInput) -> tf.Tensor:

@@ -60,6 +60,10 @@ COMMANDS: Mapping[str, Command] = MappingProxyType(
             "scalenet_training.tune.command",
             extra="tune",
         ),
+        "study": Command(
+            "trains several networks with several seeds and reports what came out",
+            "scalenet_training.study.command",
+        ),
         "plot": Command(
             "draws figures of runs and allocations", "scalenet_training.plot.command"
         ),

@@ -17,6 +17,10 @@ _NO_LOCKS = (errno.ENOLCK, errno.ENOTSUP, errno.EBADF, errno.EINVAL, errno.ENOSY
 _HANDED_OVER = "SCALENET_LOCK"
 
 
+class FolderInUseError(UsageError):
+    """Another process writes to the folder."""
+
+
 class Lock:
     """A folder that no other process writes to.
 
@@ -47,7 +51,8 @@ def locked_folder(folder: str, option: str) -> Iterator[Lock]:
         option: The option that it came by, for messages.
 
     Raises:
-        UsageError: Another process writes to it, or it cannot be written.
+        FolderInUseError: Another process writes to it.
+        UsageError: It cannot be written.
     """
     check_writable(folder, option)
     with made_folder(folder):
@@ -56,7 +61,7 @@ def locked_folder(folder: str, option: str) -> Iterator[Lock]:
             certain = _lock(descriptor)
             # One who failed its checks may have removed the folder meanwhile.
             if certain is None or not _is(descriptor, folder):
-                raise UsageError(
+                raise FolderInUseError(
                     f"{option}: another process is writing to {folder!r}. Wait for its "
                     "end, or give another folder."
                 )

@@ -1,0 +1,305 @@
+"""Studies: their file, their allocations, their statistics and their report."""
+
+import dataclasses
+import json
+import math
+import os
+
+import numpy as np
+import pytest
+from conftest import TINY_CIFAR
+from processes import finish, start
+from scalenet_training.study import results as statistics
+from scalenet_training.study.allocations import make_allocation, narrowed
+from scalenet_training.study.report import quoted_tables, render
+from scalenet_training.study.results import (
+    Interval,
+    Result,
+    read_results,
+    summarize,
+    write_results,
+)
+from scalenet_training.study.spec import AllocationSpec, read_study
+
+import scalenet_tf
+
+STUDY = """
+title = "A study"
+seeds = [0, 1]
+compare_with = "twin"
+
+[options]
+epochs = 1
+batch_size = 64
+milestones = [0.25, 0.5]
+
+[arms.scalenet]
+model = "ScaleNetCifar38"
+
+[arms.twin]
+model = "ResNetCifar38"
+learning_rate = 0.1
+
+[arms.seed]
+allocation = "seed"
+
+[arms.learned]
+allocation = "learned"
+
+[allocations.seed]
+kind = "seed"
+width = 0.5
+
+[allocations.learned]
+kind = "learned"
+target_macs = "0.5x"
+width = 0.5
+seed_arm = "seed"
+"""
+
+
+def study_of(tmp_path, text=STUDY):
+    path = tmp_path / "study.toml"
+    path.write_text(text)
+    return read_study(path)
+
+
+def test_a_study_is_its_arms_times_its_seeds(tmp_path):
+    study = study_of(tmp_path)
+    runs = list(study.runs("runs"))
+    assert [run.name for run in runs] == [
+        f"{arm}-{seed}"
+        for seed in (0, 1)
+        for arm in ("scalenet", "twin", "seed", "learned")
+    ]
+    twin = runs[1].settings("ResNetCifar38", "data")
+    assert (twin.epochs, twin.batch_size, twin.learning_rate) == (1, 64, 0.1)
+    assert (twin.seed, twin.workdir) == (0, os.path.join("runs", "twin-0"))
+    assert (twin.milestones, twin.data_dir) == ((0.25, 0.5), "data")
+    assert runs[0].arm.config.learning_rate == 0.02
+    assert study.seed_run(runs[7], "runs").name == "seed-1"
+
+
+WRONG = {
+    'title = "A study"\n': ("", "the study must have 'title'"),
+    "seeds = [0, 1]": ("seeds = [0, 0]", "`seeds` must be different whole numbers"),
+    'compare_with = "twin"': ('compare_with = "b"', "one of the arms, scalenet, twin"),
+    "epochs = 1": ("epoch = 1", r"`arms.scalenet` .* must not have 'epoch'"),
+    "batch_size = 64": (
+        "batch_size = 0",
+        r"`arms.scalenet`: .*batch.size.* more than 0",
+    ),
+    "learning_rate = 0.1": ('learning_rate = "a"', "`arms.twin`: "),
+    'model = "ResNetCifar38"\n': ("", "either `model` or `allocation`"),
+    'allocation = "seed"': ('allocation = "x"', "one of `allocations`, seed, learned"),
+    'kind = "seed"': ('kind = "best"', "`allocations.seed`: `kind` must be one of"),
+    'seed_arm = "seed"': ("", "`seed_arm` must be given for `kind` 'learned'"),
+    'target_macs = "0.5x"': ('target_macs = "0.5"', None),
+    "[arms.scalenet]": ('[arms."../a"]', "names of `arms` must be letters"),
+    "[options]": ("[options", "study.toml"),
+}
+
+
+@pytest.mark.parametrize("right", WRONG)
+def test_a_wrong_study_is_an_error_that_names_the_key(tmp_path, right):
+    wrong, message = WRONG[right]
+    assert right in STUDY
+    text = STUDY.replace(right, wrong, 1)
+    if message is None:  # half a multiply-accumulate is a number of them
+        study_of(tmp_path, text)
+        return
+    with pytest.raises(ValueError, match=message) as error:
+        study_of(tmp_path, text)
+    assert "study.toml" in str(error.value)
+
+
+def spec(kind, **options):
+    return AllocationSpec("a", kind, **options)
+
+
+@pytest.mark.parametrize("kind", ["even", "published", "random", "twin"])
+@pytest.mark.parametrize("target", ["0.5x", "twin"])
+def test_allocations_meet_their_target(kind, target):
+    made = make_allocation(spec(kind, target_macs=target), 10, seed=0)
+    twin = scalenet_tf.get_architecture("ResNetCifar38").macs(10)
+    ratio = made.macs(10) / (twin * (0.5 if target == "0.5x" else 1))
+    assert 0.97 <= ratio <= 1
+
+
+def test_allocations_are_what_they_are_called():
+    published = scalenet_tf.get_architecture("ScaleNetCifar38")
+    rows = {
+        kind: make_allocation(spec(kind, target_macs="0.6x"), 10, seed=0).allocation
+        for kind in ("even", "published", "random", "twin")
+    }
+    for row in rows["even"]:
+        assert max(row) - min(row) <= 1
+    for row, original in zip(rows["published"], published.allocation, strict=True):
+        shares = np.array(row) / sum(row) - np.array(original) / sum(original)
+        assert abs(shares).max() <= 1 / sum(row)
+    assert all(row[1:] == (0, 0) for row in rows["twin"])
+    again = make_allocation(spec("random", target_macs="0.6x"), 10, seed=1)
+    assert rows["random"] != again.allocation
+
+
+def test_half_the_width_reaches_a_quarter_of_the_cost():
+    options = {"target_macs": "0.25x", "width": 0.5}
+    made = make_allocation(spec("even", **options), 10, seed=0)
+    twin = scalenet_tf.get_architecture("ResNetCifar38").macs(10)
+    assert 0.97 * 0.25 <= made.macs(10) / twin <= 0.25
+    with pytest.raises(ValueError, match="from"):
+        make_allocation(spec("even", target_macs="0.25x"), 10, seed=0)
+    whole = scalenet_tf.get_architecture("ScaleNetCifar38")
+    assert narrowed(whole, 1) is whole
+
+
+def test_a_learned_allocation_follows_its_importance():
+    """By |gamma| the scale with the larger ones wins; by scale, none does."""
+    seed = make_allocation(spec("seed"), 10, seed=0)
+    generator = np.random.default_rng(0)
+    factors = {1: 1.0, 2: 4.0, 4: 0.25}
+    learned = [
+        {s: f * generator.uniform(0.9, 1.1, block.width) for s, f in factors.items()}
+        for block in seed.blocks()
+    ]
+    options = {"target_macs": "0.5x", "seed_arm": "seed"}
+    by_gamma = make_allocation(spec("learned", **options), 10, 0, learned)
+    options["importance"] = "gamma-by-scale"
+    by_scale = make_allocation(spec("learned", **options), 10, 0, learned)
+    assert all(row[1] > row[0] >= row[2] == 0 for row in by_gamma.allocation)
+    assert all(min(row) > 0 for row in by_scale.allocation)
+
+
+def result(arm, seed, error, **changes):
+    values = {
+        "architecture": arm,
+        "parameters": 10,
+        "macs": 2_000_000,
+        "epochs": 3,
+        "train_error": 0.5,
+        "top5_error": 0.1,
+        "loss": 1.0,
+        "images_per_second": 100,
+        "command": "scalenet train",
+        "hardware": "a machine",
+        "date": "2026-01-02",
+        "versions": "a 1",
+    }
+    return Result(arm=arm, seed=seed, error=error, **{**values, **changes})
+
+
+def test_intervals_are_students():
+    interval = Interval.of([0.1, 0.2, 0.3])
+    assert interval.mean == pytest.approx(0.2)
+    assert interval.standard_error == pytest.approx(0.1 / math.sqrt(3))
+    # 4.302653 is the 97.5 % quantile of Student's t with two degrees of freedom.
+    assert interval.half_width == pytest.approx(4.302653 * 0.1 / math.sqrt(3), 1e-6)
+    assert math.isnan(Interval.of([0.5]).half_width)
+    with pytest.raises(ValueError, match="one number or more"):
+        Interval.of([])
+
+
+def test_differences_are_taken_seed_by_seed(tmp_path):
+    study = study_of(tmp_path)
+    runs = [
+        result("scalenet", 0, 0.10),
+        result("scalenet", 1, 0.20),
+        result("twin", 1, 0.23, macs=3_000_000),
+        result("twin", 0, 0.11),
+        result("gone", 0, 0.5),
+    ]
+    scalenet, twin = summarize(study, runs)
+    assert scalenet.difference.mean == pytest.approx(-0.02)
+    assert scalenet.difference.half_width == pytest.approx(12.7062 * 0.01, 1e-4)
+    assert twin.difference is None
+    table = statistics.table(study, runs)
+    assert "| scalenet | 2 | 2,000,000 | 10 | 3 | 15.00 | 5.00 | -2.00 [-14.71" in table
+    assert "| twin | 2 | 2,000,000 to 3,000,000 |" in table
+    text = render(study, runs)
+    assert "Runs that have ended: 5 of" in text
+    assert "(left: seed-0, learned-0, seed-1, learned-1)" in text
+
+
+def test_results_are_read_as_they_were_written(tmp_path):
+    path = os.fspath(tmp_path / "results.csv")
+    assert read_results(path) == []
+    runs = [result("a", 0, 0.1 + 0.2), result("b", 1, 1 / 3, versions="a 1, b 2")]
+    write_results(path, runs)
+    assert read_results(path) == runs
+    (tmp_path / "results.csv").write_text("a,b\n1,2\n")
+    with pytest.raises(ValueError, match=r"results.csv' must have the columns arm, "):
+        read_results(path)
+
+
+def test_tables_that_a_text_quotes_are_compared(tmp_path):
+    (tmp_path / "one").mkdir()
+    study = study_of(tmp_path / "one")
+    runs = [result("twin", 0, 0.25)]
+    write_results(os.fspath(tmp_path / "one" / "results.csv"), runs)
+    table = statistics.table(study, runs)
+    text = f"a\n<!-- study: one -->\n{table}\n<!-- end of study -->\nb\n"
+    assert quoted_tables(text, tmp_path) == []
+    assert quoted_tables(text.replace("25.00", "24.00"), tmp_path) == ["one"]
+
+
+TINY_STUDY = """
+title = "Tiny networks on digits"
+seeds = [0]
+compare_with = "seed"
+options = {{ epochs = 1, batch_size = 64, train_split = "train[:128]" }}
+
+[arms.learned]
+allocation = "learned"
+
+[arms.seed]
+allocation = "seed"
+
+[allocations.seed]
+kind = "seed"
+base = "{model}"
+
+[allocations.learned]
+kind = "learned"
+base = "{model}"
+seed_arm = "seed"
+"""
+
+
+@pytest.mark.processes
+def test_a_study_trains_what_is_missing_and_reports(tmp_path):
+    """The seed network first, then what is learned from it; then nothing."""
+    folder = tmp_path / "results"
+    folder.mkdir()
+    model = folder / "tiny.json"
+    model.write_text(json.dumps(TINY_CIFAR.to_record()))
+    file = folder / "study.toml"
+    file.write_text(TINY_STUDY.format(model=model))
+    command = ["-m", "scalenet_training", "study", str(file), "--workdir"]
+    command.append(str(tmp_path / "runs"))
+    output = finish(start(command))
+    assert output.index("== seed-0") < output.index("== learned-0")
+    assert "2 of 2 runs have ended." in output
+    assert sorted(os.listdir(folder)) == [
+        "allocations",
+        "curves.png",
+        "macs.png",
+        "metrics",
+        "report.md",
+        "results.csv",
+        "study.toml",
+        "tiny.json",
+    ]
+    before = (folder / "results.csv").read_text()
+    learned, seed = read_results(os.fspath(folder / "results.csv"))
+    assert (learned.arm, seed.arm) == ("learned", "seed")
+    assert seed.macs > learned.macs
+    assert "--model allocations/learned-0.json" in learned.command
+    output = finish(start([*command, "--check"]))
+    assert "2 runs; report.md is what results.csv gives" in output
+    output = finish(start(command))
+    assert "==" not in output
+    assert (folder / "results.csv").read_text() == before
+    changed = dataclasses.replace(seed, error=0.0)
+    write_results(os.fspath(folder / "results.csv"), [learned, changed])
+    output = finish(start([*command, "--check"]), code=1)
+    assert "is not what results.csv gives" in output

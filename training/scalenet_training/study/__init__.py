@@ -1,0 +1,1 @@
+"""Studies: the same training for several networks and seeds, and what came out."""

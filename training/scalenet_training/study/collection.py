@@ -1,0 +1,128 @@
+"""What the runs of a study left, collected in its results folder."""
+
+from __future__ import annotations
+
+import os
+import platform
+import shlex
+import shutil
+import statistics
+import time
+
+import tensorflow as tf
+
+from scalenet_training.invocation import typed_as
+from scalenet_training.runs.files import disk_errors, replaced
+from scalenet_training.runs.metrics import METRICS_FILE
+from scalenet_training.runs.run_folder import RunFolder
+from scalenet_training.study.config import StudyConfig
+from scalenet_training.study.results import (
+    RESULTS_FILE,
+    Result,
+    metrics_file,
+    read_results,
+    write_results,
+)
+from scalenet_training.study.spec import Study, StudyRun
+from scalenet_training.train.presets import options_of
+
+_HARDWARE_FILE = "hardware.txt"
+
+
+def has_ended(run: StudyRun) -> bool:
+    """Whether a run has been trained to its last epoch."""
+    rows = RunFolder(run.folder).rows()
+    return bool(rows) and rows[-1]["epoch"] + 1 >= run.arm.config.epochs
+
+
+def note_hardware(run: StudyRun) -> None:
+    """Keeps with a run what it was trained on."""
+    path = os.path.join(run.folder, _HARDWARE_FILE)
+    with (
+        disk_errors(path),
+        replaced(path) as temporary,
+        open(temporary, "w", encoding="utf-8") as file,
+    ):
+        file.write(_describe_hardware())
+
+
+def _describe_hardware() -> str:
+    gpus = tf.config.list_physical_devices("GPU")
+    names = [tf.config.experimental.get_device_details(gpu) for gpu in gpus]
+    listed = [str(details.get("device_name", "GPU")) for details in names]
+    return ", ".join([f"{_processor()}, {os.cpu_count()} cores", *listed])
+
+
+def _processor() -> str:
+    try:
+        with open("/proc/cpuinfo", encoding="utf-8") as file:
+            for line in file:
+                if line.startswith("model name"):
+                    return line.partition(":")[2].strip()
+    except OSError:
+        pass
+    return platform.processor() or platform.machine()
+
+
+def collect(study: Study, config: StudyConfig) -> list[Result]:
+    """Adds the runs that have ended to results.csv, with their metrics."""
+    path = os.path.join(config.results_folder, RESULTS_FILE)
+    known = {(result.arm, result.seed): result for result in read_results(path)}
+    for run in study.runs(config.runs_folder):
+        if has_ended(run):
+            known[run.arm.name, run.seed] = _result(run)
+            _keep_metrics(run, config.results_folder)
+    order = [(arm.name, seed) for arm in study.arms for seed in study.seeds]
+    results = [known[key] for key in order if key in known]
+    with disk_errors(path):
+        write_results(path, results)
+    return results
+
+
+def _keep_metrics(run: StudyRun, folder: str) -> None:
+    path = metrics_file(folder, run.arm.name, run.seed)
+    with disk_errors(path):
+        os.makedirs(os.path.dirname(path), exist_ok=True)
+        with replaced(path) as temporary:
+            shutil.copyfile(os.path.join(run.folder, METRICS_FILE), temporary)
+
+
+def _result(run: StudyRun) -> Result:
+    folder = RunFolder(run.folder)
+    rows, recorded = folder.rows(), folder.read_config()
+    last = rows[-1]
+    metrics = os.path.join(run.folder, METRICS_FILE)
+    return Result(
+        arm=run.arm.name,
+        seed=run.seed,
+        architecture=recorded["architecture"]["name"],
+        parameters=recorded["parameters"],
+        macs=recorded["macs"],
+        epochs=len(rows),
+        train_error=last["top1_error"],
+        error=last["val_top1_error"],
+        top5_error=last["val_top5_error"],
+        loss=last["val_loss"],
+        images_per_second=round(
+            statistics.median(r["images_per_second"] for r in rows)
+        ),
+        command=shlex.join(_command(run, recorded["config"]["model"])),
+        hardware=_hardware(run),
+        date=time.strftime("%Y-%m-%d", time.gmtime(os.path.getmtime(metrics))),
+        versions=", ".join(f"{k} {v}" for k, v in recorded["versions"].items()),
+    )
+
+
+def _command(run: StudyRun, model: str) -> list[str]:
+    """What trains it elsewhere; the folder of the data is the machine's."""
+    if run.arm.allocation is not None:
+        model = os.path.join("allocations", os.path.basename(model))
+    return typed_as("train", options_of(run.settings(model, None)))
+
+
+def _hardware(run: StudyRun) -> str:
+    try:
+        with open(os.path.join(run.folder, _HARDWARE_FILE), encoding="utf-8") as file:
+            return file.read().strip()
+    except FileNotFoundError:
+        return "unknown"

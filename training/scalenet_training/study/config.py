@@ -1,0 +1,43 @@
+"""Settings of a study's command. Imports no TensorFlow."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+
+import tyro
+
+from scalenet_training.settings import Settings
+
+
+@dataclasses.dataclass(frozen=True)
+class StudyConfig(Settings):
+    """Which study, and what of it to do."""
+
+    file: tyro.conf.Positional[str]
+    """The study's TOML file (docs/studies.md); results are written beside it."""
+
+    workdir: str | None = None
+    """Folder of the runs. Machines that share it share the work. Default:
+    runs/<name of the file's folder>."""
+
+    data_dir: str | None = None
+    """Folder of TensorFlow Datasets. Default: ~/tensorflow_datasets."""
+
+    report: bool = False
+    """Train nothing: collect what has ended, and write the report."""
+
+    check: bool = False
+    """Train and write nothing: compare report.md with what results.csv gives; exit
+    code 1 where they differ."""
+
+    @property
+    def results_folder(self) -> str:
+        """Where the results are."""
+        return os.path.dirname(os.path.abspath(self.file))
+
+    @property
+    def runs_folder(self) -> str:
+        """`workdir`, or its default."""
+        name = os.path.basename(self.results_folder)
+        return self.workdir or os.path.join("runs", name)

@@ -1,0 +1,169 @@
+"""Trains what is missing of a study, one run after the other."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import os
+import shlex
+import subprocess
+import sys
+from collections.abc import Iterator
+
+from scalenet_tf.allocation import Importance
+from scalenet_training.allocate.learning import read_seed
+from scalenet_training.data.sources import open_source
+from scalenet_training.errors import RunError, UsageError, usage_errors
+from scalenet_training.invocation import typed_as
+from scalenet_training.networks.allocation_file import write_allocation
+from scalenet_training.networks.starting_point import resolve_architecture
+from scalenet_training.runs.files import check_writable
+from scalenet_training.runs.locking import FolderInUseError, locked_folder
+from scalenet_training.study.allocations import make_allocation
+from scalenet_training.study.collection import collect, has_ended, note_hardware
+from scalenet_training.study.config import StudyConfig
+from scalenet_training.study.report import REPORT_FILE, write_report
+from scalenet_training.study.results import missing
+from scalenet_training.study.spec import Study, StudyRun, read_study
+from scalenet_training.train.presets import options_of
+
+
+def run_study(config: StudyConfig) -> None:
+    """Trains what is missing, collects what has ended, and writes the report.
+
+    Raises:
+        UsageError: The study's file, or a folder, cannot be used; nothing was written.
+        RunError: Some runs failed; the others, and the report, are done.
+    """
+    with usage_errors():
+        study = read_study(config.file)
+        _check_models(study)
+        check_writable(config.runs_folder, "--workdir")
+    failed = [] if config.report else _train_missing(study, config)
+    results = collect(study, config)
+    write_report(study, config.results_folder)
+    left = missing(study, results)
+    print(
+        f"{len(results)} of {len(results) + len(left)} runs have ended. Report: "
+        f"{os.path.join(config.results_folder, REPORT_FILE)}"
+    )
+    if failed:
+        raise RunError(
+            f"these runs failed: {', '.join(failed)}. Their messages are above; the "
+            "same command tries them again."
+        )
+    if left:
+        print(f"Left: {', '.join(left)}. To go on, type the same command again.")
+
+
+def _check_models(study: Study) -> None:
+    for arm in study.arms:
+        if arm.allocation is None:
+            resolve_architecture(arm.config.model)
+        else:
+            resolve_architecture(arm.allocation.base)
+
+
+def _train_missing(study: Study, config: StudyConfig) -> list[str]:
+    """Trains until nothing is left that this process can do; names of failed runs."""
+    failed: list[str] = []
+    while True:
+        done = False
+        for run in study.runs(config.runs_folder):
+            if (
+                run.name in failed
+                or has_ended(run)
+                or not _is_ready(study, run, config)
+            ):
+                continue
+            with _claimed(run, config) as claimed:
+                if not claimed or has_ended(run):
+                    continue
+                if not _train(study, run, config):
+                    failed.append(run.name)
+                done = True
+            collect(study, config)
+            write_report(study, config.results_folder)
+        if not done:
+            return failed
+
+
+def _is_ready(study: Study, run: StudyRun, config: StudyConfig) -> bool:
+    """Whether the seed network that its allocation is learned from has ended."""
+    allocation = run.arm.allocation
+    if allocation is None or allocation.seed_arm is None:
+        return True
+    return has_ended(study.seed_run(run, config.runs_folder))
+
+
+@contextlib.contextmanager
+def _claimed(run: StudyRun, config: StudyConfig) -> Iterator[bool]:
+    """Keeps other processes from a run; gives whether none of them has it."""
+    claims = os.path.join(config.runs_folder, "claims", run.name)
+    with contextlib.ExitStack() as stack:
+        try:
+            stack.enter_context(locked_folder(claims, "--workdir"))
+        except FolderInUseError:
+            yield False
+            return
+        yield True
+
+
+def _train(study: Study, run: StudyRun, config: StudyConfig) -> bool:
+    """Trains one run in a process of its own; whether it succeeded."""
+    settings = run.settings(_model_of(study, run, config), config.data_dir)
+    command = [
+        sys.executable,
+        "-m",
+        "scalenet_training",
+        "train",
+        *options_of(settings),
+    ]
+    print(f"== {run.name}: {shlex.join(typed_as('train', options_of(settings)))}")
+    sys.stdout.flush()
+    places = os.pathsep.join(place for place in sys.path if place)
+    with subprocess.Popen(command, env={**os.environ, "PYTHONPATH": places}) as process:
+        try:
+            code = process.wait()
+        except BaseException:
+            process.terminate()  # it saves a checkpoint before it ends
+            process.wait()
+            raise
+    if code >= 128:
+        raise RunError(
+            f"run {run.name} was stopped (exit code {code}). The same command goes on."
+        )
+    if code == 0:
+        note_hardware(run)
+    return code == 0
+
+
+def _model_of(study: Study, run: StudyRun, config: StudyConfig) -> str:
+    """What the run gives to --model; its allocation is made where there is none."""
+    spec = run.arm.allocation
+    if spec is None:
+        return run.arm.config.model
+    folder = os.path.join(config.results_folder, "allocations")
+    path = os.path.join(folder, f"{run.name}.json")
+    if os.path.exists(path):
+        return path
+    learned = None
+    if spec.seed_arm is not None:
+        learned = _importance(study.seed_run(run, config.runs_folder))
+    try:
+        made = make_allocation(spec, _classes(run, config.data_dir), run.seed, learned)
+    except ValueError as error:
+        raise UsageError(f"`allocations.{spec.name}`: {error}") from error
+    os.makedirs(folder, exist_ok=True)
+    write_allocation(path, made, {**dataclasses.asdict(spec), "seed": run.seed})
+    return path
+
+
+def _importance(run: StudyRun) -> Importance:
+    return read_seed(run.folder).importance
+
+
+def _classes(run: StudyRun, data_dir: str | None) -> int:
+    """Classes of the dataset: the cost of the dense layer counts."""
+    dataset = run.arm.config.dataset
+    return len(open_source(dataset, data_dir, download=False).class_names)

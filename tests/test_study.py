@@ -167,7 +167,8 @@ def test_a_learned_allocation_follows_its_importance():
     options["importance"] = "gamma-by-scale"
     by_scale = make_allocation(spec("learned", **options), 10, 0, learned)
     assert all(row[1] > row[0] >= row[2] == 0 for row in by_gamma.allocation)
-    assert all(min(row) > 0 for row in by_scale.allocation)
+    kept = np.sum(by_scale.allocation, axis=0)
+    assert min(kept / kept.sum()) > 0.25
 
 
 def result(arm, seed, error, **changes):

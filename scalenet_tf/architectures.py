@@ -19,6 +19,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any, Literal, get_args
 
+from scalenet_tf.names import BottleneckNames
+
 Stem = Literal["imagenet", "cifar"]
 
 DEFAULT_CLASSES: Mapping[str, int] = MappingProxyType({"imagenet": 1000, "cifar": 100})
@@ -53,8 +55,13 @@ class Block:
 
     @property
     def name(self) -> str:
-        """Prefix of the names of the block's layers."""
-        return f"stage{self.stage}_block{self.index}"
+        """The name of the bottleneck, with which those of its layers begin."""
+        return self.names.prefix
+
+    @property
+    def names(self) -> BottleneckNames:
+        """The names of its layers."""
+        return BottleneckNames(self.stage, self.index)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -23,7 +23,7 @@ import h5py
 import keras
 
 from scalenet_tf.layers import ScaleAggregation
-from scalenet_tf.tensors import check_model
+from scalenet_tf.weights import check_model
 
 _CONFIG = "model_config"
 
@@ -127,40 +127,22 @@ def _array_names(group: h5py.Group) -> list[str]:
     return [n.decode() if isinstance(n, bytes) else str(n) for n in names]
 
 
-def _frozen(block: Mapping[str, Any], names: Sequence[str]) -> list[str] | None:
+def _frozen(config: Mapping[str, Any], names: Sequence[str]) -> list[str] | None:
     """The sublayers whose being frozen explains an order of arrays.
 
     None where the configuration explains it as it is, or nothing does.
     """
+    block = ScaleAggregation.from_config(dict(config))
+    block.build((None, None, None, 1))  # for the names of its arrays alone
     parts = (name.split("/") for name in names)
-    found = [
-        (name[-2], name[-1])
-        for name in parts
-        if len(name) > 2 and name[-3] == block["name"]
-    ]
-    sublayers = list(dict.fromkeys(sorted(sublayer for sublayer, _ in found)))
-    default = [] if block["trainable"] else sublayers
-    stated = block.get("frozen", default)
-    choices = itertools.chain.from_iterable(
-        itertools.combinations(sublayers, count) for count in range(len(sublayers) + 1)
-    )
-    for frozen in (stated, *choices):
-        if found == sorted(found, key=lambda n, frozen=frozen: _rank(n, block, frozen)):
-            return None if frozen is stated else list(frozen)
+    found = [tuple(n[-2:]) for n in parts if len(n) > 2 and n[-3] == block.name]
+    if found == block.saved_order():
+        return None
+    sublayers = block.sublayers
+    for count in range(len(sublayers) + 1):
+        for frozen in itertools.combinations(sorted(sublayers), count):
+            for name, sublayer in sublayers.items():
+                sublayer.trainable = name not in frozen
+            if found == block.saved_order():
+                return list(frozen)
     return None
-
-
-def _rank(
-    name: tuple[str, str], block: Mapping[str, Any], frozen: Sequence[str]
-) -> tuple[Any, ...]:
-    """Place of an array: those that train first, then in the order of the block."""
-    sublayer, variable = name
-    scale, _, kind = sublayer.partition("_")
-    trains = sublayer not in frozen and not variable.startswith("moving_")
-    variables = ("kernel", "bias", "gamma", "beta", "moving_mean", "moving_variance")
-    return (
-        not trains,
-        block["scales"].index(int(scale.removeprefix("scale"))),
-        kind == "bn",
-        variables.index(variable),
-    )

@@ -54,20 +54,7 @@ def neuron_importance(model: keras.Model) -> tuple[dict[int, np.ndarray], ...]:
             "`model` must have SA blocks (layers.ScaleAggregation). "
             f"Received: {model.name!r}, which has none."
         )
-    if any(layer.folded for layer in layers):
-        raise ValueError(
-            "`model` must have its batch norms. Received: "
-            f"{model.name!r}, in which they are folded into the convolutions."
-        )
-    return tuple(
-        {
-            scale: _absolute_gamma(layer.norms[scale])
-            if scale in layer.norms
-            else np.zeros(0)
-            for scale in layer.scales
-        }
-        for layer in layers
-    )
+    return tuple(layer.importance() for layer in layers)
 
 
 def check_spread(importance: Importance, tolerance: float = 1e-3) -> None:
@@ -187,11 +174,6 @@ def _scale_aggregations(model: keras.Model) -> Iterator[ScaleAggregation]:
             yield layer
         elif isinstance(layer, keras.Model):
             yield from _scale_aggregations(layer)
-
-
-def _absolute_gamma(norm: keras.layers.BatchNormalization) -> np.ndarray:
-    gamma = keras.ops.convert_to_numpy(norm.gamma)
-    return np.abs(gamma.astype(np.float64))
 
 
 def _spearman(first: np.ndarray, second: np.ndarray) -> float:

@@ -7,8 +7,7 @@ import os
 import keras
 
 import scalenet_tf
-from scalenet_tf.pytorch_files import read_pytorch_weights
-from scalenet_tf.tensors import LoadReport
+from scalenet_tf.weights import LoadReport, read_pytorch_weights
 from scalenet_training.errors import UsageError, usage_errors
 from scalenet_training.networks.starting_point import resolve_architecture
 from scalenet_training.runs.files import disk_errors, replaced

@@ -9,14 +9,14 @@ import keras
 import scalenet_tf
 from scalenet_tf import Architecture
 from scalenet_tf.allocation import seed_architecture
-from scalenet_tf.models import (
-    HEAD,
+from scalenet_tf.models import HEAD
+from scalenet_tf.weights import (
+    LoadReport,
     check_weights,
     count_arrays,
     load_weights,
     weights_classes,
 )
-from scalenet_tf.tensors import LoadReport
 
 _SEED = "seed:"
 

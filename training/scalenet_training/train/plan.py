@@ -19,7 +19,7 @@ import scalenet_tf
 from scalenet_tf import Architecture
 from scalenet_tf.models import HEAD
 from scalenet_tf.profiling import count_parameters
-from scalenet_tf.tensors import LoadReport
+from scalenet_tf.weights import LoadReport
 from scalenet_training.data.batches import Transform
 from scalenet_training.data.source import Source
 from scalenet_training.data.splits import Split

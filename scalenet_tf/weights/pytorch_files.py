@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from scalenet_tf.tensors import COUNTERS, is_torch, unfit_tensor
+from scalenet_tf.weights.tensors import COUNTERS, is_torch, unfit_tensor
 
 _TORCH_SUFFIXES = (".pth", ".pt", ".ckpt", ".bin", ".pth.tar")
 _DEPTH = 3  # of dictionaries in dictionaries that are looked into

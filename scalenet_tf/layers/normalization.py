@@ -11,6 +11,7 @@ import math
 from typing import Any, NamedTuple
 
 import keras
+import numpy as np
 import tensorflow as tf
 
 BATCH_NORM = {"momentum": 0.9, "epsilon": 1e-5}
@@ -153,6 +154,26 @@ def make_batch_norm(
     """The batch norm of all networks of this package."""
     kind = SynchronizedBatchNormalization if synchronized else BatchNormalization
     return kind(name=name, dtype=dtype, **BATCH_NORM)
+
+
+def folded_weights(
+    conv: keras.layers.Conv2D, norm: keras.layers.BatchNormalization
+) -> list[np.ndarray]:
+    """Kernel and bias, float64, of a convolution that its batch norm is folded into."""
+    kernel, gamma, beta, mean, variance = (
+        keras.ops.convert_to_numpy(variable).astype(np.float64)
+        for variable in (
+            conv.kernel,
+            norm.gamma,
+            norm.beta,
+            norm.moving_mean,
+            norm.moving_variance,
+        )
+    )
+    if conv.use_bias:
+        mean = mean - keras.ops.convert_to_numpy(conv.bias)
+    scale = gamma / np.sqrt(variance + norm.epsilon)
+    return [kernel * scale, beta - mean * scale]
 
 
 def _is_fusable(x: tf.Tensor) -> bool:

@@ -10,14 +10,16 @@ with it and run on the small map.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import keras
+import numpy as np
 import tensorflow as tf
 
-from scalenet_tf.normalization import make_batch_norm
-from scalenet_tf.resampling import (
+from scalenet_tf.layers.convolution import check_data_format, make_conv
+from scalenet_tf.layers.normalization import folded_weights, make_batch_norm
+from scalenet_tf.layers.resampling import (
     max_pool_from,
     repeats_pixels,
     resize,
@@ -31,13 +33,6 @@ if keras.config.backend() != "tensorflow":
         "KERAS_BACKEND=tensorflow, or remove it, before Keras is imported."
     )
 
-# Convolutions as the authors initialise them: He et al., 2015, fan-out, untruncated.
-CONV_INITIALIZER = {
-    "scale": 2.0,
-    "mode": "fan_out",
-    "distribution": "untruncated_normal",
-}
-
 
 @keras.saving.register_keras_serializable(package="scalenet_tf")
 class ScaleAggregation(keras.layers.Layer):
@@ -48,6 +43,12 @@ class ScaleAggregation(keras.layers.Layer):
     the small map's, else by bilinear interpolation with half-pixel centres. Each
     scale has a batch norm of its own; ReLU comes last. A pooling window larger than
     the map is clamped to the map.
+
+    Other modules ask the block itself for what it costs (`macs`), which neurons matter
+    (`importance`), its form without batch norms (`folded_config`, `fold_into`), its
+    modules in PyTorch (`pytorch_modules`) and the order of its arrays (`saved_order`).
+    A variant is a subclass that overrides what differs, such as `pool` or
+    `make_sublayers`, is registered with Keras, and goes to `ScaleNet(sa_block=...)`.
 
     Input: `(batch, height, width, channels)`; height and width may be unknown.
     Output: `(batch, height, width, sum(channels))`, scales in order.
@@ -90,41 +91,57 @@ class ScaleAggregation(keras.layers.Layer):
         self.kernel_sizes = tuple(kernel_sizes)
         self.synchronized = synchronized
         self.folded = folded
-        for scale, count, side in zip(
-            self.scales, self.channels, self.kernel_sizes, strict=True
-        ):
-            if count:
-                # tf.train.Checkpoint passes over layers in a dict: one attribute each.
-                setattr(self, f"scale{scale}_conv", self._conv(scale, count, side))
-                if not folded:
-                    setattr(self, f"scale{scale}_bn", self._norm(scale))
+        made = self.make_sublayers()
+        self._names = tuple(made)
+        for name, sublayer in made.items():
+            # tf.train.Checkpoint passes over layers in a dict: one attribute each.
+            setattr(self, name, sublayer)
         self._freeze(self._frozen_by_default() if frozen is None else frozen)
+
+    def make_sublayers(self) -> dict[str, keras.layers.Layer]:
+        """New sublayers by name, in the order of their weights in the block."""
+        sublayers: dict[str, keras.layers.Layer] = {}
+        options = {"use_bias": self.folded, "dtype": self.dtype_policy}
+        for scale, filters, side in self._branches():
+            conv, norm = f"scale{scale}_conv", f"scale{scale}_bn"
+            sublayers[conv] = make_conv(filters, side, conv, padding="same", **options)
+            if not self.folded:
+                sublayers[norm] = make_batch_norm(
+                    norm, self.synchronized, self.dtype_policy
+                )
+        return sublayers
 
     @property
     def convs(self) -> dict[int, keras.layers.Conv2D]:
         """The convolution of each scale that has neurons."""
-        return {scale: getattr(self, f"scale{scale}_conv") for scale in self._active}
+        return {
+            scale: getattr(self, f"scale{scale}_conv") for scale, *_ in self._branches()
+        }
 
     @property
     def norms(self) -> dict[int, keras.layers.BatchNormalization]:
         """The batch norm of each scale that has neurons; none of a folded block."""
-        active = [] if self.folded else self._active
-        return {scale: getattr(self, f"scale{scale}_bn") for scale in active}
+        if self.folded:
+            return {}
+        return {scale: getattr(self, f"scale{scale}_bn") for scale in self.convs}
 
     @property
     def frozen(self) -> list[str]:
         """Names of the sublayers that do not train."""
-        return [layer.name for layer in self._sublayers if not layer.trainable]
+        return [name for name, layer in self.sublayers.items() if not layer.trainable]
 
     @property
-    def _sublayers(self) -> list[keras.layers.Layer]:
-        return [*self.convs.values(), *self.norms.values()]
+    def sublayers(self) -> dict[str, keras.layers.Layer]:
+        """The sublayers by name: convolutions, then batch norms, then any others."""
+        layers = [*self.convs.values(), *self.norms.values()]
+        names = dict.fromkeys([*(layer.name for layer in layers), *self._names])
+        return {name: getattr(self, name) for name in names}
 
     def _frozen_by_default(self) -> list[str]:
-        return [] if self.trainable else [layer.name for layer in self._sublayers]
+        return [] if self.trainable else list(self.sublayers)
 
     def _freeze(self, names: Sequence[str]) -> None:
-        sublayers = {layer.name: layer for layer in self._sublayers}
+        sublayers = self.sublayers
         unknown = sorted(set(names) - sublayers.keys())
         if unknown:
             raise ValueError(
@@ -134,24 +151,11 @@ class ScaleAggregation(keras.layers.Layer):
         for name in names:
             sublayers[name].trainable = False
 
-    @property
-    def _active(self) -> list[int]:
-        pairs = zip(self.scales, self.channels, strict=True)
-        return [scale for scale, count in pairs if count]
-
-    def _conv(self, scale: int, count: int, side: int) -> keras.layers.Conv2D:
-        return keras.layers.Conv2D(
-            count,
-            side,
-            padding="same",
-            use_bias=self.folded,
-            kernel_initializer=keras.initializers.VarianceScaling(**CONV_INITIALIZER),
-            dtype=self.dtype_policy,
-            name=f"scale{scale}_conv",
-        )
-
-    def _norm(self, scale: int) -> keras.layers.BatchNormalization:
-        return make_batch_norm(f"scale{scale}_bn", self.synchronized, self.dtype_policy)
+    def _branches(self) -> Iterator[tuple[int, int, int]]:
+        """Scale, neurons and side of the kernel, where there are neurons."""
+        for branch in zip(self.scales, self.channels, self.kernel_sizes, strict=True):
+            if branch[1]:
+                yield branch
 
     def build(self, input_shape: Sequence[int | None]) -> None:
         """Creates the weights for an input of shape `(batch, h, w, channels)`."""
@@ -167,7 +171,7 @@ class ScaleAggregation(keras.layers.Layer):
         branches = []
         for scale, conv in self.convs.items():
             if scale not in pooled:
-                pooled[scale] = max_pool_from(pooled, scale)
+                pooled[scale] = self.pool(pooled, scale)
             features = conv(pooled[scale])
             if scale == 1:
                 features = self._activate(scale, features, training)
@@ -179,6 +183,10 @@ class ScaleAggregation(keras.layers.Layer):
                 features = self._activate(scale, resize(features, size), training)
             branches.append(features)
         return tf.concat(branches, axis=-1)
+
+    def pool(self, pooled: dict[int, tf.Tensor], scale: int) -> tf.Tensor:
+        """The input at a scale, from the maps at smaller ones; `pooled[1]` is it."""
+        return max_pool_from(pooled, scale)
 
     def _activate(
         self,
@@ -197,6 +205,73 @@ class ScaleAggregation(keras.layers.Layer):
     ) -> tuple[int | None, ...]:
         """The input's shape with `sum(channels)` as the last entry."""
         return (*input_shape[:-1], sum(self.channels))
+
+    def macs(self, input_shape: Sequence[int | None]) -> int:
+        """Multiply-accumulates of one image, for an input `(batch, h, w, channels)`."""
+        _, height, width, channels = input_shape
+        total = 0
+        for scale, filters, side in self._branches():
+            pixels = max(height // scale, 1) * max(width // scale, 1)
+            total += pixels * side**2 * channels * filters
+        return total
+
+    def importance(self) -> dict[int, np.ndarray]:
+        """Scale -> |gamma| of each of its neurons, float64; empty without neurons.
+
+        Raises:
+            ValueError: The block is folded and has no batch norms.
+        """
+        self._check_unfolded("they tell the importance of neurons")
+        norms = self.norms
+        return {
+            scale: np.abs(keras.ops.convert_to_numpy(norms[scale].gamma).astype("f8"))
+            if scale in norms
+            else np.zeros(0)
+            for scale in self.scales
+        }
+
+    def folded_config(self) -> dict[str, Any]:
+        """The configuration of the block without batch norms, for inference."""
+        norms = {norm.name for norm in self.norms.values()}
+        frozen = [name for name in self.frozen if name not in norms]
+        return {**self.get_config(), "folded": True, "frozen": frozen}
+
+    def fold_into(self, folded: ScaleAggregation) -> None:
+        """Sets the weights of a block that was made of `folded_config`."""
+        convs, norms = self.convs, self.norms
+        weights = {
+            convs[scale].name: folded_weights(convs[scale], norm)
+            for scale, norm in norms.items()
+        }
+        for name, sublayer in folded.sublayers.items():
+            own = self.sublayers[name]
+            sublayer.set_weights(weights.get(name) or own.get_weights())
+
+    def pytorch_modules(self) -> dict[str, keras.layers.Layer]:
+        """Sublayers by their modules in a bottleneck of the authors' code.
+
+        Raises:
+            ValueError: The block is folded and has no batch norms.
+        """
+        self._check_unfolded("load the weights, then fold it")
+        norms = self.norms
+        modules = {}
+        for scale, conv in self.convs.items():
+            index = self.scales.index(scale)
+            modules |= {f"conv2.{index}": conv, f"bn2.{index}": norms[scale]}
+        return modules
+
+    def saved_order(self) -> list[tuple[str, str]]:
+        """(sublayer, variable) of each array, in the order of an `.h5` file."""
+        arrays = sorted(self.weights, key=lambda weight: not weight.trainable)
+        return [tuple(weight.path.split("/")[-2:]) for weight in arrays]
+
+    def _check_unfolded(self, reason: str) -> None:
+        if self.folded:
+            raise ValueError(
+                f"`model` must have its batch norms: {reason}. Received: a folded "
+                f"model, by its layer {self.name!r}."
+            )
 
     def get_config(self) -> dict[str, Any]:
         """The constructor's arguments; `frozen` only where it is not the default."""
@@ -226,16 +301,6 @@ class ScaleAggregation(keras.layers.Layer):
                     "depends on which layers are frozen, and those of the model are "
                     "others. Load the whole model by scalenet_tf.load_model(path)."
                 )
-
-
-def check_data_format() -> None:
-    """Raises ValueError where Keras is set to put channels first."""
-    if keras.config.image_data_format() != "channels_last":
-        raise ValueError(
-            "scalenet_tf needs images with channels last. Received: "
-            f"image_data_format={keras.config.image_data_format()!r}. Call "
-            "keras.config.set_image_data_format('channels_last')."
-        )
 
 
 def _check_arguments(

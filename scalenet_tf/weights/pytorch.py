@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import os
-import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -12,20 +11,10 @@ import keras
 import numpy as np
 
 from scalenet_tf.layers import ScaleAggregation
-from scalenet_tf.models import HEAD
-from scalenet_tf.pytorch_files import Checkpoint, read_pytorch_weights
-from scalenet_tf.tensors import LoadReport, cast_values, float_array
+from scalenet_tf.names import HEAD, PYTORCH_HEAD, pytorch_modules
+from scalenet_tf.weights.pytorch_files import Checkpoint, read_pytorch_weights
+from scalenet_tf.weights.tensors import LoadReport, cast_values, float_array
 
-_LAYER_PATTERN = re.compile(r"stage(\d+)_block(\d+)_(\w+)")
-_STEM_MODULES = {"stem_conv": "conv1", "stem_bn": "bn1", HEAD: "fc"}
-_BLOCK_MODULES = {
-    "conv1": "conv1",
-    "bn1": "bn1",
-    "conv3": "conv3",
-    "bn3": "bn3",
-    "shortcut_conv": "downsample.0",
-    "shortcut_bn": "downsample.1",
-}
 _BATCH_NORM_TENSORS = ("weight", "bias", "running_mean", "running_var")
 
 
@@ -82,7 +71,7 @@ def load_pytorch_weights(
 
     Source: names of the authors' code; `conv2.<i>` and `bn2.<i>` are scale index i.
     """
-    slots = list(_slots(model))
+    slots = _slots(model)
     checkpoint = source
     if not isinstance(source, Checkpoint):
         checkpoint = read_pytorch_weights(source, key)
@@ -156,7 +145,7 @@ def _check_names(
             f"{_and_others([slot.tensor for slot in missing[1:]])}."
         )
     extra = [name for name in tensors if name not in {slot.tensor for slot in slots}]
-    unexpected = [n for n in extra if has_top or not n.startswith("fc.")]
+    unexpected = [n for n in extra if has_top or not n.startswith(f"{PYTORCH_HEAD}.")]
     if unexpected:
         raise ValueError(
             f"tensor {unexpected[0]!r} of {source} is unexpected: the model has no "
@@ -173,36 +162,22 @@ def _and_others(names: list[str]) -> str:
     return f" (the same holds for {len(names)} more: {listed}{rest})"
 
 
-def _slots(model: keras.Model) -> Iterator[_Slot]:
-    slots = [slot for layer in model.layers for slot in _layer_slots(layer)]
+def _slots(model: keras.Model) -> list[_Slot]:
+    layers = {layer.name: layer for layer in model.layers}
+    modules = pytorch_modules(layers)
+    slots: list[_Slot] = []
+    for name, layer in layers.items():
+        if isinstance(layer, ScaleAggregation) and name in modules:
+            for part, sublayer in layer.pytorch_modules().items():
+                slots += _variable_slots(sublayer, f"{modules[name]}.{part}")
+        elif name in modules:
+            slots += _variable_slots(layer, modules[name])
     if not slots:
         raise ValueError(
             "`model` must be a network of this package, with its layer names. "
             f"Received: {model.name!r}."
         )
-    yield from slots
-
-
-def _layer_slots(layer: keras.Layer) -> Iterator[_Slot]:
-    if layer.name in _STEM_MODULES:
-        yield from _variable_slots(layer, _STEM_MODULES[layer.name])
-        return
-    match = _LAYER_PATTERN.fullmatch(layer.name)
-    if match is None:
-        return
-    block = f"layer{match[1]}.{int(match[2]) - 1}"
-    if isinstance(layer, ScaleAggregation):
-        if layer.folded:
-            raise ValueError(
-                "`model` must have its batch norms: load the weights, then fold it. "
-                f"Received: a folded model, by its layer {layer.name!r}."
-            )
-        for scale, conv in layer.convs.items():
-            index = layer.scales.index(scale)
-            yield from _variable_slots(conv, f"{block}.conv2.{index}")
-            yield from _variable_slots(layer.norms[scale], f"{block}.bn2.{index}")
-    elif match[3] in _BLOCK_MODULES:
-        yield from _variable_slots(layer, f"{block}.{_BLOCK_MODULES[match[3]]}")
+    return slots
 
 
 def _variable_slots(layer: keras.Layer, module: str) -> Iterator[_Slot]:

@@ -50,7 +50,7 @@ class Block:
     width: int
     stride: int
     side: int
-    channels: tuple[int, ...]
+    channels: Sequence[int]
     kernel_sizes: tuple[int, ...]
 
     @property
@@ -93,11 +93,11 @@ class Architecture:
     name: str
     stem: Stem
     native_size: int
-    scales: tuple[int, ...]
-    stage_widths: tuple[int, ...]
-    blocks_per_stage: tuple[int, ...]
-    budget_per_stage: tuple[int, ...] | None
-    allocation: tuple[tuple[int, ...], ...]
+    scales: Sequence[int]
+    stage_widths: Sequence[int]
+    blocks_per_stage: Sequence[int]
+    budget_per_stage: Sequence[int] | None
+    allocation: Sequence[Sequence[int]]
     learned_on: str | None = None
 
     def __post_init__(self) -> None:
@@ -355,6 +355,7 @@ def _checked_allocation(architecture: Architecture) -> tuple[tuple[int, ...], ..
             f"blocks_per_stage={list(blocks)}. Received: "
             f"{len(rows) if _is_list(rows) else rows!r}."
         )
+    by_stage: Sequence[int | None]
     by_stage = architecture.budget_per_stage or [None] * len(blocks)
     budgets = [
         budget

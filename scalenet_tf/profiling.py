@@ -47,7 +47,7 @@ def _layer_macs(layer: keras.Layer) -> int:
     if isinstance(layer, keras.Model):
         return count_macs(layer)
     if isinstance(layer, ScaleAggregation):
-        return layer.macs(layer.input.shape)
+        return layer.macs(*layer.input.shape[1:])
     if isinstance(layer, (keras.layers.Conv2D, keras.layers.Dense)):
         positions = math.prod(layer.output.shape[1:-1])
         return positions * math.prod(layer.kernel.shape)

@@ -135,7 +135,7 @@ def _frozen(config: Mapping[str, Any], names: Sequence[str]) -> list[str] | None
     block = ScaleAggregation.from_config(dict(config))
     block.build((None, None, None, 1))  # for the names of its arrays alone
     parts = (name.split("/") for name in names)
-    found = [tuple(n[-2:]) for n in parts if len(n) > 2 and n[-3] == block.name]
+    found = [n[-2:] for n in parts if len(n) > 2 and n[-3] == block.name]
     if found == block.saved_order():
         return None
     sublayers = block.sublayers

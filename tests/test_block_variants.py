@@ -44,8 +44,8 @@ class Gated(ScaleAggregation):
         features = super().call(inputs, training)
         return features * self.gate(tf.reduce_mean(features, (1, 2), keepdims=True))
 
-    def macs(self, input_shape):
-        return super().macs(input_shape) + sum(self.channels) ** 2
+    def macs(self, height, width, channels):
+        return super().macs(height, width, channels) + sum(self.channels) ** 2
 
     def pytorch_modules(self):
         return {**super().pytorch_modules(), "gate": self.gate}

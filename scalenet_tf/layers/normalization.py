@@ -26,7 +26,7 @@ class _Normalized(NamedTuple):
     output: tf.Tensor
     mean: tf.Tensor
     variance: tf.Tensor
-    count: tf.Tensor | float
+    pixels: tf.Tensor | float
 
 
 @keras.saving.register_keras_serializable(package="scalenet_tf")
@@ -64,7 +64,7 @@ class BatchNormalization(keras.layers.BatchNormalization):
         if not (training and self.trainable):
             return self._normalized_by_moving(inputs)
         result = self._normalized_by_batch(inputs)
-        count = result.count * repeats
+        count = result.pixels * repeats
         unbiased = result.variance * (count / _at_least_one(count - 1))
         self._move(self.moving_mean, result.mean)
         self._move(self.moving_variance, unbiased)

@@ -6,6 +6,7 @@ Sizes may be known when the graph is built or only when it runs.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import tensorflow as tf
 
@@ -89,7 +90,7 @@ def _nearest(x: tf.Tensor, size: Size) -> tf.Tensor:
     small = spatial_size(x)
 
     @tf.custom_gradient
-    def repeat(x: tf.Tensor):
+    def repeat(x: tf.Tensor) -> tuple[tf.Tensor, Callable[[tf.Tensor], tf.Tensor]]:
         def gradient(upstream: tf.Tensor) -> tf.Tensor:
             return _sum_windows(upstream, size, small)
 

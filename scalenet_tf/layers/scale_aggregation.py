@@ -206,9 +206,8 @@ class ScaleAggregation(keras.layers.Layer):
         """The input's shape with `sum(channels)` as the last entry."""
         return (*input_shape[:-1], sum(self.channels))
 
-    def macs(self, input_shape: Sequence[int | None]) -> int:
-        """Multiply-accumulates of one image, for an input `(batch, h, w, channels)`."""
-        _, height, width, channels = input_shape
+    def macs(self, height: int, width: int, channels: int) -> int:
+        """Multiply-accumulates of one image, for an input of this shape."""
         total = 0
         for scale, filters, side in self._branches():
             pixels = max(height // scale, 1) * max(width // scale, 1)
@@ -255,16 +254,16 @@ class ScaleAggregation(keras.layers.Layer):
         """
         self._check_unfolded("load the weights, then fold it")
         norms = self.norms
-        modules = {}
+        modules: dict[str, keras.layers.Layer] = {}
         for scale, conv in self.convs.items():
             index = self.scales.index(scale)
             modules |= {f"conv2.{index}": conv, f"bn2.{index}": norms[scale]}
         return modules
 
-    def saved_order(self) -> list[tuple[str, str]]:
-        """(sublayer, variable) of each array, in the order of an `.h5` file."""
+    def saved_order(self) -> list[list[str]]:
+        """`[sublayer, variable]` of each array, in the order of an `.h5` file."""
         arrays = sorted(self.weights, key=lambda weight: not weight.trainable)
-        return [tuple(weight.path.split("/")[-2:]) for weight in arrays]
+        return [weight.path.split("/")[-2:] for weight in arrays]
 
     def _check_unfolded(self, reason: str) -> None:
         if self.folded:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import operator
+from collections.abc import Sequence
 from typing import Any
 
 import keras
@@ -98,7 +99,7 @@ def stem(x: Any, stem: Stem, synchronized: bool) -> Any:
 def bottleneck(
     x: Any,
     block: Block,
-    scales: tuple[int, ...],
+    scales: Sequence[int],
     sa_block: type[ScaleAggregation],
     synchronized: bool,
 ) -> Any:

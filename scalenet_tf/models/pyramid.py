@@ -6,7 +6,7 @@ from typing import Any
 
 import keras
 
-from scalenet_tf.architectures import minimum_size
+from scalenet_tf.architectures import Stem, minimum_size
 from scalenet_tf.names import STEM_POOL, bottlenecks
 
 
@@ -37,7 +37,7 @@ def smallest_side(model: keras.Model) -> int:
     Raises:
         ValueError: The model has no stages of this package.
     """
-    stem = "imagenet" if _has_pool(model) else "cifar"
+    stem: Stem = "imagenet" if _has_pool(model) else "cifar"
     return minimum_size(stem, len(_last_of_stage(model)))
 
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any, Protocol, TypeVar
 
-from scalenet_tf.serving.endpoint import parse_url
+from scalenet_tf.serving.endpoint import Endpoint, parse_url
 from scalenet_tf.serving.errors import (
     InvalidImageError,
     RequestRefusedError,
@@ -26,7 +27,9 @@ from scalenet_tf.serving.rpc import GrpcTransport
 
 T = TypeVar("T")
 
-_TRANSPORTS = {"http": RestTransport, "https": RestTransport, "grpc": GrpcTransport}
+_TRANSPORTS: Mapping[str, Callable[[Endpoint, float], Transport]] = MappingProxyType(
+    {"http": RestTransport, "https": RestTransport, "grpc": GrpcTransport}
+)
 _INPUT = "image_bytes"
 # Seconds: attempts are a random time apart, up to 0.2, 0.4, 0.8, ... and never more
 # than the second.

@@ -72,14 +72,14 @@ def load_pytorch_weights(
     Source: names of the authors' code; `conv2.<i>` and `bn2.<i>` are scale index i.
     """
     slots = _slots(model)
-    checkpoint = source
-    if not isinstance(source, Checkpoint):
-        checkpoint = read_pytorch_weights(source, key)
+    checkpoint = (
+        source if isinstance(source, Checkpoint) else read_pytorch_weights(source, key)
+    )
     unused = _check_names(
         slots, checkpoint, any(la.name == HEAD for la in model.layers)
     )
     arrays = [_fitting_array(slot, checkpoint, model.name) for slot in slots]
-    cast = {}  # as a set that keeps its order
+    cast: dict[str, None] = {}  # as a set that keeps its order
     values = []
     for slot, array in zip(slots, arrays, strict=True):
         dtype = slot.variable.dtype

@@ -1,4 +1,4 @@
-"""Links of the guides that leave `docs/`, which the site does not have, become paths."""
+"""Links of the guides that leave `docs/`, which the site has not, become paths."""
 
 import re
 

@@ -89,9 +89,10 @@ def check_spread(importance: Importance, tolerance: float = 1e-3) -> None:
 def rank_correlation(first: Importance, second: Importance) -> RankCorrelation:
     """Spearman's rank correlation of two importances of one architecture.
 
-    Equal values have the mean of their ranks.
+    Equal values have the mean of their ranks. Needs scipy, as the extra `train` has it.
 
     Raises:
+        ImportError: scipy is not installed.
         ValueError: They differ in blocks, scales or neurons.
     """
     pair = [checked(importance) for importance in (first, second)]
@@ -177,16 +178,14 @@ def _scale_aggregations(model: keras.Model) -> Iterator[ScaleAggregation]:
 
 
 def _spearman(first: np.ndarray, second: np.ndarray) -> float:
-    ranks = [_ranks(values) for values in (first, second)]
-    centred = [values - values.mean() for values in ranks]
-    norm = math.sqrt(math.prod(float(values @ values) for values in centred))
-    return float(centred[0] @ centred[1]) / norm if norm else math.nan
-
-
-def _ranks(values: np.ndarray) -> np.ndarray:
-    """Ranks from 1; equal values have the mean of theirs."""
-    _, places, counts = np.unique(values, return_inverse=True, return_counts=True)
-    return (counts.cumsum() - (counts - 1) / 2)[places]
+    try:
+        from scipy import stats
+    except ImportError as error:
+        raise ImportError(
+            "rank_correlation needs scipy: pip install 'scalenet_tf[train]'"
+        ) from error
+    is_constant = not (np.ptp(first) and np.ptp(second))
+    return math.nan if is_constant else float(stats.spearmanr(first, second).statistic)
 
 
 def is_int(value: object) -> bool:

@@ -1,9 +1,9 @@
 import dataclasses
 import itertools
 import math
-import sys
 import operator
 import re
+import sys
 from fractions import Fraction
 
 import keras

@@ -34,8 +34,7 @@ from scalenet_tf.models.networks import (
 )
 from scalenet_tf.preprocessing import decode_predictions, preprocess_input
 from scalenet_tf.profiling import count_macs
-from scalenet_tf.saving import load_model
-from scalenet_tf.weights import LoadReport, load_pytorch_weights
+from scalenet_tf.weights import LoadReport, load_model, load_pytorch_weights
 
 __all__ = [
     "Architecture",

@@ -692,7 +692,7 @@ def test_rank_correlation_by_block_and_overall():
 
 
 def test_rank_correlation_without_scipy_names_the_extra(monkeypatch):
-    monkeypatch.setitem(sys.modules, "scipy", None)
+    monkeypatch.setitem(sys.modules, "scipy.stats", None)
     pair = [random_importance(TINY, seed) for seed in (0, 1)]
     with pytest.raises(ImportError, match=r"pip install 'scalenet_tf\[train\]'"):
         allocation.rank_correlation(*pair)

@@ -14,6 +14,7 @@ from collections.abc import Iterator, Mapping, Sequence
 import keras
 import numpy as np
 
+from scalenet_tf.extras import import_extra
 from scalenet_tf.layers import ScaleAggregation
 
 Importance = Sequence[Mapping[int, np.ndarray]]
@@ -178,12 +179,7 @@ def _scale_aggregations(model: keras.Model) -> Iterator[ScaleAggregation]:
 
 
 def _spearman(first: np.ndarray, second: np.ndarray) -> float:
-    try:
-        from scipy import stats
-    except ImportError as error:
-        raise ImportError(
-            "rank_correlation needs scipy: pip install 'scalenet_tf[train]'"
-        ) from error
+    stats = import_extra("scipy.stats", "scipy", "train", "rank_correlation")
     is_constant = not (np.ptp(first) and np.ptp(second))
     return math.nan if is_constant else float(stats.spearmanr(first, second).statistic)
 

@@ -109,19 +109,21 @@ def bottleneck(
         x = keras.layers.MaxPooling2D(block.stride, name=names.layer("pool"))(x)
     shortcut = x
     if block.index == 1:
-        shortcut = _conv_norm(x, 4 * block.width, 1, names.shortcut, synchronized)
-    x = _conv_norm(x, block.width, 1, names.reduction, synchronized)
+        shortcut = _conv_norm(
+            x, 4 * block.width, 1, names.conv_norm("shortcut"), synchronized
+        )
+    x = _conv_norm(x, block.width, 1, names.conv_norm("reduction"), synchronized)
     x = keras.layers.ReLU(name=names.layer("relu1"))(x)
     x = sa_block(
         block.channels,
         scales=scales,
         kernel_sizes=block.kernel_sizes,
         synchronized=synchronized,
-        name=names.sa,
+        name=names.layer("sa"),
     )(x)
-    x = _conv_norm(x, 4 * block.width, 1, names.expansion, synchronized)
+    x = _conv_norm(x, 4 * block.width, 1, names.conv_norm("expansion"), synchronized)
     x = keras.layers.Add(name=names.layer("add"))([x, shortcut])
-    return keras.layers.ReLU(name=names.out)(x)
+    return keras.layers.ReLU(name=names.layer("out"))(x)
 
 
 def top(

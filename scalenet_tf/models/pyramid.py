@@ -45,9 +45,9 @@ def _last_of_stage(model: keras.Model) -> dict[int, Any]:
     """Number of a stage -> its last feature map."""
     layers = {layer.name: layer for layer in model.layers}
     last_of_stage = {
-        block.stage: layers[block.out].output
+        block.stage: layers[block.layer("out")].output
         for block in bottlenecks(layers)
-        if block.out in layers
+        if block.layer("out") in layers
     }
     if not last_of_stage:
         raise ValueError(

@@ -6,14 +6,14 @@ from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any, Protocol, TypeVar
 
-from scalenet_tf.serving.endpoint import Endpoint, parse_url
+from scalenet_tf.extras import import_extra
+from scalenet_tf.serving.endpoint import CLIENT, Endpoint, parse_url
 from scalenet_tf.serving.errors import (
     InvalidImageError,
     RequestRefusedError,
     ServerFaultError,
     ServerUnavailableError,
 )
-from scalenet_tf.serving.extras import import_extra
 from scalenet_tf.serving.messages import (
     ModelMetadata,
     Prediction,
@@ -92,7 +92,7 @@ class Client:
         self._endpoint = parse_url(url)
         self._batch_size = batch_size
         self._signature = signature
-        self._tenacity = import_extra("tenacity", "tenacity")
+        self._tenacity = import_extra("tenacity", "tenacity", "serving", CLIENT)
         self._attempts = attempts
         transport = _TRANSPORTS[self._endpoint.scheme]
         self._transport: Transport = transport(self._endpoint, timeout)

@@ -12,14 +12,15 @@ from scalenet_tf.weights.pytorch import (
     pytorch_shapes,
 )
 from scalenet_tf.weights.pytorch_files import Checkpoint, read_pytorch_weights
-from scalenet_tf.weights.tensors import LoadReport, check_model
+from scalenet_tf.weights.saved_models import load_model
+from scalenet_tf.weights.tensors import LoadReport
 
 __all__ = [
     "Checkpoint",
     "LoadReport",
-    "check_model",
     "check_weights",
     "count_arrays",
+    "load_model",
     "load_pytorch_weights",
     "load_weights",
     "pytorch_arrays",

@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from scalenet_tf.extras import import_extra
 from scalenet_tf.weights.tensors import COUNTERS, is_torch, unfit_tensor
 
 _TORCH_SUFFIXES = (".pth", ".pt", ".ckpt", ".bin", ".pth.tar")
@@ -175,34 +176,23 @@ def _check_beginning(path: str) -> None:
 
 
 def _read_safetensors(path: str) -> dict[str, Any]:
-    try:
-        from safetensors import SafetensorError, safe_open
-    except ImportError as error:
-        raise ImportError(
-            "reading a .safetensors file needs the safetensors package: "
-            "pip install 'scalenet_tf[convert]'."
-        ) from error
+    safetensors = import_extra("safetensors", "safetensors", "convert", repr(path))
     tensors = {}
     try:
-        with safe_open(path, framework="np") as file:
+        with safetensors.safe_open(path, framework="np") as file:
             for name in file.keys():  # noqa: SIM118 (it is no mapping)
                 try:
                     tensors[name] = file.get_tensor(name)
                 except (AttributeError, TypeError) as error:  # numpy has no such type
                     kind = file.get_slice(name).get_dtype()
                     raise unfit_tensor(repr(path), name, kind) from error
-    except SafetensorError as error:
+    except safetensors.SafetensorError as error:
         raise ValueError(f"{path!r} is not a safetensors file: {error}.") from error
     return tensors
 
 
 def _read_torch(path: str) -> Any:
-    try:
-        import torch
-    except ImportError as error:
-        raise ImportError(
-            f"reading {path!r} needs PyTorch: pip install 'scalenet_tf[convert]'."
-        ) from error
+    torch = import_extra("torch", "torch", "convert", repr(path))
     try:
         return torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # torch raises many kinds for a file it cannot read

@@ -23,7 +23,7 @@ import h5py
 import keras
 
 from scalenet_tf.layers import ScaleAggregation
-from scalenet_tf.weights import check_model
+from scalenet_tf.weights.tensors import check_model
 
 _CONFIG = "model_config"
 

@@ -1,4 +1,4 @@
-"""Numbers that are none: NaN and infinity in weights and outputs of networks."""
+"""NaN and infinity in the weights and outputs of networks."""
 
 from __future__ import annotations
 

@@ -26,7 +26,7 @@ class ConvNorm(NamedTuple):
 
 
 STEM = ConvNorm("stem_conv", "stem_bn", "conv1", "bn1")
-_OF_A_BOTTLENECK = {
+_BOTTLENECK_PAIRS = {
     "reduction": ConvNorm("conv1", "bn1", "conv1", "bn1"),
     "expansion": ConvNorm("conv3", "bn3", "conv3", "bn3"),
     "shortcut": ConvNorm(
@@ -62,7 +62,7 @@ class BottleneckNames(NamedTuple):
             role: `"reduction"` to the width, `"expansion"` to four times the width,
                 or `"shortcut"`, which first blocks of a stage have.
         """
-        conv, norm, *modules = _OF_A_BOTTLENECK[role]
+        conv, norm, *modules = _BOTTLENECK_PAIRS[role]
         pytorch_names = (f"{self.pytorch_module}.{module}" for module in modules)
         return ConvNorm(self.layer(conv), self.layer(norm), *pytorch_names)
 
@@ -75,9 +75,9 @@ def bottlenecks(layer_names: Iterable[str]) -> list[BottleneckNames]:
 
 
 def conv_norms(layer_names: Iterable[str]) -> list[ConvNorm]:
-    """The convolutions with a batch norm, of which a model may have one or both."""
+    """The pairs of the stem and of these bottlenecks; a model may lack some layers."""
     blocks = bottlenecks(layer_names)
-    return [STEM, *(b.conv_norm(role) for b in blocks for role in _OF_A_BOTTLENECK)]
+    return [STEM, *(b.conv_norm(role) for b in blocks for role in _BOTTLENECK_PAIRS)]
 
 
 def pytorch_modules(layer_names: Iterable[str]) -> dict[str, str]:

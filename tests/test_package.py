@@ -28,7 +28,7 @@ def test_import_pulls_in_no_optional_package():
         "before = set(sys.modules)\n"
         "import scalenet_tf, scalenet_tf.export\n"
         "optional = {'keras_tuner', 'tensorflow_datasets', 'matplotlib', 'torch',\n"
-        "            'sklearn', 'tyro', 'safetensors', 'PIL',\n"
+        "            'sklearn', 'scipy', 'tyro', 'safetensors', 'PIL',\n"
         "            'tensorflow_serving', 'ai_edge_litert', 'grpc', 'requests',\n"
         "            'onnx', 'tf2onnx', 'onnxruntime', 'tenacity',\n"
         "            'scalenet_tf.serving'}\n"

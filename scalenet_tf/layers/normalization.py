@@ -159,7 +159,7 @@ def make_batch_norm(
 def folded_weights(
     conv: keras.layers.Conv2D, norm: keras.layers.BatchNormalization
 ) -> list[np.ndarray]:
-    """Kernel and bias, float64, of a convolution that its batch norm is folded into."""
+    """Kernel and bias, float64, of a convolution with its batch norm folded in."""
     kernel, gamma, beta, mean, variance = (
         keras.ops.convert_to_numpy(variable).astype(np.float64)
         for variable in (

@@ -185,7 +185,7 @@ class ScaleAggregation(keras.layers.Layer):
         return tf.concat(branches, axis=-1)
 
     def pool(self, pooled: dict[int, tf.Tensor], scale: int) -> tf.Tensor:
-        """The input at a scale, from the maps at smaller ones; `pooled[1]` is it."""
+        """Pools the input, `pooled[1]`, by `scale`; `pooled` has smaller scales too."""
         return max_pool_from(pooled, scale)
 
     def _activate(

@@ -26,7 +26,7 @@ ORDER = [
     "pytorch_files",
     "models",
 ]
-LEAVES = ["files", "finite", "folding", "profiling", "saving", "weights"]
+LEAVES = ["extras", "files", "finite", "folding", "profiling", "saving", "weights"]
 # Packages and modules that any other may import; each may import those before it.
 IMAGES = ["decoding", "preprocessing"]
 # A module may import those before it.
@@ -43,6 +43,7 @@ PACKAGES = {
     ],
     "allocation": ["importance", "selection", "targets"],
     "export": [
+        "formats",
         "metadata",
         "classifier",
         "inputs",
@@ -58,7 +59,6 @@ PACKAGES = {
     "serving": [
         "errors",
         "endpoint",
-        "extras",
         "messages",
         "rest",
         "rpc",

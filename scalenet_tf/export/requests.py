@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from types import ModuleType
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import tensorflow as tf
 
 from scalenet_tf.decoding import decode_image, why_undecodable
-from scalenet_tf.export.metadata import EXTRA_ASSETS
+from scalenet_tf.export.formats import ExportError, Function
+from scalenet_tf.extras import import_extra
 from scalenet_tf.preprocessing import EvaluationTransform
+
+EXTRA_ASSETS = "assets.extra"
+DEFAULT = "serving_default"  # the signature of normalised images
 
 
 class Requests(NamedTuple):
@@ -29,7 +33,7 @@ def requests(
     """Makes the requests to each signature, one entry an image.
 
     Raises:
-        ValueError: An image cannot be decoded; the message names its index.
+        ExportError: An image cannot be decoded; the message names its index.
     """
     crops = [_crop(index, data, transform) for index, data in enumerate(images)]
     pixels = np.round(np.stack(crops)).astype(np.uint8)
@@ -37,36 +41,47 @@ def requests(
     encoded = np.array(images, dtype=object)
     of_pixels = transform(pixels).numpy().astype(np.float32)
     return {
-        "serving_default": Requests("images", normalized, normalized),
+        DEFAULT: Requests("images", normalized, normalized),
         "serving_uint8": Requests("images", pixels, of_pixels),
         "serving_bytes": Requests("image_bytes", encoded, normalized),
         "features": Requests("images", normalized, normalized),
     }
 
 
+def in_parts(run: Function, largest: Callable[[np.ndarray], int]) -> Function:
+    """A function that takes more images than `run` does, `largest` of a batch."""
+
+    def run_parts(values: np.ndarray) -> Mapping[str, Any]:
+        most = largest(values)
+        if len(values) <= most:
+            return run(values)
+        parts = [run(values[at : at + most]) for at in range(0, len(values), most)]
+        return {key: np.concatenate([p[key] for p in parts]) for key in parts[0]}
+
+    return run_parts
+
+
 def _crop(index: int, data: bytes, transform: EvaluationTransform) -> np.ndarray:
     try:
         return transform.crop(decode_image(data)).numpy()
     except tf.errors.InvalidArgumentError as error:
-        raise ValueError(
+        raise ExportError(
             f"image {index} (counted from 0) cannot be decoded: {why_undecodable(data)}"
         ) from error
 
 
-def serving_protos() -> tuple[ModuleType, ModuleType, ModuleType]:
+def serving_protos() -> tuple[ModuleType, ...]:
     """The modules of TensorFlow Serving's messages: model, predict, prediction_log.
 
     Raises:
-        ImportError: tensorflow-serving-api is not installed.
+        MissingPackageError: tensorflow-serving-api is not installed.
     """
-    try:
-        from tensorflow_serving.apis import model_pb2, predict_pb2, prediction_log_pb2
-    except ImportError as error:
-        raise ImportError(
-            "warm-up requests need the package tensorflow-serving-api: "
-            "pip install 'scalenet_tf[export]'."
-        ) from error
-    return model_pb2, predict_pb2, prediction_log_pb2
+    return tuple(
+        import_extra(
+            f"tensorflow_serving.apis.{name}_pb2", "tensorflow-serving-api", "export"
+        )
+        for name in ("model", "predict", "prediction_log")
+    )
 
 
 def write_warmup(

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
+import dataclasses
+import json
+import logging
 import os
 import re
-from collections.abc import Callable, Sequence
-from typing import Literal, get_args
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, Literal
 
 import keras
 import tensorflow as tf
@@ -16,16 +20,51 @@ from scalenet_tf.decoding import (
     decode_plain,
 )
 from scalenet_tf.export.classifier import Classifier, check_classifier
+from scalenet_tf.export.formats import (
+    Exportable,
+    ExportError,
+    FormatOptions,
+    Function,
+    OptionError,
+)
 from scalenet_tf.export.guards import guarded_images, guarded_strings
-from scalenet_tf.export.inputs import encoded_input, normalized_input, pixels_input
-from scalenet_tf.export.metadata import metadata, write_metadata
-from scalenet_tf.export.requests import requests, serving_protos, write_warmup
+from scalenet_tf.export.inputs import (
+    encoded_input,
+    largest_batch,
+    normalized_input,
+    pixels_input,
+)
+from scalenet_tf.export.metadata import METADATA_FILE, as_text, metadata
+from scalenet_tf.export.requests import (
+    DEFAULT,
+    EXTRA_ASSETS,
+    in_parts,
+    requests,
+    serving_protos,
+    write_warmup,
+)
 from scalenet_tf.files import made_folder, replaced
 from scalenet_tf.preprocessing import EvaluationTransform
 
 OnCorrupt = Literal["error", "flag"]
 
 _DECODERS = 8  # images that are decoded at the same time, at most
+_WARMUP_BATCH_SIZES = (1, 2, 4)
+_WARMUP_IMAGES = max(_WARMUP_BATCH_SIZES)
+
+
+@dataclasses.dataclass(frozen=True)
+class Options(FormatOptions):
+    """Options of a SavedModel, as `save_savedmodel` takes them."""
+
+    top_k: int = 5
+    fold: bool = True
+    on_corrupt: OnCorrupt = "flag"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.top_k < 1:
+            raise OptionError("top_k", "must be at least 1", self.top_k)
 
 
 def save_savedmodel(
@@ -34,11 +73,11 @@ def save_savedmodel(
     transform: EvaluationTransform,
     class_names: Sequence[str],
     *,
-    top_k: int = 5,
-    fold: bool = True,
-    on_corrupt: OnCorrupt = "flag",
+    top_k: int = Options.top_k,
+    fold: bool = Options.fold,
+    on_corrupt: OnCorrupt = Options.on_corrupt,
     warmup_images: Sequence[bytes] = (),
-    warmup_batch_sizes: Sequence[int] = (1, 2, 4),
+    warmup_batch_sizes: Sequence[int] = _WARMUP_BATCH_SIZES,
 ) -> None:
     """Writes a SavedModel that needs neither Keras nor this package to run.
 
@@ -79,22 +118,47 @@ def save_savedmodel(
 
     Raises:
         FileExistsError: `directory` exists.
-        ImportError: Warm-up needs tensorflow-serving-api, which is not installed.
+        MissingPackageError: There are warm-up images, and tensorflow-serving-api is not
+            installed.
         OSError: The folder cannot be written; nothing is left behind.
-        ValueError: An argument does not fit the model, or a warm-up image cannot be
+        ExportError: An argument does not fit the model, or a warm-up image cannot be
             decoded.
     """
-    path = os.path.abspath(os.fspath(directory))
-    check_classifier(model, transform, class_names)
-    most = encoded_input(transform).max_batch
-    _check_options(top_k, on_corrupt, warmup_batch_sizes, most)
+    content = Exportable(model, transform, class_names, warmup_images)
+    options = Options(top_k, fold, on_corrupt)
+    _write(content, os.path.abspath(directory), options, warmup_batch_sizes)
+
+
+def write(content: Exportable, path: str, options: Options) -> None:
+    """As `save_savedmodel`; the first examples are the warm-up's."""
+    content = dataclasses.replace(content, examples=content.examples[:_WARMUP_IMAGES])
+    _write(content, os.path.abspath(path), options, _WARMUP_BATCH_SIZES)
+
+
+def _write(
+    content: Exportable, path: str, options: Options, batch_sizes: Sequence[int]
+) -> None:
+    check_classifier(content)
+    most = encoded_input(content.transform).max_batch
+    if not all(1 <= size <= most for size in batch_sizes):
+        raise ExportError(
+            f"`warmup_batch_sizes` must be from 1 to {most}, the largest request. "
+            f"Received: {list(batch_sizes)}."
+        )
     if os.path.lexists(path):
         raise FileExistsError(f"`directory` must not exist. Received: {path!r}.")
-    if warmup_images:
+    warmup = {}
+    if content.examples:
         serving_protos()  # an error before anything is computed
-    warmup = requests(warmup_images, transform) if warmup_images else {}
-    network = Classifier(model, fold)
-    service = _Service(network, transform, class_names, top_k, on_corrupt)
+        warmup = requests(content.examples, content.transform)
+    network = Classifier(content.model, options.fold)
+    service = _Service(network, content, options)
+    details = {
+        **metadata(content),
+        "top_k": service.k,
+        "image_sides": network.image_shape[:2],
+        "smallest_side": network.smallest_side,
+    }
     with made_folder(os.path.dirname(path)), replaced(path) as temporary:
         tf.saved_model.save(
             network,
@@ -102,15 +166,58 @@ def save_savedmodel(
             signatures=service.signatures(),
             options=tf.saved_model.SaveOptions(experimental_custom_gradients=False),
         )
-        details = {
-            **metadata(model, transform, class_names),
-            "top_k": service.k,
-            "image_sides": network.image_shape[:2],
-            "smallest_side": network.smallest_side,
-        }
-        write_metadata(temporary, details)
+        os.makedirs(os.path.join(temporary, EXTRA_ASSETS), exist_ok=True)
+        with open(_metadata_file(temporary), "w", encoding="utf-8") as file:
+            file.write(as_text(details))
         if warmup:
-            write_warmup(temporary, warmup, warmup_batch_sizes)
+            write_warmup(temporary, warmup, batch_sizes)
+
+
+def read_metadata(path: str) -> dict[str, Any]:
+    """Reads what `save_savedmodel` has kept in the folder.
+
+    Raises:
+        OSError, ValueError: It has none.
+    """
+    with open(_metadata_file(path), encoding="utf-8") as file:
+        return json.load(file)
+
+
+def _metadata_file(path: str) -> str:
+    return os.path.join(path, EXTRA_ASSETS, METADATA_FILE)
+
+
+def load(path: str, threads: int) -> dict[str, Function]:
+    """Loads a folder into TensorFlow: a function for each signature.
+
+    `serving_default` takes more images than a request may have. The number of threads
+    is that of `tf.config.threading`.
+    """
+    with _errors_alone():  # without the warning that it has no gradients to train by
+        loaded = tf.saved_model.load(path)
+    functions = {name: _function(loaded, name) for name in loaded.signatures}
+    functions[DEFAULT] = in_parts(
+        functions[DEFAULT], lambda images: largest_batch(*images.shape[1:3])
+    )
+    return functions
+
+
+def _function(loaded: Any, name: str) -> Function:
+    """A signature as a function of its one input."""
+    (input_name,) = loaded.signatures[name].structured_input_signature[1]
+    # By way of what was loaded, which must live as long as its functions.
+    return lambda values: loaded.signatures[name](**{input_name: tf.constant(values)})
+
+
+@contextlib.contextmanager
+def _errors_alone() -> Iterator[None]:
+    logger = logging.getLogger("absl")
+    before = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        logger.setLevel(before)
 
 
 def next_version(directory: str | os.PathLike[str]) -> int:
@@ -128,19 +235,12 @@ def next_version(directory: str | os.PathLike[str]) -> int:
 class _Service:
     """The signatures' functions."""
 
-    def __init__(
-        self,
-        network: Classifier,
-        transform: EvaluationTransform,
-        class_names: Sequence[str],
-        top_k: int,
-        on_corrupt: OnCorrupt,
-    ):
+    def __init__(self, network: Classifier, content: Exportable, options: Options):
         self.network = network
-        self.transform = transform
-        self.class_names = tuple(class_names)
-        self.k = min(top_k, len(class_names))
-        self.on_corrupt = on_corrupt
+        self.transform = transform = content.transform
+        self.class_names = tuple(content.class_names)
+        self.k = min(options.top_k, len(content.class_names))
+        self.on_corrupt = options.on_corrupt
         self.normalized = normalized_input(
             network.image_shape[:2], network.smallest_side, transform
         )
@@ -244,20 +344,3 @@ def _assert_all(valid: tf.Tensor) -> tf.Operation:
     corrupt = tf.where(~valid)[:, 0]
     message = "`image_bytes` cannot be decoded at the indices (counted from 0)"
     return tf.debugging.Assert(tf.reduce_all(valid), [message, corrupt], summarize=16)
-
-
-def _check_options(
-    top_k: int, on_corrupt: str, warmup_batch_sizes: Sequence[int], most: int
-) -> None:
-    if top_k < 1:
-        raise ValueError(f"`top_k` must be at least 1. Received: top_k={top_k}.")
-    if on_corrupt not in get_args(OnCorrupt):
-        raise ValueError(
-            f"`on_corrupt` must be one of {get_args(OnCorrupt)}. "
-            f"Received: on_corrupt={on_corrupt!r}."
-        )
-    if not all(1 <= size <= most for size in warmup_batch_sizes):
-        raise ValueError(
-            f"`warmup_batch_sizes` must be from 1 to {most}, the largest request. "
-            f"Received: {list(warmup_batch_sizes)}."
-        )

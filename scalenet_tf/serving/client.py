@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol, TypeVar
 
+from scalenet_tf.extras import import_extra
 from scalenet_tf.serving.endpoint import parse_url
 from scalenet_tf.serving.errors import (
     InvalidImageError,
@@ -12,7 +13,6 @@ from scalenet_tf.serving.errors import (
     ServerFaultError,
     ServerUnavailableError,
 )
-from scalenet_tf.serving.extras import import_extra
 from scalenet_tf.serving.messages import (
     ModelMetadata,
     Prediction,
@@ -89,7 +89,7 @@ class Client:
         self._endpoint = parse_url(url)
         self._batch_size = batch_size
         self._signature = signature
-        self._tenacity = import_extra("tenacity", "tenacity")
+        self._tenacity = import_extra("tenacity", "tenacity", "serving")
         self._attempts = attempts
         transport = _TRANSPORTS[self._endpoint.scheme]
         self._transport: Transport = transport(self._endpoint, timeout)
@@ -114,7 +114,7 @@ class Client:
             InvalidImageError: Images cannot be decoded, and the model was exported with
                 `on_corrupt="error"`; `indices` are their places in `images`.
             ServingError: One of its other kinds, as their names say.
-            ValueError: The model does not name as many classes as `top_k`.
+            TopKError: The model does not name as many classes as `top_k`.
         """
         if top_k is not None and top_k < 1:
             raise ValueError(f"`top_k` must be at least 1. Received: top_k={top_k}.")

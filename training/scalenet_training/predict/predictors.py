@@ -1,0 +1,201 @@
+"""What gives probabilities for images: a network in this process, or a server."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Callable, Iterator, Sequence
+from typing import Protocol
+
+import numpy as np
+import tensorflow as tf
+
+from scalenet_tf.decoding import decode_image
+from scalenet_tf.export import FORMATS, Exportable, ExportFormat
+from scalenet_tf.export.classifier import Classifier, check_classifier
+from scalenet_tf.export.formats import find_exported
+from scalenet_tf.export.runtime import open_exported
+from scalenet_tf.preprocessing import EvaluationTransform
+from scalenet_tf.serving import (
+    Client,
+    InvalidImageError,
+    ModelNotFoundError,
+    Prediction,
+    ServingError,
+    SignatureNotFoundError,
+    TopKError,
+)
+from scalenet_tf.serving.messages import INVALID
+from scalenet_training.errors import RunError, UsageError, usage_errors
+from scalenet_training.networks.saved_network import find_network
+from scalenet_training.networks.saved_network_config import SavedNetworkConfig
+from scalenet_training.predict.config import PredictConfig, is_url
+
+
+class Predictor(Protocol):
+    """Something that gives probabilities for images."""
+
+    def predict(self, images: Sequence[bytes], top_k: int) -> list[Prediction]:
+        """A prediction for each encoded image; not `valid` where it is not an image.
+
+        Raises:
+            UsageError: The model cannot be asked for this.
+            RunError: It does not answer.
+        """
+
+
+class LocalPredictor:
+    """A network in this process; images are transformed as evaluation does it.
+
+    Args:
+        transform: What evaluation does to an image.
+        class_names: Names of the classes, in the order of the network's.
+        probabilities: From normalised images, `(batch, size, size, 3)`, to
+            probabilities, `(batch, classes)`.
+    """
+
+    def __init__(
+        self,
+        transform: EvaluationTransform,
+        class_names: Sequence[str],
+        probabilities: Callable[[np.ndarray], np.ndarray],
+    ):
+        self._transform = transform
+        self._class_names = class_names
+        self._probabilities = probabilities
+
+    def predict(self, images: Sequence[bytes], top_k: int) -> list[Prediction]:
+        """A prediction for each encoded image; not `valid` where it is not an image."""
+        inputs = [self._input(data) for data in images]
+        valid = [image for image in inputs if image is not None]
+        rows = iter(self._probabilities(np.stack(valid)) if valid else ())
+        return [
+            INVALID if image is None else _ranked(next(rows), self._class_names, top_k)
+            for image in inputs
+        ]
+
+    def _input(self, data: bytes) -> np.ndarray | None:
+        try:
+            return self._transform(decode_image(tf.constant(data))).numpy()
+        except tf.errors.InvalidArgumentError:
+            return None
+
+
+class ServerPredictor:
+    """A served model, by the client of TensorFlow Serving."""
+
+    def __init__(self, client: Client):
+        self._client = client
+
+    def predict(self, images: Sequence[bytes], top_k: int) -> list[Prediction]:
+        """A prediction for each encoded image; not `valid` where it is not an image.
+
+        A model that refuses a batch for some of its images is asked again without them.
+        """
+        if not images:
+            return []
+        try:
+            return self._client.predict(images, top_k)
+        except InvalidImageError as error:
+            bad = {*error.indices}
+        except (ModelNotFoundError, SignatureNotFoundError) as error:
+            raise UsageError(f"--model: {error}") from error
+        except ServingError as error:
+            raise RunError(str(error)) from error
+        except TopKError as error:
+            raise UsageError(f"--top-k: {error}") from error
+        good = [data for index, data in enumerate(images) if index not in bad]
+        results = iter(self.predict(good, top_k))
+        return [INVALID if i in bad else next(results) for i in range(len(images))]
+
+
+@contextlib.contextmanager
+def open_predictor(
+    config: PredictConfig, formats: Sequence[ExportFormat] | None = None
+) -> Iterator[Predictor]:
+    """Loads the model, or connects to it, until the block ends.
+
+    Args:
+        config: Which model.
+        formats: The formats of exported models that are known; `None`: the package's.
+
+    Raises:
+        UsageError: There is no such model, or it cannot be loaded.
+    """
+    path, about = config.model, f"--model {config.model!r}: "
+    formats = FORMATS if formats is None else formats
+    if is_url(path):
+        with usage_errors(about=about):
+            client = Client(
+                path,
+                timeout=config.timeout,
+                attempts=config.attempts,
+                batch_size=config.batch_size,
+            )
+        with client:
+            yield ServerPredictor(client)
+    elif find_exported(path, formats):
+        with usage_errors(about=about):
+            exported = open_exported(path, formats=formats)
+        yield LocalPredictor(
+            exported.transform,
+            exported.class_names,
+            lambda images: exported.outputs(images, "probabilities"),
+        )
+    elif _is_network(path):
+        yield _network_predictor(config, about)
+    else:
+        forms = (
+            "the URL of a served model",
+            *(entry.form for entry in formats),
+            "the folder of a run that has finished an epoch",
+            "a .keras file",
+        )
+        raise UsageError(
+            f"--model must be one of: {'; '.join(forms)}. Received: {path!r}."
+        )
+
+
+def _is_network(path: str) -> bool:
+    file = os.path.join(path, "best.keras") if os.path.isdir(path) else path
+    return file.endswith(".keras") and os.path.isfile(file)
+
+
+def _network_predictor(config: PredictConfig, about: str) -> LocalPredictor:
+    settings = SavedNetworkConfig(
+        config.model,
+        normalization=config.normalization,
+        image_size=config.image_size,
+        eval_resize=config.eval_resize,
+    )
+    with usage_errors(about=about):
+        network = find_network(config.model, settings.saved)
+        network.required("--normalization", config.normalization)
+        model = network.load()
+        transform = network.transform(model, settings)
+        names = network.recorded.get("class_names")
+        if config.class_names is not None:
+            with open(config.class_names, encoding="utf-8") as file:
+                names = file.read().splitlines()
+        names = names or [str(index) for index in range(model.output_shape[-1])]
+        check_classifier(Exportable(model, transform, names))
+    classifier = Classifier(model, fold=False)
+    return LocalPredictor(
+        transform, names, lambda images: classifier(images)["probabilities"].numpy()
+    )
+
+
+def _ranked(
+    probabilities: np.ndarray, class_names: Sequence[str], top_k: int
+) -> Prediction:
+    """The likeliest classes of an image, of equally likely ones the first.
+
+    Probabilities that are NaN come before all others, where they are seen.
+    """
+    likely = np.where(np.isfinite(probabilities), probabilities, np.inf)
+    order = np.argsort(-likely, kind="stable")[:top_k]
+    return Prediction(
+        tuple(class_names[index] for index in order),
+        tuple(float(probabilities[index]) for index in order),
+        tuple(int(index) for index in order),
+    )

@@ -278,7 +278,9 @@ def test_no_format_takes_a_network_that_is_none(write, tmp_path):
     variance = next(w for w in model.weights if w.path.endswith("moving_variance"))
     variance.assign(np.full_like(variance, INF))
     names = list("0123456789")
-    with pytest.raises(ValueError, match=r"numbers of '.*/moving_variance' are infi"):
+    with pytest.raises(
+        ValueError, match=r"'.*/moving_variance' of `model` must .* infinite"
+    ):
         getattr(export, write)(
             model, tmp_path / "out.tflite", EvaluationTransform(32, 32), names
         )

@@ -5,14 +5,8 @@ files, and `'scalenet_tf[onnx]'` for ONNX; everything else needs TensorFlow alon
 `FORMATS` is the table of the formats; `docs/export.md` says how to add one.
 """
 
-from scalenet_tf.export.formats import (
-    FORMATS,
-    Exportable,
-    ExportError,
-    ExportFormat,
-    FormatOptions,
-    find_exported,
-)
+from scalenet_tf.export.formats import FORMATS, ExportFormat, find_exported
+from scalenet_tf.export.interface import Exportable, ExportError, FormatOptions
 from scalenet_tf.export.onnx import convert_onnx
 from scalenet_tf.export.runtime import Exported, open_exported, read_metadata
 from scalenet_tf.export.savedmodel import next_version, save_savedmodel

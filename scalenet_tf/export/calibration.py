@@ -11,8 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from scalenet_tf.export.formats import ExportError
 from scalenet_tf.export.inputs import ImageInput, as_floats
+from scalenet_tf.export.interface import ExportError
 from scalenet_tf.preprocessing import EvaluationTransform
 
 # Of the width of the range of values: what 16-bit types round to.

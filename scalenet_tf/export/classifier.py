@@ -5,10 +5,10 @@ from __future__ import annotations
 import keras
 import tensorflow as tf
 
-from scalenet_tf.export.formats import Exportable, ExportError
-from scalenet_tf.finite import check_finite_weights
+from scalenet_tf.export.interface import Exportable, ExportError
 from scalenet_tf.folding import fold_batch_norm
 from scalenet_tf.models import HEAD, smallest_side
+from scalenet_tf.tensors import check_model
 
 _POOLED = "avg_pool"
 
@@ -62,6 +62,7 @@ def check_classifier(content: Exportable) -> None:
 
     Raises:
         ExportError: It cannot; the message names the argument.
+        ValueError: A weight is NaN or infinite, or a variance negative.
     """
     model, class_names = content.model, content.class_names
     size = content.transform.image_size
@@ -94,4 +95,4 @@ def check_classifier(content: Exportable) -> None:
             f"`class_names` must have one name for each of the model's {classes} "
             f"classes. Received: {len(class_names)} names."
         )
-    check_finite_weights(model)
+    check_model("`model`", model)

@@ -74,15 +74,10 @@ class ImageInput:
         return free and self.values is not None and self.max_batch is not None
 
     @property
-    def _range(self) -> tuple[float, float]:
-        if self.values is None:
-            raise ValueError("`values` must be known. Received: None.")
-        return self.values
-
-    @property
     def highest_mean_square(self) -> float:
         """Of the values of an image; there must be `values`."""
-        low, high = self._range
+        assert self.values is not None
+        low, high = self.values
         return (_LEEWAY * max(abs(low), abs(high))) ** 2
 
     @property
@@ -118,7 +113,8 @@ class ImageInput:
     @property
     def range_refusal(self) -> str:
         """What to say of values that no image has: index, lowest and highest go in."""
-        low, high = self._range
+        assert self.values is not None
+        low, high = self.values
         return (
             f"`{self.name}` must be as preprocess_input leaves them, from {low:.2f} to "
             f"{high:.2f}. Received: image {{}} (counted from 0) with values from {{}} "

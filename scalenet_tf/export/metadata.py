@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from scalenet_tf._version import __version__
-from scalenet_tf.export.formats import Exportable
+from scalenet_tf.export.interface import Exportable
 from scalenet_tf.preprocessing import STATISTICS, EvaluationTransform
 
 METADATA_FILE = "scalenet.json"

@@ -14,7 +14,7 @@ import numpy as np
 import tensorflow as tf
 
 from scalenet_tf.export.classifier import Classifier, check_classifier
-from scalenet_tf.export.formats import (
+from scalenet_tf.export.interface import (
     Exportable,
     ExportError,
     FormatOptions,

@@ -9,14 +9,9 @@ from typing import Any
 
 import numpy as np
 
-from scalenet_tf.export.formats import (
-    FORMATS,
-    ExportError,
-    ExportFormat,
-    Function,
-    find_exported,
-)
+from scalenet_tf.export.formats import FORMATS, ExportFormat, find_exported
 from scalenet_tf.export.inputs import ImageInput, as_floats, file_input
+from scalenet_tf.export.interface import ExportError, Function
 from scalenet_tf.export.metadata import METADATA_FILE, transform_of
 from scalenet_tf.export.requests import DEFAULT
 from scalenet_tf.preprocessing import EvaluationTransform
@@ -28,7 +23,7 @@ class Exported:
 
     Attributes:
         metadata: What was kept with it, as `read_metadata` gives it.
-        functions: Its functions by name, see `formats.FormatModule.load`.
+        functions: Its functions by name, see `interface.FormatModule.load`.
         bound: Largest error that counts as equal; `None` where it is not bounded.
     """
 

@@ -15,7 +15,7 @@ import tensorflow as tf
 
 from scalenet_tf.export.calibration import calibration_images
 from scalenet_tf.export.classifier import Classifier, check_classifier
-from scalenet_tf.export.formats import (
+from scalenet_tf.export.interface import (
     Exportable,
     ExportError,
     FormatOptions,

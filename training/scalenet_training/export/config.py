@@ -13,6 +13,8 @@ from scalenet_training.networks.saved_network_config import SavedNetworkConfig
 
 Format = Literal["savedmodel", "tflite", "onnx"]
 
+# Settings of formats that are calibrated by images.
+CALIBRATION = ("calibration_dir", "calibration_images")
 # Options that some formats have. Their defaults are the format's own.
 _OF_FORMATS = ("no_fold", "top_k", "on_corrupt", "quantization", "input_type")
 
@@ -70,6 +72,10 @@ class ExportConfig(SavedNetworkConfig):
         values = {name: getattr(self, name) for name in _OF_FORMATS}
         values["fold"] = False if values.pop("no_fold") else None
         return {name: value for name, value in values.items() if value is not None}
+
+    def calibration_given(self) -> list[str]:
+        """The settings of calibration that were given."""
+        return [name for name in CALIBRATION if getattr(self, name) is not None]
 
     def check(self) -> None:
         """Checks what can be checked before anything is loaded.

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 
-from scalenet_tf.export.formats import (
-    ExportFormat,
-    FormatOptions,
-    OptionError,
-    get_format,
-)
+from scalenet_tf.export.formats import ExportFormat, get_format
+from scalenet_tf.export.interface import FormatOptions, OptionError
 from scalenet_training.errors import UsageError
-from scalenet_training.export.config import ExportConfig, option
+from scalenet_training.export.config import CALIBRATION, ExportConfig, option
 
 
 def chosen_format(
@@ -26,33 +23,32 @@ def chosen_format(
     given = config.given()
     try:
         entry = get_format(config.format, formats)
-        for name in given:
-            if not entry.takes(name):
-                others = [other for other in formats if other.takes(name)]
-                raise _misplaced(name, entry, others)
+        for name in (*given, *config.calibration_given()):
+            if not _takes(entry, name):
+                others = " or ".join(
+                    other.name for other in formats if _takes(other, name)
+                )
+                raise UsageError(
+                    f"{option(name)} is for --format {others}. "
+                    f"Received: --format {entry.name}."
+                )
         options = entry.options(given)
     except OptionError as error:
         raise UsageError(
             f"{option(error.option)} {error.rule}. Received: {error.received}."
         ) from error
-    for name in ("calibration_dir", "calibration_images"):
-        if getattr(config, name) is None or options.needs_calibration:
-            continue
-        if options.CALIBRATED is None:
-            others = [other for other in formats if other.loaded.Options.CALIBRATED]
-            raise _misplaced(name, entry, others)
-        key, value = options.CALIBRATED
-        raise UsageError(
-            f"{option(name)} is for {option(key)} {value}. Received: {option(key)} "
-            f"{getattr(options, key)}."
-        )
+    for name in config.calibration_given():
+        if options.CALIBRATED and not options.needs_calibration:
+            key, value = options.CALIBRATED
+            raise UsageError(
+                f"{option(name)} is for {option(key)} {value}. "
+                f"Received: {option(key)} {getattr(options, key)}."
+            )
     return entry, options
 
 
-def _misplaced(
-    name: str, entry: ExportFormat, others: Sequence[ExportFormat]
-) -> UsageError:
-    names = " or ".join(other.name for other in others)
-    return UsageError(
-        f"{option(name)} is for --format {names}. Received: --format {entry.name}."
-    )
+def _takes(entry: ExportFormat, name: str) -> bool:
+    options = entry.loaded.Options
+    if name in CALIBRATION:
+        return options.CALIBRATED is not None
+    return name in {field.name for field in dataclasses.fields(options)}

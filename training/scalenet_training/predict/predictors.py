@@ -4,18 +4,23 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Callable, Iterator, Sequence
-from typing import Protocol
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import tensorflow as tf
 
 from scalenet_tf.decoding import decode_image
-from scalenet_tf.export import FORMATS, Exportable, ExportFormat
+from scalenet_tf.export import (
+    FORMATS,
+    Exportable,
+    Exported,
+    ExportFormat,
+    find_exported,
+    open_exported,
+)
 from scalenet_tf.export.classifier import Classifier, check_classifier
-from scalenet_tf.export.formats import find_exported
-from scalenet_tf.export.runtime import open_exported
-from scalenet_tf.preprocessing import EvaluationTransform
+from scalenet_tf.export.metadata import metadata
+from scalenet_tf.export.requests import DEFAULT
 from scalenet_tf.serving import (
     Client,
     InvalidImageError,
@@ -32,45 +37,23 @@ from scalenet_training.networks.saved_network_config import SavedNetworkConfig
 from scalenet_training.predict.config import PredictConfig, is_url
 
 
-class Predictor(Protocol):
-    """Something that gives probabilities for images."""
-
-    def predict(self, images: Sequence[bytes], top_k: int) -> list[Prediction]:
-        """A prediction for each encoded image; not `valid` where it is not an image.
-
-        Raises:
-            UsageError: The model cannot be asked for this.
-            RunError: It does not answer.
-        """
-
-
 class LocalPredictor:
-    """A network in this process; images are transformed as evaluation does it.
+    """A network in this process; images are transformed as evaluation does it."""
 
-    Args:
-        transform: What evaluation does to an image.
-        class_names: Names of the classes, in the order of the network's.
-        probabilities: From normalised images, `(batch, size, size, 3)`, to
-            probabilities, `(batch, classes)`.
-    """
-
-    def __init__(
-        self,
-        transform: EvaluationTransform,
-        class_names: Sequence[str],
-        probabilities: Callable[[np.ndarray], np.ndarray],
-    ):
-        self._transform = transform
-        self._class_names = class_names
-        self._probabilities = probabilities
+    def __init__(self, model: Exported):
+        self._model = model
+        self._transform = model.transform
 
     def predict(self, images: Sequence[bytes], top_k: int) -> list[Prediction]:
         """A prediction for each encoded image; not `valid` where it is not an image."""
         inputs = [self._input(data) for data in images]
         valid = [image for image in inputs if image is not None]
-        rows = iter(self._probabilities(np.stack(valid)) if valid else ())
+        rows: Iterator[np.ndarray] = iter(())
+        if valid:
+            rows = iter(self._model.outputs(np.stack(valid), "probabilities"))
+        names = self._model.class_names
         return [
-            INVALID if image is None else _ranked(next(rows), self._class_names, top_k)
+            INVALID if image is None else _ranked(next(rows), names, top_k)
             for image in inputs
         ]
 
@@ -91,6 +74,10 @@ class ServerPredictor:
         """A prediction for each encoded image; not `valid` where it is not an image.
 
         A model that refuses a batch for some of its images is asked again without them.
+
+        Raises:
+            UsageError: The model cannot be asked for this.
+            RunError: It does not answer.
         """
         if not images:
             return []
@@ -107,6 +94,9 @@ class ServerPredictor:
         good = [data for index, data in enumerate(images) if index not in bad]
         results = iter(self.predict(good, top_k))
         return [INVALID if i in bad else next(results) for i in range(len(images))]
+
+
+Predictor = LocalPredictor | ServerPredictor
 
 
 @contextlib.contextmanager
@@ -137,13 +127,12 @@ def open_predictor(
     elif find_exported(path, formats):
         with usage_errors(about=about):
             exported = open_exported(path, formats=formats)
-        yield LocalPredictor(
-            exported.transform,
-            exported.class_names,
-            lambda images: exported.outputs(images, "probabilities"),
-        )
+        yield LocalPredictor(exported)
     elif _is_network(path):
-        yield _network_predictor(config, about)
+        with usage_errors(about=about):
+            content = _load_network(config)
+        run = Classifier(content.model, fold=False)
+        yield LocalPredictor(Exported(metadata(content), {DEFAULT: run}))
     else:
         forms = (
             "the URL of a served model",
@@ -161,28 +150,24 @@ def _is_network(path: str) -> bool:
     return file.endswith(".keras") and os.path.isfile(file)
 
 
-def _network_predictor(config: PredictConfig, about: str) -> LocalPredictor:
+def _load_network(config: PredictConfig) -> Exportable:
     settings = SavedNetworkConfig(
         config.model,
         normalization=config.normalization,
         image_size=config.image_size,
         eval_resize=config.eval_resize,
     )
-    with usage_errors(about=about):
-        network = find_network(config.model, settings.saved)
-        network.required("--normalization", config.normalization)
-        model = network.load()
-        transform = network.transform(model, settings)
-        names = network.recorded.get("class_names")
-        if config.class_names is not None:
-            with open(config.class_names, encoding="utf-8") as file:
-                names = file.read().splitlines()
-        names = names or [str(index) for index in range(model.output_shape[-1])]
-        check_classifier(Exportable(model, transform, names))
-    classifier = Classifier(model, fold=False)
-    return LocalPredictor(
-        transform, names, lambda images: classifier(images)["probabilities"].numpy()
-    )
+    network = find_network(config.model, settings.saved)
+    network.required("--normalization", config.normalization)
+    model = network.load()
+    names = network.recorded.get("class_names")
+    if config.class_names is not None:
+        with open(config.class_names, encoding="utf-8") as file:
+            names = file.read().splitlines()
+    names = names or [str(index) for index in range(model.output_shape[-1])]
+    content = Exportable(model, network.transform(model, settings), names)
+    check_classifier(content)
+    return content
 
 
 def _ranked(

@@ -8,47 +8,32 @@ import json
 import logging
 import os
 import re
-from collections.abc import Callable, Iterator, Sequence
-from typing import Any, Literal
+from collections.abc import Iterator, Sequence
+from typing import Any
 
 import keras
 import tensorflow as tf
 
-from scalenet_tf.decoding import (
-    are_plain,
-    decode_image,
-    decode_plain,
-)
 from scalenet_tf.export.classifier import Classifier, check_classifier
-from scalenet_tf.export.formats import (
+from scalenet_tf.export.inputs import encoded_input, largest_batch
+from scalenet_tf.export.interface import (
     Exportable,
     ExportError,
     FormatOptions,
     Function,
     OptionError,
 )
-from scalenet_tf.export.guards import guarded_images, guarded_strings
-from scalenet_tf.export.inputs import (
-    encoded_input,
-    largest_batch,
-    normalized_input,
-    pixels_input,
-)
 from scalenet_tf.export.metadata import METADATA_FILE, as_text, metadata
-from scalenet_tf.export.requests import (
-    DEFAULT,
+from scalenet_tf.export.requests import DEFAULT, in_parts, requests
+from scalenet_tf.export.savedmodel.signatures import OnCorrupt, Service
+from scalenet_tf.export.savedmodel.warmup import (
     EXTRA_ASSETS,
-    in_parts,
-    requests,
     serving_protos,
     write_warmup,
 )
 from scalenet_tf.files import made_folder, replaced
 from scalenet_tf.preprocessing import EvaluationTransform
 
-OnCorrupt = Literal["error", "flag"]
-
-_DECODERS = 8  # images that are decoded at the same time, at most
 _WARMUP_BATCH_SIZES = (1, 2, 4)
 _WARMUP_IMAGES = max(_WARMUP_BATCH_SIZES)
 
@@ -152,7 +137,7 @@ def _write(
         serving_protos()  # an error before anything is computed
         warmup = requests(content.examples, content.transform)
     network = Classifier(content.model, options.fold)
-    service = _Service(network, content, options)
+    service = Service(network, content, options.top_k, options.on_corrupt)
     details = {
         **metadata(content),
         "top_k": service.k,
@@ -230,117 +215,3 @@ def next_version(directory: str | os.PathLike[str]) -> int:
     except FileNotFoundError:
         return 1
     return 1 + max((int(n) for n in names if re.fullmatch("[0-9]+", n)), default=0)
-
-
-class _Service:
-    """The signatures' functions."""
-
-    def __init__(self, network: Classifier, content: Exportable, options: Options):
-        self.network = network
-        self.transform = transform = content.transform
-        self.class_names = tuple(content.class_names)
-        self.k = min(options.top_k, len(content.class_names))
-        self.on_corrupt = options.on_corrupt
-        self.normalized = normalized_input(
-            network.image_shape[:2], network.smallest_side, transform
-        )
-
-    def signatures(self) -> dict[str, Callable]:
-        normalized = tf.TensorSpec((None, *self.network.image_shape), name="images")
-        pixels = tf.TensorSpec((None, None, None, 3), tf.uint8, name="images")
-        encoded = tf.TensorSpec((None,), tf.string, name="image_bytes")
-        functions = {
-            "serving_default": (self.classify_normalized, normalized),
-            "serving_uint8": (self.classify_pixels, pixels),
-            "serving_bytes": (self.classify_encoded, encoded),
-            "features": (self.features, normalized),
-        }
-        return {
-            name: tf.function(function, input_signature=[spec])
-            for name, (function, spec) in functions.items()
-        }
-
-    def features(self, images: tf.Tensor) -> dict[str, tf.Tensor]:
-        images = guarded_images(images, self.normalized)
-        return {"features": self.network(images)["features"]}
-
-    def classify_normalized(self, images: tf.Tensor) -> dict[str, tf.Tensor]:
-        return self.classify(guarded_images(images, self.normalized))
-
-    def classify(self, images: tf.Tensor) -> dict[str, tf.Tensor]:
-        outputs = self.network(images)
-        classes = tf.math.top_k(outputs["logits"], self.k).indices
-        return {
-            "logits": outputs["logits"],
-            "probabilities": outputs["probabilities"],
-            "classes": classes,
-            "labels": tf.gather(tf.constant(self.class_names), classes),
-        }
-
-    def classify_pixels(self, images: tf.Tensor) -> dict[str, tf.Tensor]:
-        images = guarded_images(images, pixels_input(self.transform))
-        return self.classify(self.transform(images))
-
-    def classify_encoded(self, image_bytes: tf.Tensor) -> dict[str, tf.Tensor]:
-        encoded = guarded_strings(image_bytes, encoded_input(self.transform))
-        images, valid = _decode(encoded, self.transform)
-        if self.on_corrupt == "error":
-            with tf.control_dependencies([_assert_all(valid)]):
-                return self.classify(tf.identity(images))
-        outputs = self.classify(images)
-        blank = {key: tf.zeros((), x.dtype) for key, x in outputs.items()}
-        blank |= {"classes": tf.constant(-1), "labels": tf.constant("")}
-        rows = valid[:, tf.newaxis]
-        return {
-            **{key: tf.where(rows, x, blank[key]) for key, x in outputs.items()},
-            "valid": valid,
-        }
-
-
-def _decode(
-    encoded: tf.Tensor, transform: EvaluationTransform
-) -> tuple[tf.Tensor, tf.Tensor]:
-    """The network's input for each image, and whether the image could be decoded.
-
-    Each request makes a dataset, which costs time by the operations in it: requests of
-    nothing but plain images get one with few.
-    """
-    return tf.cond(
-        are_plain(encoded),
-        lambda: _decode_by(decode_plain, encoded, transform),
-        lambda: _decode_by(decode_image, encoded, transform),
-    )
-
-
-def _decode_by(
-    decode: Callable[[tf.Tensor], tf.Tensor],
-    encoded: tf.Tensor,
-    transform: EvaluationTransform,
-) -> tuple[tf.Tensor, tf.Tensor]:
-    """As `_decode`, by a function for one image.
-
-    No operation decodes an image without failing the whole request where it is
-    corrupt; a dataset can pass over an element that fails.
-    """
-    count = tf.size(encoded, tf.int64)
-
-    def load(index: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        image = transform(decode(tf.gather(encoded, index)))
-        return index, tf.cast(image, tf.float32)
-
-    shape = (transform.image_size, transform.image_size, 3)
-    decoded = tf.data.Dataset.range(count).map(load, num_parallel_calls=_DECODERS)
-    # One row more, so that the batch is not empty where no image can be decoded.
-    spare = tf.data.Dataset.from_tensors((count, tf.zeros(shape)))
-    batch = decoded.ignore_errors().concatenate(spare).batch(count + 1)
-    indices, images = batch.get_single_element()
-    rows = tf.concat([[count + 1], tf.constant(shape, tf.int64)], 0)
-    images = tf.scatter_nd(indices[:, tf.newaxis], images, rows)
-    valid = tf.scatter_nd(indices[:, tf.newaxis], tf.ones_like(indices), rows[:1]) > 0
-    return tf.ensure_shape(images[:count], (None, *shape)), valid[:count]
-
-
-def _assert_all(valid: tf.Tensor) -> tf.Operation:
-    corrupt = tf.where(~valid)[:, 0]
-    message = "`image_bytes` cannot be decoded at the indices (counted from 0)"
-    return tf.debugging.Assert(tf.reduce_all(valid), [message, corrupt], summarize=16)

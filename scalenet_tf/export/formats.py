@@ -36,9 +36,9 @@ class ExportFormat:
         bounds: Largest error of a logit over the largest logit that counts as equal,
             by `quantization` in the metadata, else by name. `None`: it rounds by
             design; look at the agreement.
-        variants: Title -> options of what is measured beside other formats.
-        requires: Modules of other packages that write and run it.
-        packages: Distributions whose versions are worth knowing later.
+        variants: Title -> options, for each row of the table that a benchmark prints.
+        requires: Modules of optional packages that write and run it.
+        packages: Distributions whose versions a model card names.
         subfolder: Where versions are, in the folder of a model's name.
     """
 
@@ -60,11 +60,11 @@ class ExportFormat:
 
     @property
     def installed(self) -> bool:
-        """Whether there is every package that writes and runs it."""
+        """Whether all packages that it needs are installed."""
         return all(importlib.util.find_spec(name) for name in self.requires)
 
     def options(self, given: Mapping[str, Any]) -> FormatOptions:
-        """The options, those that were not given by default.
+        """The options; those that were not given have their defaults.
 
         Raises:
             OptionError: A value is not allowed.

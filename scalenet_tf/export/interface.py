@@ -57,10 +57,10 @@ class Exportable:
 
 @dataclasses.dataclass(frozen=True)
 class FormatOptions:
-    """Base of the options of a format: a dataclass, each field with its default.
+    """Base of the options of a format: a dataclass whose fields have defaults.
 
     Raises:
-        OptionError: The value of a field with a `Literal` type is not one of it.
+        OptionError: A field with a `Literal` type has another value.
     """
 
     # The option, and its value, with which a format wants calibration images.

@@ -12,6 +12,7 @@ from scalenet_tf.decoding import decode_image, why_undecodable
 from scalenet_tf.export.interface import ExportError, Function
 from scalenet_tf.preprocessing import EvaluationTransform
 
+_DECODERS = 8  # images that are decoded at the same time, at most
 DEFAULT = "serving_default"  # the signature of normalised images
 
 
@@ -42,6 +43,40 @@ def requests(
         "serving_bytes": Requests("image_bytes", encoded, normalized),
         "features": Requests("images", normalized, normalized),
     }
+
+
+def decode_batch(
+    decode: Callable[[tf.Tensor], tf.Tensor],
+    encoded: tf.Tensor,
+    transform: EvaluationTransform,
+) -> tuple[tf.Tensor, tf.Tensor]:
+    """The network's input for each image, and whether the image could be decoded.
+
+    For graphs: each call makes a dataset, since a dataset can pass over an element that
+    fails, and no operation decodes an image without failing the whole batch where it is
+    corrupt.
+
+    Args:
+        decode: From the content of a file to pixels.
+        encoded: The content of files, `(batch,)`.
+        transform: What evaluation does to an image.
+    """
+    count = tf.size(encoded, tf.int64)
+
+    def load(index: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        image = transform(decode(tf.gather(encoded, index)))
+        return index, tf.cast(image, tf.float32)
+
+    shape = (transform.image_size, transform.image_size, 3)
+    decoded = tf.data.Dataset.range(count).map(load, num_parallel_calls=_DECODERS)
+    # One row more, so that the batch is not empty where no image can be decoded.
+    spare = tf.data.Dataset.from_tensors((count, tf.zeros(shape)))
+    batch = decoded.ignore_errors().concatenate(spare).batch(count + 1)
+    indices, images = batch.get_single_element()
+    rows = tf.concat([[count + 1], tf.constant(shape, tf.int64)], 0)
+    images = tf.scatter_nd(indices[:, tf.newaxis], images, rows)
+    valid = tf.scatter_nd(indices[:, tf.newaxis], tf.ones_like(indices), rows[:1]) > 0
+    return tf.ensure_shape(images[:count], (None, *shape)), valid[:count]
 
 
 def in_parts(run: Function, largest: Callable[[np.ndarray], int]) -> Function:

@@ -208,7 +208,8 @@ def _errors_alone() -> Iterator[None]:
 def next_version(directory: str | os.PathLike[str]) -> int:
     """The number after the highest version in a model's folder, 1 where there is none.
 
-    Entries whose names are no numbers, such as what a killed export left, do not count.
+    Entries whose names are not numbers, such as leftovers of a killed export, do not
+    count.
     """
     try:
         names = os.listdir(directory)

@@ -15,12 +15,11 @@ from scalenet_tf.decoding import (
 from scalenet_tf.export.classifier import Classifier
 from scalenet_tf.export.inputs import encoded_input, normalized_input, pixels_input
 from scalenet_tf.export.interface import Exportable
+from scalenet_tf.export.requests import decode_batch
 from scalenet_tf.export.savedmodel.guards import guarded_images, guarded_strings
 from scalenet_tf.preprocessing import EvaluationTransform
 
 OnCorrupt = Literal["error", "flag"]
-
-_DECODERS = 8  # images that are decoded at the same time, at most
 
 
 class Service:
@@ -112,37 +111,9 @@ def _decode(
     """
     return tf.cond(
         are_plain(encoded),
-        lambda: _decode_by(decode_plain, encoded, transform),
-        lambda: _decode_by(decode_image, encoded, transform),
+        lambda: decode_batch(decode_plain, encoded, transform),
+        lambda: decode_batch(decode_image, encoded, transform),
     )
-
-
-def _decode_by(
-    decode: Callable[[tf.Tensor], tf.Tensor],
-    encoded: tf.Tensor,
-    transform: EvaluationTransform,
-) -> tuple[tf.Tensor, tf.Tensor]:
-    """As `_decode`, by a function for one image.
-
-    No operation decodes an image without failing the whole request where it is
-    corrupt; a dataset can pass over an element that fails.
-    """
-    count = tf.size(encoded, tf.int64)
-
-    def load(index: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        image = transform(decode(tf.gather(encoded, index)))
-        return index, tf.cast(image, tf.float32)
-
-    shape = (transform.image_size, transform.image_size, 3)
-    decoded = tf.data.Dataset.range(count).map(load, num_parallel_calls=_DECODERS)
-    # One row more, so that the batch is not empty where no image can be decoded.
-    spare = tf.data.Dataset.from_tensors((count, tf.zeros(shape)))
-    batch = decoded.ignore_errors().concatenate(spare).batch(count + 1)
-    indices, images = batch.get_single_element()
-    rows = tf.concat([[count + 1], tf.constant(shape, tf.int64)], 0)
-    images = tf.scatter_nd(indices[:, tf.newaxis], images, rows)
-    valid = tf.scatter_nd(indices[:, tf.newaxis], tf.ones_like(indices), rows[:1]) > 0
-    return tf.ensure_shape(images[:count], (None, *shape)), valid[:count]
 
 
 def _assert_all(valid: tf.Tensor) -> tf.Operation:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 import tensorflow as tf
 
-from scalenet_tf.decoding import decode_image
+from scalenet_tf.decoding import are_plain, decode_image, decode_plain
 from scalenet_tf.export import (
     FORMATS,
     Exportable,
@@ -20,7 +20,8 @@ from scalenet_tf.export import (
 )
 from scalenet_tf.export.classifier import Classifier, check_classifier
 from scalenet_tf.export.metadata import metadata
-from scalenet_tf.export.requests import DEFAULT
+from scalenet_tf.export.requests import DEFAULT, decode_batch
+from scalenet_tf.preprocessing import EvaluationTransform
 from scalenet_tf.serving import (
     Client,
     InvalidImageError,
@@ -42,26 +43,22 @@ class LocalPredictor:
 
     def __init__(self, model: Exported):
         self._model = model
-        self._transform = model.transform
+        # Each is traced when it is needed; the one for usual files in less time.
+        self._decode_plain, self._decode_any = (
+            _decoder(decode, model.transform) for decode in (decode_plain, decode_image)
+        )
 
     def predict(self, images: Sequence[bytes], top_k: int) -> list[Prediction]:
         """A prediction for each encoded image; not `valid` where it is not an image."""
-        inputs = [self._input(data) for data in images]
-        valid = [image for image in inputs if image is not None]
-        rows: Iterator[np.ndarray] = iter(())
-        if valid:
-            rows = iter(self._model.outputs(np.stack(valid), "probabilities"))
-        names = self._model.class_names
-        return [
-            INVALID if image is None else _ranked(next(rows), names, top_k)
-            for image in inputs
-        ]
-
-    def _input(self, data: bytes) -> np.ndarray | None:
-        try:
-            return self._transform(decode_image(tf.constant(data))).numpy()
-        except tf.errors.InvalidArgumentError:
-            return None
+        encoded = tf.constant(images, tf.string)
+        decode = self._decode_plain if are_plain(encoded) else self._decode_any
+        inputs, valid = (x.numpy() for x in decode(encoded))
+        results = [INVALID] * len(images)
+        if valid.any():
+            rows = self._model.outputs(inputs[valid], "probabilities")
+            for index, row in zip(np.flatnonzero(valid), rows, strict=True):
+                results[index] = _ranked(row, self._model.class_names, top_k)
+        return results
 
 
 class ServerPredictor:
@@ -85,6 +82,8 @@ class ServerPredictor:
             return self._client.predict(images, top_k)
         except InvalidImageError as error:
             bad = {*error.indices}
+            if not bad:
+                raise RunError(str(error)) from error
         except (ModelNotFoundError, SignatureNotFoundError) as error:
             raise UsageError(f"--model: {error}") from error
         except ServingError as error:
@@ -168,6 +167,15 @@ def _load_network(config: PredictConfig) -> Exportable:
     content = Exportable(model, network.transform(model, settings), names)
     check_classifier(content)
     return content
+
+
+def _decoder(
+    decode: Callable[[tf.Tensor], tf.Tensor], transform: EvaluationTransform
+) -> Callable[[tf.Tensor], tuple[tf.Tensor, tf.Tensor]]:
+    return tf.function(
+        lambda encoded: decode_batch(decode, encoded, transform),
+        input_signature=[tf.TensorSpec((None,), tf.string)],
+    )
 
 
 def _ranked(

@@ -6,7 +6,13 @@ import importlib
 from types import ModuleType
 
 
-def import_extra(module: str, package: str, extra: str, user: str) -> ModuleType:
+class MissingPackageError(ImportError):
+    """A package of an extra is not installed."""
+
+
+def import_extra(
+    module: str, package: str, extra: str, user: str = "this"
+) -> ModuleType:
     """Imports a module of an optional package.
 
     Args:
@@ -16,11 +22,12 @@ def import_extra(module: str, package: str, extra: str, user: str) -> ModuleType
         user: What needs the package, for the message.
 
     Raises:
-        ImportError: It is not installed; the message has the command that does.
+        MissingPackageError: It is not installed; the message has the command that
+            installs it.
     """
     try:
         return importlib.import_module(module)
     except ImportError as error:
-        raise ImportError(
+        raise MissingPackageError(
             f"{user} needs the package {package}: pip install 'scalenet_tf[{extra}]'."
         ) from error

@@ -361,8 +361,7 @@ def test_models_that_cannot_be_exported_are_errors(tmp_path):
 def test_missing_packages_are_errors_with_the_command(
     model, saved, tmp_path, monkeypatch
 ):
-    monkeypatch.setitem(sys.modules, "tensorflow_serving", None)
-    monkeypatch.setitem(sys.modules, "tensorflow_serving.apis", None)
+    monkeypatch.setitem(sys.modules, "tensorflow_serving.apis.predict_pb2", None)
     monkeypatch.setitem(sys.modules, "ai_edge_litert.interpreter", None)
     with pytest.raises(ImportError, match=r"pip install 'scalenet_tf\[export\]'"):
         export.save_savedmodel(
@@ -473,7 +472,7 @@ def test_a_failing_conversion_leaves_what_was_there(model, tmp_path, monkeypatch
     def full_disk(*args):
         raise OSError("no space left on device")
 
-    monkeypatch.setattr(export.tflite, "write_metadata", full_disk)
+    monkeypatch.setattr(export.tflite, "append_metadata", full_disk)
     with pytest.raises(OSError, match="no space"):
         export.convert_tflite(model, tmp_path / "new" / "b", TRANSFORM, NAMES)
     assert os.listdir(tmp_path) == ["a.tflite"]

@@ -1,6 +1,7 @@
 """training/export.py and what takes its output, on a run of a tiny network."""
 
 import csv
+import dataclasses
 import json
 import os
 import pathlib
@@ -29,7 +30,8 @@ from test_export import PHOTOS
 from test_models import relative_error
 
 from scalenet_tf import export
-from scalenet_tf.export import verification
+from scalenet_tf.export import savedmodel
+from scalenet_tf.export.formats import get_format
 
 EXPORT = os.path.join(TRAINING, "export.py")
 SIGNATURES = ("serving_default", "serving_uint8", "serving_bytes", "features")
@@ -297,17 +299,17 @@ def test_bad_input_is_an_error_and_changes_nothing(
 
 
 def break_a_weight(monkeypatch):
-    save = export.save_savedmodel
+    write = savedmodel.write
 
-    def broken(model, *arguments, **options):
-        other = keras.models.clone_model(model)
-        other.set_weights(model.get_weights())
+    def broken(content, path, options):
+        other = keras.models.clone_model(content.model)
+        other.set_weights(content.model.get_weights())
         other.get_layer("logits").kernel.assign_add(
             1e-3 * np.ones(other.get_layer("logits").kernel.shape)
         )
-        save(other, *arguments, **options)
+        write(dataclasses.replace(content, model=other), path, options)
 
-    monkeypatch.setattr(export, "save_savedmodel", broken)
+    monkeypatch.setattr(savedmodel, "write", broken)
 
 
 @pytest.mark.parametrize("kind", ["savedmodel", "float32"])
@@ -317,8 +319,7 @@ def test_an_export_that_differs_fails_and_leaves_nothing(
     if kind == "savedmodel":
         break_a_weight(monkeypatch)
     else:
-        bounds = {**verification.BOUNDS, "none": 1e-12}
-        monkeypatch.setattr(verification, "BOUNDS", bounds)
+        monkeypatch.setitem(get_format("tflite").bounds, "none", 1e-12)
     code, output = exported(*FORMATS[kind][0])
     assert code == 1
     assert "nothing was kept: largest error" in output

@@ -15,7 +15,7 @@ from test_export import NAMES, PHOTOS, TRANSFORM, classifier, evaluated
 from test_models import network, relative_error, slow_but
 
 from scalenet_tf import export
-from scalenet_tf.export import runtime
+from scalenet_tf.export import savedmodel
 from scalenet_tf.preprocessing import EvaluationTransform, decode_image
 
 pytest.importorskip("tf2onnx", reason="needs the extra `onnx`")
@@ -201,10 +201,16 @@ def test_pixels_are_taken_where_the_file_takes_them(opened):
         exported.run(np.full((2, 32, 3, 3), 99, np.uint8))
 
 
+def test_a_tflite_file_of_any_name_is_known(files, tmp_path):
+    shutil.copy(files["float32"], tmp_path / "model.lite")
+    content = export.read_metadata(tmp_path / "model.lite")
+    assert content == export.read_metadata(files["float32"])
+
+
 def test_a_savedmodel_takes_more_images_than_a_request(opened, monkeypatch):
     images = np.random.default_rng(0).standard_normal((5, 32, 32, 3), np.float32)
     whole = opened["savedmodel"].run(images)
-    monkeypatch.setattr(runtime, "largest_batch", lambda height, width: 2)
+    monkeypatch.setattr(savedmodel, "largest_batch", lambda height, width: 2)
     assert relative_error(opened["savedmodel"].run(images), whole) < 1e-6
 
 

@@ -13,7 +13,7 @@ from PIL import Image, ImageOps
 from scalenet_training.data.batches import Transform, evaluation_batches
 from scalenet_training.data.sources import open_source
 from scalenet_training.predict.config import PredictConfig
-from scalenet_training.predict.predictors import find_backend
+from scalenet_training.predict.predictors import open_predictor
 from served import running
 from test_export import NAMES, TRANSFORM
 
@@ -82,9 +82,8 @@ def by_class(predictions):
 
 
 def predicted(model):
-    """Probabilities by predict.py's back-end for a model."""
-    config = PredictConfig(images=(), model=str(model))
-    with find_backend(config.model).open(config) as predictor:
+    """Probabilities by what predict.py opens for a model."""
+    with open_predictor(PredictConfig(images=(), model=str(model))) as predictor:
         return by_class(predictor.predict(IMAGES, len(NAMES)))
 
 

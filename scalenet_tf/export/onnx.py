@@ -14,11 +14,23 @@ import numpy as np
 import tensorflow as tf
 
 from scalenet_tf.export.classifier import Classifier, check_classifier
+from scalenet_tf.export.interface import (
+    Exportable,
+    ExportError,
+    FormatOptions,
+    Function,
+)
 from scalenet_tf.export.metadata import METADATA_FILE, metadata
+from scalenet_tf.export.requests import DEFAULT
+from scalenet_tf.extras import import_extra
 from scalenet_tf.files import made_folder, replaced
 from scalenet_tf.preprocessing import EvaluationTransform
 
 _OPSET = 18  # the first whose Resize takes the sizes of some axes alone
+
+
+class Options(FormatOptions):
+    """An ONNX file has none."""
 
 
 def convert_onnx(
@@ -41,25 +53,66 @@ def convert_onnx(
         class_names: Names of the classes, in the order of the logits.
 
     Raises:
-        ImportError: tf2onnx is not installed.
+        MissingPackageError: tf2onnx is not installed.
         OSError: The file cannot be written; what was there is left as it was.
-        ValueError: An argument does not fit, or the model needs operations that ONNX
+        ExportError: An argument does not fit, or the model needs operations that ONNX
             does not have.
     """
-    path = os.path.abspath(os.fspath(path))
-    check_classifier(model, transform, class_names)
-    converted = _convert(Classifier(model, fold=True, dtype="float32"), transform)
+    write(Exportable(model, transform, class_names), os.fspath(path), Options())
+
+
+def write(content: Exportable, path: str, options: Options) -> None:
+    """As `convert_onnx`."""
+    path = os.path.abspath(path)
+    check_classifier(content)
+    network = Classifier(content.model, fold=True, dtype="float32")
+    converted = _convert(network, content.transform)
     entry = converted.metadata_props.add()
     entry.key = METADATA_FILE
-    entry.value = json.dumps(
-        {**metadata(model, transform, class_names), "input_type": "float32"}
-    )
+    entry.value = json.dumps({**metadata(content), "input_type": "float32"})
     with (
         made_folder(os.path.dirname(path)),
         replaced(path) as temporary,
         open(temporary, "wb") as file,
     ):
         file.write(converted.SerializeToString())
+
+
+def read_metadata(path: str) -> dict[str, Any]:
+    """Reads what `convert_onnx` has kept among the file's own metadata.
+
+    Raises:
+        KeyError, OSError, ValueError: It has none.
+        MissingPackageError: onnx is not installed.
+    """
+    from google.protobuf.message import DecodeError
+
+    onnx = import_extra("onnx", "onnx", "onnx")
+    try:
+        properties = onnx.load(path).metadata_props
+    except DecodeError as error:
+        raise ValueError(str(error)) from error
+    return json.loads({e.key: e.value for e in properties}[METADATA_FILE])
+
+
+def load(path: str, threads: int) -> dict[str, Function]:
+    """Loads a file into onnxruntime, on the CPU.
+
+    Raises:
+        MissingPackageError: onnxruntime is not installed.
+    """
+    onnxruntime = import_extra("onnxruntime", "onnxruntime", "onnx")
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    session = onnxruntime.InferenceSession(
+        path, options, providers=["CPUExecutionProvider"]
+    )
+    names = [output.name for output in session.get_outputs()]
+
+    def run(images: np.ndarray) -> dict[str, np.ndarray]:
+        return dict(zip(names, session.run(names, {"images": images}), strict=True))
+
+    return {DEFAULT: run}
 
 
 def _convert(network: Classifier, transform: EvaluationTransform) -> Any:
@@ -71,7 +124,7 @@ def _convert(network: Classifier, transform: EvaluationTransform) -> Any:
 
     side = transform.image_size
     spec = [tf.TensorSpec((None, side, side, 3), tf.float32, name="images")]
-    handlers = {
+    handlers: dict[str, Any] = {
         name: (_resize, []) for name in ("ResizeBilinear", "ResizeNearestNeighbor")
     }
     converted, _ = tf2onnx.convert.from_function(
@@ -85,7 +138,7 @@ def _convert(network: Classifier, transform: EvaluationTransform) -> Any:
     try:
         onnx.checker.check_model(converted)
     except onnx.checker.ValidationError as error:
-        raise ValueError(
+        raise ExportError(
             f"`model` needs operations that ONNX does not have: {error}"
         ) from error
     return converted
@@ -125,12 +178,6 @@ def _resize(context: Any, node: Any, name: str, _: Any) -> None:
 
 
 def _packages() -> tuple[ModuleType, ModuleType]:
-    try:
-        import onnx
-        import tf2onnx
-    except ImportError as error:
-        raise ImportError(
-            "ONNX files need the package tf2onnx: pip install 'scalenet_tf[onnx]'."
-        ) from error
+    onnx, tf2onnx = (import_extra(n, "tf2onnx", "onnx") for n in ("onnx", "tf2onnx"))
     logging.getLogger("tf2onnx").setLevel(logging.ERROR)
     return onnx, tf2onnx

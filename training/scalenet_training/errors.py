@@ -37,12 +37,17 @@ class InterruptedRunError(RunError):
 
 
 @contextlib.contextmanager
-def usage_errors() -> Iterator[None]:
+def usage_errors(*kinds: type[Exception], about: str = "") -> Iterator[None]:
     """Turns what libraries raise for unfit arguments and files into UsageError.
 
     For the checks before the work: afterwards such errors are bugs.
+
+    Args:
+        kinds: What is turned; by default ValueError, OSError and ImportError.
+        about: How the message begins.
     """
+    kinds = kinds or (ValueError, OSError, ImportError)
     try:
         yield
-    except (ValueError, OSError, ImportError) as error:
-        raise UsageError(str(error)) from error
+    except kinds as error:
+        raise UsageError(f"{about}{error}") from error

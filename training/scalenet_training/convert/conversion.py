@@ -50,7 +50,8 @@ def convert(
     with usage_errors():
         architecture = resolve_architecture(model_name)
         content = read_pytorch_weights(checkpoint, key)
-        model = scalenet_tf.ScaleNet(architecture, classes=content.classes)
+    model = scalenet_tf.ScaleNet(architecture, classes=content.classes)
+    with usage_errors():  # of tensors that do not fit the model
         report = scalenet_tf.load_pytorch_weights(model, content)
     with disk_errors(output), replaced(output) as path:
         if output.endswith(".keras"):

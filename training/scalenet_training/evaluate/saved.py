@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 import sys
 import time
+from collections.abc import Callable
 
 import keras
 
@@ -30,7 +32,8 @@ def evaluate_saved(settings: EvaluateConfig) -> dict[str, float]:
             infinity.
     """
     with usage_errors():
-        evaluator = _evaluator(settings)
+        prepared = _prepare(settings)
+    evaluator = prepared()
     bar = keras.utils.Progbar(evaluator.steps, unit_name="step")
     times = []
 
@@ -50,7 +53,8 @@ def evaluate_saved(settings: EvaluateConfig) -> dict[str, float]:
     }
 
 
-def _evaluator(settings: EvaluateConfig) -> Evaluator:
+def _prepare(settings: EvaluateConfig) -> Callable[[], Evaluator]:
+    """What makes the evaluator, once everything it needs is loaded and checked."""
     if settings.batch_size < 1:
         raise ValueError(
             f"--batch-size must be more than 0. Received: {settings.batch_size}."
@@ -84,7 +88,8 @@ def _evaluator(settings: EvaluateConfig) -> Evaluator:
         raise NotFiniteError(
             f"{network.path!r} has no error rate: {problem}. Its training has diverged."
         )
-    return Evaluator(
+    return functools.partial(
+        Evaluator,
         *(model, split, transform, settings.batch_size, placement, xla),
         network=repr(network.path),
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime
 import hashlib
 import importlib.metadata
@@ -13,14 +14,13 @@ from typing import Any
 import keras
 
 import scalenet_tf
-from scalenet_tf.export import Verification
+from scalenet_tf.export import FORMATS, ExportFormat, Verification
 from scalenet_tf.profiling import count_parameters
 from scalenet_training.networks.saved_network import SavedNetwork
 from scalenet_training.runs.run_folder import RunFolder
 from scalenet_training.train.plan import versions
 
 MODEL_CARD = "model_card.json"
-_RUNTIMES = ("ai-edge-litert", "tf2onnx", "onnxruntime", "tensorflow-serving-api")
 
 
 def describe_network(network: SavedNetwork, model: keras.Model) -> dict[str, Any]:
@@ -38,7 +38,11 @@ def describe_network(network: SavedNetwork, model: keras.Model) -> dict[str, Any
 
 
 def write_model_card(
-    folder: str, name: str, content: Mapping[str, Any], verification: Verification
+    folder: str,
+    name: str,
+    content: Mapping[str, Any],
+    verification: Verification,
+    formats: Sequence[ExportFormat] = FORMATS,
 ) -> None:
     """Writes the card of a version, with the SHA-256 of each of its files."""
     card = {
@@ -53,7 +57,7 @@ def write_model_card(
             "bound": verification.bound,
             "top1_agreement": verification.agreement,
         },
-        "versions": {**versions(), **_runtime_versions()},
+        "versions": {**versions(), **_runtime_versions(formats)},
         "files": file_hashes(folder),
     }
     path = os.path.join(folder, MODEL_CARD)
@@ -131,11 +135,9 @@ def _macs(model: keras.Model) -> int | None:
     return scalenet_tf.count_macs(model) if all(model.input_shape[1:3]) else None
 
 
-def _runtime_versions() -> dict[str, str]:
+def _runtime_versions(formats: Sequence[ExportFormat]) -> dict[str, str]:
     found = {}
-    for name in _RUNTIMES:
-        try:
+    for name in (name for entry in formats for name in entry.packages):
+        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
             found[name] = importlib.metadata.version(name)
-        except importlib.metadata.PackageNotFoundError:
-            continue
     return found

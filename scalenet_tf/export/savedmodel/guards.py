@@ -73,8 +73,8 @@ def _shape_is_within(
 
 
 def _shape_refusal(x: tf.Tensor, refusal: str) -> list[str | tf.Tensor]:
-    before, after = refusal.split("{}")
-    return [before, tf.shape(x), after]
+    # An assertion puts brackets around each part: no third one for the full stop.
+    return [refusal.partition("{}")[0], tf.shape(x)]
 
 
 def _passed(

@@ -4,13 +4,10 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from PIL import Image
-from scalenet_training.data.batches import (
-    Transform,
-    evaluation_batches,
-    training_batches,
-)
+from scalenet_training.data.batches import evaluation_batches, training_batches
 from scalenet_training.data.sources import open_source
 from scalenet_training.data.splits import IndexedSplit
+from scalenet_training.data.transform import Transform
 
 from scalenet_tf.preprocessing import decode_image, preprocess_input, resize_and_crop
 
@@ -167,13 +164,13 @@ def test_grey_images_become_rgb(tmp_path):
 
 
 def test_cifar10_in_memory_and_streamed_are_the_same(data_dir, monkeypatch):
-    from scalenet_training.data import prepared
+    from scalenet_training.data.kinds import prepared_splits
 
     transform = Transform(32, 32, "crop-flip", "cifar10", classes=10)
     folder = f"{data_dir}/tfds"
     split = open_source("cifar10", folder, False).open_split("test[:70]")
     assert isinstance(split, IndexedSplit)
-    monkeypatch.setattr(prepared, "_MEMORY_LIMIT", 0)
+    monkeypatch.setattr(prepared_splits, "_MEMORY_LIMIT", 0)
     streamed = open_source("cifar10", folder, False).open_split("test[:70]")
     assert not isinstance(streamed, IndexedSplit)
     results = [

@@ -11,7 +11,7 @@ import pytest
 import reference
 import tensorflow as tf
 from conftest import TINY, TINY_CIFAR
-from scalenet_training.data.batches import Transform
+from scalenet_training.data.transform import Transform
 from test_models import network, relative_error, slow_but
 
 import scalenet_tf

@@ -16,7 +16,7 @@ import pytest
 import tensorflow as tf
 from conftest import TINY_CIFAR
 from processes import TRAINING, finish, start
-from scalenet_training.data.batches import Transform
+from scalenet_training.data.transform import Transform
 from scalenet_training.errors import UsageError
 from scalenet_training.export import exporter as export_model
 from scalenet_training.export import versions as version_folder

@@ -5,9 +5,9 @@ import os
 
 import image_folders as images
 import pytest
-from scalenet_training.data import index as module
-from scalenet_training.data.folder import list_folder
-from scalenet_training.data.index import Index
+from scalenet_training.data.files import index as module
+from scalenet_training.data.files.folder import list_folder
+from scalenet_training.data.files.index import Index
 from situations import situation
 
 

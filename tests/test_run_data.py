@@ -8,7 +8,7 @@ import shutil
 
 import image_folders as images
 import pytest
-from scalenet_training.data.images import Reading
+from scalenet_training.data.files.listing import Reading
 from scalenet_training.data.source import Source
 from scalenet_training.data.sources import open_source
 from scalenet_training.data.splits import IndexedSplit

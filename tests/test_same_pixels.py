@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from PIL import Image, ImageOps
-from scalenet_training.data.batches import Transform, evaluation_batches
+from scalenet_training.data.batches import evaluation_batches
 from scalenet_training.data.sources import open_source
+from scalenet_training.data.transform import Transform
 from scalenet_training.predict.config import PredictConfig
 from scalenet_training.predict.predictors import find_backend
 from served import running

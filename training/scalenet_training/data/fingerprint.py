@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from scalenet_tf.files import replaced
-from scalenet_training.data.listing import some
+from scalenet_training.data.files.listing import some
 from scalenet_training.data.source import Source
 from scalenet_training.data.splits import IndexedSplit, Split
 

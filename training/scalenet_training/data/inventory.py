@@ -9,8 +9,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from scalenet_training.data.index import Entry, Index
-from scalenet_training.data.listing import ImageFile, Unused
+from scalenet_training.data.files.index import Entry, Index
+from scalenet_training.data.files.listing import ImageFile, Unused
 
 
 class Spread(NamedTuple):

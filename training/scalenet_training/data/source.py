@@ -10,9 +10,9 @@ import numpy as np
 import tensorflow as tf
 
 from scalenet_training.data.division import BY_NAME
-from scalenet_training.data.index import Index
+from scalenet_training.data.files.index import Index
+from scalenet_training.data.files.listing import ImageFile, Unused
 from scalenet_training.data.inventory import Inventory
-from scalenet_training.data.listing import ImageFile, Unused
 from scalenet_training.data.splits import IndexedSplit, Split, select
 
 

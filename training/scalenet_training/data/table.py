@@ -8,8 +8,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from scalenet_training.data.files.listing import Unused, quoted, some
 from scalenet_training.data.inventory import Inventory, Spread
-from scalenet_training.data.listing import Unused, quoted, some
 
 _WIDTH = 88
 _CLASSES_SHOWN = 20

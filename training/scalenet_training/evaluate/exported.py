@@ -12,17 +12,18 @@ import numpy as np
 import tensorflow as tf
 
 from scalenet_tf.export import Exported, open_exported
-from scalenet_training.data.batches import Batch, Transform, evaluation_batches
-from scalenet_training.data.images import Reading
+from scalenet_training.data.batches import Batch, evaluation_batches
+from scalenet_training.data.errors import data_errors
+from scalenet_training.data.files.listing import Reading
 from scalenet_training.data.source import Source, open_split
 from scalenet_training.data.sources import open_source
 from scalenet_training.data.splits import Split
+from scalenet_training.data.transform import Transform
 from scalenet_training.errors import usage_errors
 from scalenet_training.evaluate.config import EvaluateConfig
 from scalenet_training.networks.model_card import read_model_card
 from scalenet_training.networks.saved_network import check_classes, find_network
 from scalenet_training.train.divergence import check_loss
-from scalenet_training.train.evaluation import data_errors
 from scalenet_training.train.step import logits_of
 from scalenet_training.train.sums import SUMS, cross_entropy, means, sums
 

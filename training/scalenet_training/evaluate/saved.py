@@ -8,7 +8,7 @@ import time
 import keras
 
 from scalenet_tf.finite import first_not_finite
-from scalenet_training.data.batches import Transform
+from scalenet_training.data.transform import Transform
 from scalenet_training.devices import placement as distribution
 from scalenet_training.errors import usage_errors
 from scalenet_training.evaluate.config import EvaluateConfig

@@ -13,6 +13,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from scalenet_training.data.division import BY_NAME
+from scalenet_training.data.files.index import INDEX_FILE
+from scalenet_training.data.files.listing import some
 from scalenet_training.data.fingerprint import (
     differences,
     fingerprint,
@@ -20,8 +22,6 @@ from scalenet_training.data.fingerprint import (
     read_list,
     write_list,
 )
-from scalenet_training.data.index import INDEX_FILE
-from scalenet_training.data.listing import some
 from scalenet_training.data.source import Source
 from scalenet_training.data.splits import Split
 from scalenet_training.data.table import render

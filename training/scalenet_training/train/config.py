@@ -7,8 +7,8 @@ import os
 from collections.abc import Mapping
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
-from scalenet_training.data.listing import OnDamaged, shown
-from scalenet_training.data.manifest import is_manifest
+from scalenet_training.data.files.listing import OnDamaged, shown
+from scalenet_training.data.files.manifest import is_manifest
 from scalenet_training.settings import Settings
 
 PresetName = Literal["digits", "cifar10", "cifar100", "imagenet"]

@@ -4,14 +4,20 @@ from __future__ import annotations
 
 import dataclasses
 import os
+from collections.abc import Mapping
 
 from scalenet_tf import Architecture
-from scalenet_training.data.batches import Transform, check_sizes
-from scalenet_training.data.images import Reading
-from scalenet_training.data.index import INDEX_FILE
+from scalenet_training.data.augmentation import (
+    AUGMENTATIONS,
+    Augmentation,
+    find_augmentation,
+)
+from scalenet_training.data.files.index import INDEX_FILE
+from scalenet_training.data.files.listing import Reading
 from scalenet_training.data.source import Source, open_split
 from scalenet_training.data.sources import open_source
 from scalenet_training.data.splits import Split
+from scalenet_training.data.transform import Transform, check_sizes
 from scalenet_training.runs.run_data import RunData
 from scalenet_training.train.config import TrainConfig
 
@@ -39,7 +45,10 @@ class Examples:
 
 
 def open_examples(
-    config: TrainConfig, architecture: Architecture, workdir: str | None = None
+    config: TrainConfig,
+    architecture: Architecture,
+    workdir: str | None = None,
+    augmentations: Mapping[str, Augmentation] = AUGMENTATIONS,
 ) -> Examples:
     """Opens the dataset of the settings.
 
@@ -47,11 +56,13 @@ def open_examples(
         config: The settings.
         architecture: The network.
         workdir: Folder of a run, whose index of the images is used if there is one.
+        augmentations: The table that has the settings' augmentation.
 
     Raises:
         ValueError: A setting does not fit the data or the network; the message names
             it.
     """
+    find_augmentation(config.augment, augmentations)  # before the data are opened
     image_size = config.image_size or architecture.native_size
     eval_resize = config.eval_resize or image_size
     check_sizes(image_size, eval_resize, architecture.minimum_size)
@@ -71,6 +82,7 @@ def open_examples(
         augment=config.augment,
         normalization=config.normalization,
         classes=len(source.class_names),
+        augmentations=augmentations,
     )
     eval_split = open_split(source, eval_name, "--eval-split")
     return Examples(source, train_split, eval_split, transform)

@@ -6,7 +6,7 @@ import dataclasses
 import os
 from typing import Any, Literal
 
-from scalenet_training.data.listing import OnDamaged
+from scalenet_training.data.files.listing import OnDamaged
 from scalenet_training.networks.targets import parse_target
 from scalenet_training.settings import Settings
 from scalenet_training.train.config import TrainConfig

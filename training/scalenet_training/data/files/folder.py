@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 
-from scalenet_training.data.listing import (
+from scalenet_training.data.files.listing import (
     ImageFile,
     Listing,
     Unused,

@@ -9,7 +9,7 @@ import stat
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from scalenet_training.data.listing import (
+from scalenet_training.data.files.listing import (
     SPLITS,
     ImageFile,
     Listing,

@@ -22,6 +22,21 @@ SPLITS = {
 }
 
 
+@dataclasses.dataclass(frozen=True)
+class Reading:
+    """How image files are examined when a dataset is opened.
+
+    Attributes:
+        on_damaged: "stop": a file that cannot be read as an image is an error, and a
+            damaged body is found when it is decoded; "skip": every file is decoded
+            once, and those that cannot be decoded are left out.
+        index: Path of an earlier index, whose entries are used where they still hold.
+    """
+
+    on_damaged: OnDamaged = "stop"
+    index: str | None = None
+
+
 class ImageFile(NamedTuple):
     """A file that a dataset counts as an image; nobody has looked inside yet.
 

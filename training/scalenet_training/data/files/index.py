@@ -16,10 +16,9 @@ from typing import NamedTuple, TypeVar
 import tensorflow as tf
 
 import scalenet_tf
-from scalenet_tf.decoding import decode_image
+from scalenet_tf.decoding import ImageFormatError, decode_image, read_header
 from scalenet_tf.files import replaced
-from scalenet_training.data.image_files import ImageFormatError, read_header
-from scalenet_training.data.listing import ImageFile
+from scalenet_training.data.files.listing import ImageFile
 
 INDEX_FILE = "index.csv.gz"
 

@@ -10,34 +10,18 @@ import numpy as np
 import tensorflow as tf
 
 from scalenet_training.data.division import BY_NAME, hold_out
-from scalenet_training.data.index import Index
-from scalenet_training.data.inventory import Inventory, inventory_of_images
-from scalenet_training.data.listing import (
+from scalenet_training.data.files.index import Index
+from scalenet_training.data.files.listing import (
     ImageFile,
     Listing,
-    OnDamaged,
+    Reading,
     Unused,
     quoted,
     shown,
     some,
 )
+from scalenet_training.data.inventory import Inventory, inventory_of_images
 from scalenet_training.data.source import ImageFiles, Source, indexed_source
-
-
-@dataclasses.dataclass(frozen=True)
-class Reading:
-    """How image files are examined when a dataset is opened.
-
-    Attributes:
-        on_damaged: "stop": a file that is no image that can be read is an error, and a
-            damaged body shows when it is met; "skip": every file is decoded once, and
-            those that cannot be are left out.
-        index: An index file of an earlier time, whose entries are used where they are
-            still true.
-    """
-
-    on_damaged: OnDamaged = "stop"
-    index: str | None = None
 
 
 def open_images(listing: Listing, reading: Reading) -> Source:

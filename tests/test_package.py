@@ -188,8 +188,7 @@ def test_a_wheel_works_outside_the_repository(tmp_path):
     )
 
 
-# A module of the data room may import those before it, and of its package only what
-# all rooms share.
+# A module of a room may import those before it; of its package else only these.
 DATA = [
     "files.listing",
     "files.folder",
@@ -212,23 +211,40 @@ DATA = [
     "errors",
     "batches",
 ]
+STEP = [
+    "objective",
+    "sums",
+    "gradients",
+    "replicas",
+    "report",
+    "loss_scale",
+    "update",
+    "training",
+    "evaluation",
+]
+ORDERED_ROOMS = {
+    "data": (DATA, {"scalenet_training.errors"}),
+    "train/step": (STEP, {"scalenet_training.data.batches"}),
+}
 MOST_MODULES = 12
 
 
-def test_imports_of_the_data_room_go_one_way():
-    room = ROOT / "training" / "scalenet_training" / "data"
+@pytest.mark.parametrize("name", ORDERED_ROOMS)
+def test_imports_of_a_room_go_one_way(name):
+    order, others = ORDERED_ROOMS[name]
+    room = TRAINING / "scalenet_training" / name
     modules = {path.relative_to(room).with_suffix("") for path in room.rglob("*.py")}
-    assert {".".join(path.parts) for path in modules if path.stem != "__init__"} == {
-        *DATA
-    }
-    for number, module in enumerate(DATA):
-        allowed = {f"scalenet_training.data.{before}" for before in DATA[:number]}
+    named = {".".join(path.parts) for path in modules if path.stem != "__init__"}
+    assert named == {*order}
+    package = f"scalenet_training.{name.replace('/', '.')}"
+    for number, module in enumerate(order):
+        allowed = {f"{package}.{before}" for before in order[:number]}
         names = imported(room / f"{module.replace('.', '/')}.py")
         used = {name for name in names if name and name.startswith("scalenet_training")}
-        assert used <= {*allowed, "scalenet_training.errors"}, module
+        assert used <= allowed | others, module
 
 
-@pytest.mark.parametrize("room", ["data", "data/files", "data/kinds"])
+@pytest.mark.parametrize("room", ["data", "data/files", "data/kinds", "train/step"])
 def test_a_room_can_be_overlooked(room):
     modules = {*(TRAINING / "scalenet_training" / room).glob("*.py")}
     assert len(modules) - 1 <= MOST_MODULES

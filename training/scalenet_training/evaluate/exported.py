@@ -24,8 +24,13 @@ from scalenet_training.evaluate.config import EvaluateConfig
 from scalenet_training.networks.model_card import read_model_card
 from scalenet_training.networks.saved_network import check_classes, find_network
 from scalenet_training.train.divergence import check_loss
-from scalenet_training.train.step import logits_of
-from scalenet_training.train.sums import SUMS, cross_entropy, means, sums
+from scalenet_training.train.step import (
+    SUMS,
+    cross_entropy,
+    logits_of,
+    means,
+    sums,
+)
 
 # What the file itself says, or what is for Keras models alone.
 _NOT_FOR_FILES = (

@@ -16,8 +16,7 @@ from scalenet_training.devices.placement import Placement, lost_workers
 from scalenet_training.errors import RunError
 from scalenet_training.train.divergence import check_loss
 from scalenet_training.train.interruption import StoppedError, StopRequest
-from scalenet_training.train.step import make_evaluation_step
-from scalenet_training.train.sums import SUMS, means
+from scalenet_training.train.step import SUMS, make_evaluation_step, means
 
 
 class Evaluator:

@@ -34,8 +34,7 @@ from scalenet_training.train.divergence import NotFiniteError, diverged
 from scalenet_training.train.evaluation import Evaluator
 from scalenet_training.train.interruption import StoppedError, StopRequest
 from scalenet_training.train.plan import Plan, prepare
-from scalenet_training.train.step import StepReport, make_train_step
-from scalenet_training.train.sums import SUMS, means
+from scalenet_training.train.step import SUMS, StepReport, make_train_step, means
 
 # The progress bar reads numbers of the current step: not at every step, since the host
 # waits for the devices then.

@@ -30,9 +30,8 @@ from scalenet_training.networks.starting_point import resolve_architecture, star
 from scalenet_training.runs.run_data import RunData
 from scalenet_training.train.config import TrainConfig
 from scalenet_training.train.examples import open_examples
-from scalenet_training.train.loss_scale import LossScale
 from scalenet_training.train.schedule import RecipeSchedule
-from scalenet_training.train.step import Learner, Objective
+from scalenet_training.train.step import Learner, LossScale, Objective
 
 
 @dataclasses.dataclass(frozen=True)

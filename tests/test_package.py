@@ -216,7 +216,6 @@ STEP = [
     "sums",
     "gradients",
     "replicas",
-    "report",
     "loss_scale",
     "update",
     "training",

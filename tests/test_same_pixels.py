@@ -68,7 +68,7 @@ def evaluated(model, folder):
         place.mkdir(parents=True)
         (place / name).write_bytes(data)
     split = open_source(str(folder), None, False).open_split("all")
-    transform = Transform.for_evaluation(TRANSFORM, classes=len(FILES))
+    transform = Transform(TRANSFORM, classes=len(FILES))
     batches = evaluation_batches(split, transform, 3)(tf.distribute.InputContext())
     ((images, labels, _),) = batches
     return model.predict(images, verbose=0)[np.argsort(labels)]

@@ -104,9 +104,10 @@ def _random_part(sides: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
     return tf.concat([begin[:2], extent[:2]], 0)
 
 
+NO_AUGMENTATION = Augmentation("no augmentation")
 AUGMENTATIONS: Mapping[str, Augmentation] = MappingProxyType(
     {
-        "none": Augmentation("no augmentation"),
+        "none": NO_AUGMENTATION,
         "crop": Augmentation("pad 4 pixels and crop", crop),
         "crop-flip": Augmentation("crop, and mirror at random", crop_flip),
         "resized-crop": Augmentation(

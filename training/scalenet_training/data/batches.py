@@ -51,7 +51,7 @@ def training_batches(
     def load(reference: Any) -> Batch:
         example = split.fetch(reference)
         pair = tf.stack([tf.constant(mixed), tf.cast(example["id"], tf.int64)])
-        image = transform.training(example["image"], pair)
+        image = transform.for_training(example["image"], pair)
         label = checked_label(example["label"], transform.classes)
         return image, label, tf.ones((), image.dtype)
 
@@ -83,7 +83,7 @@ def evaluation_batches(
 
     def load(reference: Any, weight: tf.Tensor) -> Batch:
         example = split.fetch(reference)
-        image = transform.evaluation(example["image"])
+        image = transform.for_evaluation(example["image"])
         label = checked_label(example["label"], transform.classes)
         return image, label, tf.cast(weight, image.dtype)
 

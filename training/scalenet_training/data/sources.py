@@ -5,9 +5,9 @@ To add a kind, write a module in `kinds/` that opens it and give it a row in `KI
 
 from __future__ import annotations
 
-import dataclasses
 import os
 from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
 from scalenet_training.data.files.folder import list_folder
 from scalenet_training.data.files.listing import Reading
@@ -18,16 +18,8 @@ from scalenet_training.data.kinds.prepared import open_prepared
 from scalenet_training.data.source import Source
 
 
-@dataclasses.dataclass(frozen=True)
-class Request:
-    """What the options say of a dataset.
-
-    Attributes:
-        name: As `--dataset` takes it.
-        data_dir: Folder of TensorFlow Datasets; None for its default.
-        download: Whether to fetch a dataset that is not there.
-        reading: How image files are examined.
-    """
+class Request(NamedTuple):
+    """What the options say of a dataset; see `open_source`."""
 
     name: str
     data_dir: str | None
@@ -40,8 +32,7 @@ class Request:
         return os.path.expanduser(self.name)
 
 
-@dataclasses.dataclass(frozen=True)
-class Kind:
+class Kind(NamedTuple):
     """A kind of dataset.
 
     Attributes:

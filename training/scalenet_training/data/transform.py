@@ -3,17 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
 
 import tensorflow as tf
 
 from scalenet_tf.preprocessing import EvaluationTransform
-from scalenet_training.data.augmentation import (
-    AUGMENTATIONS,
-    Augmentation,
-    decoded,
-    find_augmentation,
-)
+from scalenet_training.data.augmentation import NO_AUGMENTATION, Augmentation, decoded
 
 
 @dataclasses.dataclass(frozen=True)
@@ -21,56 +15,30 @@ class Transform:
     """From a stored image to the network's input.
 
     Attributes:
-        image_size: Side of the input, in pixels.
-        eval_resize: Length of the shorter side before evaluation crops the centre.
-        augment: Name of the augmentation.
-        normalization: Statistics, as for `scalenet_tf.preprocess_input`.
+        evaluation: What evaluation does to an image; it has the normalisation, too.
         classes: Number of classes.
-        augmentations: The table that has the augmentation.
-
-    Raises:
-        ValueError: The table has no such augmentation.
+        augmentation: How training images are changed.
     """
 
-    image_size: int
-    eval_resize: int
-    augment: str
-    normalization: str
+    evaluation: EvaluationTransform
     classes: int
-    augmentations: Mapping[str, Augmentation] = dataclasses.field(
-        default_factory=lambda: AUGMENTATIONS
-    )
-
-    def __post_init__(self) -> None:
-        find_augmentation(self.augment, self.augmentations)
-
-    @classmethod
-    def for_evaluation(cls, transform: EvaluationTransform, classes: int) -> Transform:
-        """A transform that does not augment."""
-        return cls(
-            image_size=transform.image_size,
-            eval_resize=transform.resize,
-            augment="none",
-            normalization=transform.normalization,
-            classes=classes,
-        )
-
-    def evaluation(self, image: tf.Tensor) -> tf.Tensor:
-        """Resizes the image, crops its centre and normalises it."""
-        return self._evaluation(decoded(image))
-
-    def training(self, image: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
-        """Augments the image as the seed `(2,)` decides, and normalises it."""
-        augmented = self.augmentations[self.augment].image
-        if augmented is None:
-            return self.evaluation(image)
-        return self._evaluation.normalize(augmented(image, self.image_size, seed))
+    augmentation: Augmentation = NO_AUGMENTATION
 
     @property
-    def _evaluation(self) -> EvaluationTransform:
-        return EvaluationTransform(
-            self.image_size, self.eval_resize, self.normalization
-        )
+    def image_size(self) -> int:
+        """Side of the network's input, in pixels."""
+        return self.evaluation.image_size
+
+    def for_evaluation(self, image: tf.Tensor) -> tf.Tensor:
+        """Resizes the image, crops its centre and normalises it."""
+        return self.evaluation(decoded(image))
+
+    def for_training(self, image: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
+        """Augments the image as the seed `(2,)` decides, and normalises it."""
+        if self.augmentation.image is None:
+            return self.for_evaluation(image)
+        pixels = self.augmentation.image(image, self.image_size, seed)
+        return self.evaluation.normalize(pixels)
 
 
 def check_sizes(image_size: int, eval_resize: int, minimum: int) -> None:

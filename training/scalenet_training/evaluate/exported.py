@@ -67,7 +67,7 @@ def evaluate_exported(settings: EvaluateConfig) -> dict[str, float]:
     """
     with usage_errors():
         work = _prepare(settings)
-    transform = Transform.for_evaluation(work.exported.transform, work.classes)
+    transform = Transform(work.exported.transform, work.classes)
     batches = evaluation_batches(work.split, transform, settings.batch_size)
     steps = -(-work.split.size // settings.batch_size)
     bar = keras.utils.Progbar(steps, unit_name="step")

@@ -75,9 +75,7 @@ def _evaluator(settings: EvaluateConfig) -> Evaluator:
     with distribution.lost_workers(placement), placement.strategy.scope():
         model = network.load()
     check_classes(model, source.class_names, dataset)
-    transform = Transform.for_evaluation(
-        network.transform(model, settings), len(source.class_names)
-    )
+    transform = Transform(network.transform(model, settings), len(source.class_names))
     xla = distribution.uses_xla(settings.jit, placement, sync_batch_norm=False)
     problem = first_not_finite(model.weights)
     if problem is not None:

@@ -7,6 +7,7 @@ import os
 from collections.abc import Mapping
 
 from scalenet_tf import Architecture
+from scalenet_tf.preprocessing import EvaluationTransform
 from scalenet_training.data.augmentation import (
     AUGMENTATIONS,
     Augmentation,
@@ -62,10 +63,11 @@ def open_examples(
         ValueError: A setting does not fit the data or the network; the message names
             it.
     """
-    find_augmentation(config.augment, augmentations)  # before the data are opened
     image_size = config.image_size or architecture.native_size
     eval_resize = config.eval_resize or image_size
     check_sizes(image_size, eval_resize, architecture.minimum_size)
+    evaluation = EvaluationTransform(image_size, eval_resize, config.normalization)
+    augmentation = find_augmentation(config.augment, augmentations)
     index = os.path.join(workdir, INDEX_FILE) if workdir else None
     reading = Reading(config.on_damaged, index)
     source = open_source(config.dataset, config.data_dir, config.download, reading)
@@ -76,13 +78,6 @@ def open_examples(
             f"--train-split {config.train_split}. Received: {config.batch_size}."
         )
     eval_name = config.eval_split or source.evaluation_split
-    transform = Transform(
-        image_size=image_size,
-        eval_resize=eval_resize,
-        augment=config.augment,
-        normalization=config.normalization,
-        classes=len(source.class_names),
-        augmentations=augmentations,
-    )
+    transform = Transform(evaluation, len(source.class_names), augmentation)
     eval_split = open_split(source, eval_name, "--eval-split")
     return Examples(source, train_split, eval_split, transform)

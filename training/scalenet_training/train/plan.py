@@ -118,7 +118,7 @@ class Plan:
             "class_names": list(self.source.class_names),
             "data": self.data.facts,
             "image_size": self.transform.image_size,
-            "eval_resize": self.transform.eval_resize,
+            "eval_resize": self.transform.evaluation.resize,
             "eval_split": self.config.eval_split or self.source.evaluation_split,
             "training_examples": self.train_split.size,
             "evaluation_examples": self.eval_split.size,

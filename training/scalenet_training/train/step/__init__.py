@@ -9,7 +9,7 @@ from scalenet_training.train.step.evaluation import make_evaluation_step
 from scalenet_training.train.step.gradients import logits_of
 from scalenet_training.train.step.loss_scale import LossScale
 from scalenet_training.train.step.objective import Objective
-from scalenet_training.train.step.report import Step, StepReport
+from scalenet_training.train.step.replicas import Step, StepReport
 from scalenet_training.train.step.sums import SUMS, cross_entropy, means, sums
 from scalenet_training.train.step.training import make_train_step
 from scalenet_training.train.step.update import Learner

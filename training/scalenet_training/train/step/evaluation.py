@@ -7,8 +7,13 @@ import tensorflow as tf
 
 from scalenet_training.data.batches import Batch
 from scalenet_training.train.step.gradients import full_precision, logits_of
-from scalenet_training.train.step.replicas import of_one_replica, sum_over_replicas
-from scalenet_training.train.step.report import Step, StepReport, with_flag
+from scalenet_training.train.step.replicas import (
+    Step,
+    StepReport,
+    of_one_replica,
+    sum_over_replicas,
+    with_flag,
+)
 from scalenet_training.train.step.sums import cross_entropy, sums
 
 

@@ -1,13 +1,35 @@
-"""What the replicas of a strategy have in common."""
+"""What the replicas of a strategy add up, and what a step tells of all of them."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TypeVar
+from collections.abc import Callable, Sequence
+from typing import NamedTuple, TypeVar
 
+import keras
 import tensorflow as tf
 
+from scalenet_training.data.batches import Batch
+
 T = TypeVar("T")
+
+
+class StepReport(NamedTuple):
+    """What a step tells; the same on all replicas and workers.
+
+    Attributes:
+        sums: Sums over the global batch, float64 `(SUMS,)`.
+        stops: Number of replicas whose worker was asked to stop.
+        diverged: Whether the loss or its gradient was not finite; the weights are then
+            as they were before the step.
+    """
+
+    sums: tf.Tensor
+    stops: tf.Tensor
+    diverged: tf.Tensor
+
+
+# (batch of each replica, whether this worker was asked to stop) -> report
+Step = Callable[..., StepReport]
 
 
 def sum_over_replicas(
@@ -30,3 +52,14 @@ def of_one_replica(values: T, strategy: tf.distribute.Strategy) -> T:
     return tf.nest.map_structure(
         lambda value: strategy.experimental_local_results(value)[0], values
     )
+
+
+def with_flag(step: Callable[[Batch, tf.Tensor], StepReport]) -> Step:
+    """The step as a function of a batch and, if one likes, a Python bool."""
+
+    def flagged(batch: Batch, stop: bool = False) -> StepReport:
+        # A tensor, since the step would be traced anew for each Python value.
+        return step(batch, tf.constant(float(stop), keras.config.floatx()))
+
+    flagged.traced = step
+    return flagged

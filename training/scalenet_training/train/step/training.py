@@ -8,8 +8,13 @@ import tensorflow as tf
 from scalenet_training.data.batches import Batch
 from scalenet_training.train.step.gradients import make_gradients
 from scalenet_training.train.step.objective import Objective
-from scalenet_training.train.step.replicas import of_one_replica, sum_over_replicas
-from scalenet_training.train.step.report import Step, StepReport, with_flag
+from scalenet_training.train.step.replicas import (
+    Step,
+    StepReport,
+    of_one_replica,
+    sum_over_replicas,
+    with_flag,
+)
 from scalenet_training.train.step.update import Learner, update
 
 

@@ -193,6 +193,7 @@ DATA = [
     "files.listing",
     "files.folder",
     "files.manifest",
+    "files.rows",
     "files.index",
     "division",
     "inventory",

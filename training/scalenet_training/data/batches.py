@@ -18,7 +18,6 @@ from scalenet_training.data.transform import Transform
 
 # images (batch, size, size, 3), labels (batch,), weights (batch,): 0 marks padding
 Batch = tuple[tf.Tensor, tf.Tensor, tf.Tensor]
-Context = tf.distribute.InputContext
 
 
 def training_batches(
@@ -29,7 +28,7 @@ def training_batches(
     epoch: int,
     start_step: int,
     sharding: str = "data",
-) -> Callable[[Context], tf.data.Dataset]:
+) -> Callable[[tf.distribute.InputContext], tf.data.Dataset]:
     """The full global batches of an epoch, from `start_step` on.
 
     Args:
@@ -55,7 +54,7 @@ def training_batches(
         label = checked_label(example["label"], transform.classes)
         return image, label, tf.ones((), image.dtype)
 
-    def batches(context: Context) -> tf.data.Dataset:
+    def batches(context: tf.distribute.InputContext) -> tf.data.Dataset:
         own, taken = split, batch_size
         workers = context.num_input_pipelines
         if sharding == "file":
@@ -73,7 +72,7 @@ def training_batches(
 
 def evaluation_batches(
     split: Split, transform: Transform, batch_size: int
-) -> Callable[[Context], tf.data.Dataset]:
+) -> Callable[[tf.distribute.InputContext], tf.data.Dataset]:
     """Every example once, in order; padding of weight 0 fills the last global batch.
 
     Returns:
@@ -87,7 +86,7 @@ def evaluation_batches(
         label = checked_label(example["label"], transform.classes)
         return image, label, tf.cast(weight, image.dtype)
 
-    def batches(context: Context) -> tf.data.Dataset:
+    def batches(context: tf.distribute.InputContext) -> tf.data.Dataset:
         references = split.references(None)
         filler = references.take(1).repeat().take(padding)
         weighted = references.map(lambda reference: (reference, 1.0)).concatenate(
@@ -101,7 +100,7 @@ def evaluation_batches(
 
 
 def _own_references(
-    references: tf.data.Dataset, batch_size: int, context: Context
+    references: tf.data.Dataset, batch_size: int, context: tf.distribute.InputContext
 ) -> tf.data.Dataset:
     """This worker's part of every global batch; their number is a multiple of it."""
     part = batch_size // context.num_input_pipelines
@@ -121,7 +120,7 @@ def _loaded(
     references: tf.data.Dataset,
     load: Callable[..., Batch],
     batch_size: int,
-    context: Context,
+    context: tf.distribute.InputContext,
 ) -> tf.data.Dataset:
     """What the references stand for, in batches of a replica."""
     examples = references.map(

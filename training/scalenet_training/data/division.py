@@ -42,10 +42,9 @@ def hold_out(names: Sequence[str], labels: Sequence[int]) -> dict[str, np.ndarra
         Numbers of examples, ascending, of "train", "validation" and "all".
     """
     hashes = np.array([_hash(name) for name in names])
-    labels = np.asarray(labels)
     held_out = np.zeros(len(hashes), bool)
-    order = np.lexsort((hashes, labels))
-    for own in np.split(order, np.flatnonzero(np.diff(labels[order])) + 1):
+    order = np.lexsort((hashes, np.asarray(labels)))
+    for own in np.split(order, np.flatnonzero(np.diff(np.take(labels, order))) + 1):
         count = np.count_nonzero(hashes[own] < _HELD_OUT)
         held_out[own[: min(max(count, 1), len(own) - 1)]] = True
     return {

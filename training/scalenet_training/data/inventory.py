@@ -73,13 +73,12 @@ def inventory_of_labels(
     labels: Sequence[int],
 ) -> Inventory:
     """Of examples of which the labels alone are known."""
-    labels = np.asarray(labels, np.int64)
     parts = {name: indices for name, indices in splits.items() if name != "all"}
     return Inventory(
         class_names,
         totals={name: len(indices) for name, indices in parts.items()},
         by_class={
-            name: np.bincount(labels[indices], minlength=len(class_names))
+            name: np.bincount(np.take(labels, indices), minlength=len(class_names))
             for name, indices in parts.items()
         },
     )

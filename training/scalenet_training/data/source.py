@@ -71,13 +71,18 @@ def indexed_source(
     splits: Mapping[str, np.ndarray],
     lookup: Callable[[tf.Tensor], tuple[tf.Tensor, tf.Tensor]],
     files: Sequence[str] | None = None,
+    **fields: Any,
 ) -> Source:
-    """A source whose splits are numbers of examples that a function looks up."""
+    """A source whose splits are numbers of examples that a function looks up.
+
+    `fields` are the other attributes of `Source`.
+    """
     return Source(
         name=name,
         class_names=class_names,
         split_names=tuple(splits),
         open_split=lambda spec: IndexedSplit(select(splits, spec, name), lookup, files),
+        **fields,
     )
 
 

@@ -126,12 +126,11 @@ class _Scan:
 
 def _split_folders(root: str, folders: list[str]) -> dict[str, str]:
     """Split -> its folder; empty where the folders are classes."""
-    named = sorted(name for name in folders if split_named(name))
-    if len(named) < 2 or not any(_sub_folders(root, name) for name in named):
+    named = [(name, split) for name in sorted(folders) if (split := split_named(name))]
+    if len(named) < 2 or not any(_sub_folders(root, name) for name, _ in named):
         return {}
     parts: dict[str, str] = {}
-    for name in named:
-        split = split_named(name)
+    for name, split in named:
         if split in parts:
             raise ValueError(
                 f"--dataset: {quoted(parts[split])} and {quoted(name)} of "

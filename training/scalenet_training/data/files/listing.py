@@ -103,8 +103,12 @@ def split_named(name: str) -> str | None:
 
 def in_order(files: Sequence[ImageFile]) -> list[ImageFile]:
     """By split, label and name."""
-    rank = {None: 0, **{name: number for number, name in enumerate(SPLITS)}}
-    return sorted(files, key=lambda file: (rank[file.split], file.label, file.name))
+    places = {name: number for number, name in enumerate(SPLITS)}
+
+    def place(file: ImageFile) -> tuple[int, int, str]:
+        return places[file.split] if file.split else 0, file.label, file.name
+
+    return sorted(files, key=place)
 
 
 def shown(path: str) -> str:

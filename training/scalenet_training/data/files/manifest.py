@@ -76,7 +76,8 @@ def _rows(path: str) -> list[_Row]:
     lines = iter(_table(path))
     header = next(lines, (1, []))[1]
     columns = _columns(path, header)
-    rows, seen = [], {}
+    rows: list[_Row] = []
+    seen: dict[str, int] = {}
     for line, fields in lines:
         if not fields:
             continue

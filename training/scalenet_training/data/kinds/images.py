@@ -63,9 +63,10 @@ def open_images(listing: Listing, reading: Reading) -> Source:
             damaged=damaged,
         )
 
+    division = "as given" if listing.split_names else BY_NAME
     paths = tf.constant([os.fsencode(file.path) for file in files])
     labels = tf.constant([file.label for file in files], tf.int64)
-    source = indexed_source(
+    return indexed_source(
         shown(listing.path),
         listing.class_names,
         splits,
@@ -74,10 +75,6 @@ def open_images(listing: Listing, reading: Reading) -> Source:
             tf.gather(labels, number),
         ),
         [file.path for file in files],
-    )
-    division = "as given" if listing.split_names else BY_NAME
-    return dataclasses.replace(
-        source,
         identity={"kind": listing.kind, "division": division},
         images=ImageFiles(files, damaged, index),
         inventory=inventory,

@@ -12,7 +12,6 @@ from scalenet_training.train.step.replicas import (
     StepReport,
     of_one_replica,
     sum_over_replicas,
-    with_flag,
 )
 from scalenet_training.train.step.sums import cross_entropy, sums
 
@@ -48,4 +47,4 @@ def make_evaluation_step(
     def step(batch: Batch, stop: tf.Tensor) -> StepReport:
         return of_one_replica(strategy.run(replica_step, args=(batch, stop)), strategy)
 
-    return with_flag(step)
+    return Step(step)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Sequence
 from typing import NamedTuple, TypeVar
 
@@ -28,8 +29,20 @@ class StepReport(NamedTuple):
     diverged: tf.Tensor
 
 
-# (batch of each replica, whether this worker was asked to stop) -> report
-Step = Callable[..., StepReport]
+@dataclasses.dataclass(frozen=True)
+class Step:
+    """A step over all replicas.
+
+    Attributes:
+        traced: The step as a graph, of the batch of each replica and a flag.
+    """
+
+    traced: Callable[[Batch, tf.Tensor], StepReport]
+
+    def __call__(self, batch: Batch, stop: bool = False) -> StepReport:
+        """Runs the step; `stop` says whether this worker was asked to stop."""
+        # A tensor, since the step would be traced anew for each Python value.
+        return self.traced(batch, tf.constant(float(stop), keras.config.floatx()))
 
 
 def sum_over_replicas(
@@ -52,14 +65,3 @@ def of_one_replica(values: T, strategy: tf.distribute.Strategy) -> T:
     return tf.nest.map_structure(
         lambda value: strategy.experimental_local_results(value)[0], values
     )
-
-
-def with_flag(step: Callable[[Batch, tf.Tensor], StepReport]) -> Step:
-    """The step as a function of a batch and, if one likes, a Python bool."""
-
-    def flagged(batch: Batch, stop: bool = False) -> StepReport:
-        # A tensor, since the step would be traced anew for each Python value.
-        return step(batch, tf.constant(float(stop), keras.config.floatx()))
-
-    flagged.traced = step
-    return flagged

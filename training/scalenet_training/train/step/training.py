@@ -13,7 +13,6 @@ from scalenet_training.train.step.replicas import (
     StepReport,
     of_one_replica,
     sum_over_replicas,
-    with_flag,
 )
 from scalenet_training.train.step.update import Learner, update
 
@@ -67,4 +66,4 @@ def make_train_step(
         learner.optimizer.iterations.assign_add(1)
         return report
 
-    return with_flag(step)
+    return Step(step)

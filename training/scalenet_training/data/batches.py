@@ -1,7 +1,7 @@
-"""Batches of a replica: which examples, how transformed.
+"""Batches of a replica: which examples, and in which order.
 
-The order of examples is a function of (seed, epoch), the augmentation of (seed, epoch,
-example): neither depends on how many replicas or workers share a global batch.
+The order of examples is a function of (seed, epoch), their augmentation of (seed,
+epoch, example): neither depends on how many replicas or workers share a global batch.
 """
 
 from __future__ import annotations
@@ -35,12 +35,12 @@ def training_batches(
         split: Examples.
         transform: From stored images to the network's input.
         batch_size: Global batch.
-        seed: With the epoch, it decides the order and the augmentation.
+        seed: Decides, with the epoch, the order and the augmentation.
         epoch: Counted from 0.
-        start_step: Global batches to pass over.
+        start_step: Number of global batches to skip.
         sharding: `"data"`: every worker goes through all references and keeps its
-            part of each global batch; `"file"`: it goes through its own contiguous
-            part of the split, and a global batch is made of all of these.
+            part of each global batch; `"file"`: every worker goes through its own
+            contiguous part of the split.
 
     Returns:
         A function for `distribute_datasets_from_function`.
@@ -102,7 +102,7 @@ def evaluation_batches(
 def _own_references(
     references: tf.data.Dataset, batch_size: int, context: tf.distribute.InputContext
 ) -> tf.data.Dataset:
-    """This worker's part of every global batch; their number is a multiple of it."""
+    """This worker's part of every global batch; all batches are full."""
     part = batch_size // context.num_input_pipelines
     start = part * context.input_pipeline_id
 
@@ -122,7 +122,7 @@ def _loaded(
     batch_size: int,
     context: tf.distribute.InputContext,
 ) -> tf.data.Dataset:
-    """What the references stand for, in batches of a replica."""
+    """The examples that the references stand for, in batches of a replica."""
     examples = references.map(
         load, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True
     )

@@ -26,7 +26,7 @@ class Split(Protocol):
         ...
 
     def references(self, seed: tuple[int, int] | None) -> tf.data.Dataset:
-        """Every example once; in the dataset's order, or shuffled by the seed."""
+        """Every example once, in the order of the dataset or shuffled by the seed."""
         ...
 
     def fetch(self, reference: Any) -> Example:

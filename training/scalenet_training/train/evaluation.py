@@ -24,12 +24,12 @@ class Evaluator:
 
     Args:
         model: The network.
-        split: Examples.
+        split: The examples.
         transform: From stored images to the network's input.
         batch_size: Global batch.
         placement: Where the replicas are.
         xla: Whether a replica's forward pass is compiled.
-        network: What messages call the model.
+        network: Name of the model in messages.
     """
 
     def __init__(

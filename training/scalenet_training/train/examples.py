@@ -29,7 +29,7 @@ class Examples:
 
     Attributes:
         source: The dataset.
-        train_split: Examples to train on, at least a batch.
+        train_split: Examples to train on, at least one batch.
         eval_split: Examples to evaluate on.
         transform: From stored images to the network's input.
     """
@@ -41,7 +41,7 @@ class Examples:
 
     @property
     def data(self) -> RunData:
-        """What a run's folder keeps of them."""
+        """What the folder of a run keeps of the data."""
         return RunData(self.source, self.train_split, self.eval_split)
 
 
@@ -56,7 +56,7 @@ def open_examples(
     Args:
         config: The settings.
         architecture: The network.
-        workdir: Folder of a run, whose index of the images is used if there is one.
+        workdir: Folder of a run; its index of the images is used if there is one.
         augmentations: The table that has the settings' augmentation.
 
     Raises:

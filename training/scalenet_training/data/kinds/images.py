@@ -1,4 +1,4 @@
-"""From a listing of image files to a source: examined, divided, counted."""
+"""Image files of a folder or a manifest: examined, divided, counted."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ from scalenet_training.data.source import ImageFiles, Source, indexed_source
 
 
 def open_images(listing: Listing, reading: Reading) -> Source:
-    """The source of a folder's or a manifest's files.
+    """Opens the files of a folder or a manifest.
 
     Raises:
-        ValueError: Files cannot be used and are not to be left out, or a class has no
-            images to train on.
+        ValueError: Some files cannot be used and must not be left out, or a class has
+            no images to train on.
     """
     index = Index.load(reading.index)
     skip = reading.on_damaged == "skip"

@@ -19,17 +19,17 @@ _NAME = re.compile(
 
 
 def open_prepared(name: str, data_dir: str | None, download: bool) -> Source:
-    """Opens a dataset of TensorFlow Datasets that is on disk, or fetches it.
+    """Opens a dataset of TensorFlow Datasets that is on disk, or downloads it.
 
     Args:
-        name: NAME, NAME/CONFIGURATION, either with :VERSION. Of several versions the
-            newest is opened.
+        name: NAME or NAME/CONFIGURATION, either with :VERSION. The newest of several
+            versions is opened.
         data_dir: Folder of TensorFlow Datasets; `None` for its default.
-        download: Whether to fetch and prepare it where it is not there. The network is
-            not asked otherwise.
+        download: Whether to download and prepare the dataset if it is not there.
+            Otherwise nothing is asked of the network.
 
     Raises:
-        ValueError: There is no such dataset, or it cannot serve classification.
+        ValueError: There is no such dataset, or it is not one for classification.
     """
     if data_dir is not None and not os.path.isdir(data_dir) and not download:
         raise ValueError(f"--data-dir: there is no folder {data_dir!r}.")
@@ -58,7 +58,7 @@ def open_prepared(name: str, data_dir: str | None, download: bool) -> Source:
 
 
 def _identity(builder: Any) -> dict[str, Any]:
-    """What tells a prepared dataset from another: its version and its splits' sizes."""
+    """What distinguishes prepared datasets: the version and the sizes of the splits."""
     return {
         "kind": "tfds",
         "name": builder.info.full_name,
@@ -70,7 +70,7 @@ def _identity(builder: Any) -> dict[str, Any]:
 
 
 def _find(name: str, data_dir: str | None) -> Any:
-    """The builder of a dataset, by its code or by what is on disk."""
+    """The builder of a dataset, from its code or from the files on disk."""
     import tensorflow_datasets as tfds
 
     # Before TensorFlow Datasets sees it, which looks for names with a namespace, such
@@ -101,7 +101,7 @@ def _find(name: str, data_dir: str | None) -> Any:
 
 
 def _on_disk(place: str, name: str) -> list[str]:
-    """The prepared forms of a dataset: NAME[/CONFIGURATION]:VERSION."""
+    """The prepared forms of a dataset, as NAME[/CONFIGURATION]:VERSION."""
     folder = os.path.join(glob.escape(place), name)
     infos = [
         path
@@ -113,7 +113,7 @@ def _on_disk(place: str, name: str) -> list[str]:
 
 
 def _not_found(wished: str, name: str, place: str, present: list[str]) -> str:
-    """What is said of a name, a configuration or a version that there is not."""
+    """The message for a name, configuration or version that does not exist."""
     import tensorflow_datasets as tfds
 
     known = tfds.list_builders(with_community_datasets=False)
@@ -138,7 +138,7 @@ def _not_found(wished: str, name: str, place: str, present: list[str]) -> str:
 def _download(builder: Any) -> None:
     try:
         builder.download_and_prepare()
-    except Exception as error:  # of many kinds: network, disk, files to fetch by hand
+    except Exception as error:  # many kinds: network, disk, files to fetch by hand
         raise ValueError(
             f"--download: {builder.name} could not be prepared: {error}"
         ) from error

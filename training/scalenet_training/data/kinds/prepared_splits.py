@@ -23,10 +23,10 @@ class StreamedSplit:
     """Examples of a prepared dataset that is too large for memory.
 
     Attributes:
-        builder: Of TensorFlow Datasets.
-        spec: Split, or slices of splits.
+        builder: The dataset's builder, of TensorFlow Datasets.
+        spec: A split, or slices of splits.
         size: Number of examples.
-        encoded: Whether images are stored as files; else as pixels.
+        encoded: Whether images are stored encoded, and not as pixels.
     """
 
     builder: Any
@@ -73,7 +73,7 @@ class StreamedSplit:
         }
 
     def part(self, index: int, count: int) -> StreamedSplit:
-        """Examples from `index / count` on; other parts' files are not read."""
+        """Examples from `index / count` on; the files of other parts are not read."""
         import tensorflow_datasets as tfds
 
         parts = tfds.even_splits(self.spec, count, drop_remainder=True)
@@ -94,7 +94,7 @@ def open_prepared_split(builder: Any, spec: str) -> Split:
             f"no split {spec!r} in {builder.name}: its splits are "
             f"{_sizes(builder)}, sliced as in 'train[:5000]'."
         ) from error
-    if size == 0:  # there is nothing to read, and no way to say so to TensorFlow
+    if size == 0:  # TensorFlow Datasets cannot read nothing
         raise ValueError(
             f"{spec!r} of {builder.name} has no examples: its splits are "
             f"{_sizes(builder)}."
@@ -107,7 +107,7 @@ def open_prepared_split(builder: Any, spec: str) -> Split:
 
 
 def _size(builder: Any, spec: str) -> int:
-    """How many examples a split or slices of splits have."""
+    """The number of examples in a split, or in slices of splits."""
     import tensorflow_datasets as tfds
 
     splits = builder.info.splits

@@ -216,11 +216,9 @@ STEP = [
     "objective",
     "sums",
     "gradients",
-    "replicas",
     "loss_scale",
     "update",
-    "training",
-    "evaluation",
+    "steps",
 ]
 ORDERED_ROOMS = {
     "data": (DATA, {"scalenet_training.errors"}),

@@ -25,7 +25,7 @@ from scalenet_training.train.config import TrainConfig
 from scalenet_training.train.divergence import NotFiniteError
 from scalenet_training.train.loop import Trainer, train_and_evaluate
 from scalenet_training.train.presets import PRESETS
-from scalenet_training.train.sums import sums
+from scalenet_training.train.step import sums
 from situations import situation
 from test_commands import in_process
 

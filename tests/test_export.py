@@ -11,7 +11,6 @@ import pytest
 import reference
 import tensorflow as tf
 from conftest import TINY, TINY_CIFAR
-from scalenet_training.data.batches import Transform
 from test_models import network, relative_error, slow_but
 
 import scalenet_tf
@@ -85,8 +84,8 @@ def refusing(model, tmp_path_factory):
 
 def evaluated(photos=PHOTOS):
     """The network's input as the training package evaluates."""
-    transform = Transform(32, 36, "none", "cifar10", classes=10)
-    return tf.stack([transform.evaluation(tf.constant(data)) for data in photos])
+    transform = EvaluationTransform(32, 36, "cifar10")
+    return tf.stack([transform(decode_image(data)) for data in photos])
 
 
 def test_every_signature_gives_what_keras_gives(model, saved):

@@ -17,7 +17,6 @@ import pytest
 import tensorflow as tf
 from conftest import TINY_CIFAR
 from processes import TRAINING, finish, start
-from scalenet_training.data.batches import Transform
 from scalenet_training.errors import UsageError
 from scalenet_training.export import exporter as export_model
 from scalenet_training.export import versions as version_folder
@@ -32,6 +31,7 @@ from test_models import relative_error
 from scalenet_tf import export
 from scalenet_tf.export import savedmodel
 from scalenet_tf.export.formats import get_format
+from scalenet_tf.preprocessing import EvaluationTransform, decode_image
 
 EXPORT = os.path.join(TRAINING, "export.py")
 SIGNATURES = ("serving_default", "serving_uint8", "serving_bytes", "features")
@@ -214,8 +214,8 @@ def test_evaluations_of_exports_that_cannot_be(
 def test_serving_gives_what_evaluation_has_measured(saved, run):
     """The same pipeline, and the Keras model that the run saved."""
     model = keras.saving.load_model(run / "best.keras")
-    transform = Transform(32, 32, "none", "centered", classes=10)
-    images = tf.stack([transform.evaluation(tf.constant(data)) for data in PHOTOS])
+    transform = EvaluationTransform(32, 32, "centered")
+    images = tf.stack([transform(decode_image(data)) for data in PHOTOS])
     signature = tf.saved_model.load(saved).signatures["serving_bytes"]
     outputs = signature(image_bytes=tf.constant(PHOTOS))
     expected = model.predict(images, verbose=0)
@@ -414,10 +414,10 @@ def test_saved_model_cli_runs_every_signature_without_project_code(
 ):
     """A batch of JPEGs of different sizes too."""
     model = keras.saving.load_model(run / "best.keras")
-    transform = Transform(32, 32, "none", "centered", classes=10)
-    x = np.stack([transform.evaluation(tf.constant(data)) for data in PHOTOS])
+    transform = EvaluationTransform(32, 32, "centered")
+    x = np.stack([transform(decode_image(data)) for data in PHOTOS])
     pixels = np.random.default_rng(0).integers(0, 256, (2, 50, 40, 3), np.uint8)
-    of_pixels = np.stack([transform.evaluation(tf.constant(i)) for i in pixels])
+    of_pixels = np.stack([transform(tf.constant(i)) for i in pixels])
     feeds = {
         "serving_default": ("images", x, x),
         "serving_uint8": ("images", pixels, of_pixels),

@@ -546,13 +546,13 @@ def test_digits_reach_95_percent_on_one_device_and_within_a_point_on_two(tmp_pat
 
 
 def test_labels_outside_the_classes_are_an_error():
-    from scalenet_training.data.batches import Transform
+    from scalenet_training.data.errors import checked_label, data_errors
     from scalenet_training.data.splits import IndexedSplit
-    from scalenet_training.train.evaluation import data_errors
 
-    transform = Transform(32, 32, "none", "centered", classes=10)
     split = IndexedSplit(np.arange(3), lambda i: (tf.zeros((32, 32, 3), tf.uint8), i))
-    labels = tf.data.Dataset.from_tensor_slices([3, 10]).map(transform.checked_label)
+    labels = tf.data.Dataset.from_tensor_slices([3, 10]).map(
+        lambda label: checked_label(label, classes=10)
+    )
     with (
         pytest.raises(RunError, match=r"labels must be from 0 to 9.*10"),
         data_errors(split),

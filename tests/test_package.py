@@ -98,6 +98,12 @@ def test_a_wheel_works_outside_the_repository(tmp_path):
     )
 
 
+@pytest.mark.parametrize("room", ["data", "data/files", "data/kinds", "train/step"])
+def test_a_room_can_be_overlooked(room):
+    modules = {*(TRAINING / "scalenet_training" / room).glob("*.py")}
+    assert len(modules) - 1 <= 12
+
+
 @pytest.mark.parametrize(
     "module", ["train.config", "networks.saved_network_config", "tune.config"]
 )

@@ -8,7 +8,7 @@ import shutil
 
 import image_folders as images
 import pytest
-from scalenet_training.data.images import Reading
+from scalenet_training.data.files.listing import Reading
 from scalenet_training.data.source import Source
 from scalenet_training.data.sources import open_source
 from scalenet_training.data.splits import IndexedSplit
@@ -54,6 +54,14 @@ def replaced(root):
     (root / "a/0.png").write_bytes(images.encoded(0, "JPEG", (32, 32)))
 
 
+def replaced_by_one_of_its_size(root):
+    path = root / "a/0.png"
+    data, size = images.encoded(1), path.stat().st_size
+    assert len(data) <= size  # what follows an image's end is not read
+    path.write_bytes(data.ljust(size, b"\0"))
+    os.utime(path, ns=(0, 0))
+
+
 def moved(root):
     os.rename(root / "a/0.png", root / "b/0 of a.png")
 
@@ -72,6 +80,8 @@ CHANGES = [
     ("an image added", added, r"1 file is new \('b/new.png'\)"),
     ("an image replaced by another", replaced,
      r"1 file is of another size \('a/0.png'\)"),
+    ("an image replaced by another of the same size", replaced_by_one_of_its_size,
+     r"1 file is of the same size, with other content \('a/0.png'\)"),
     ("an image in another class's folder", moved,
      r"1 file is gone \('a/0.png'\); 1 file is new \('b/0 of a.png'\)"),
     ("an image renamed, one replaced, one added", many,

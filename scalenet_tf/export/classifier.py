@@ -8,7 +8,7 @@ import tensorflow as tf
 from scalenet_tf.export.interface import Exportable, ExportError
 from scalenet_tf.folding import fold_batch_norm
 from scalenet_tf.models import HEAD, smallest_side
-from scalenet_tf.tensors import check_model
+from scalenet_tf.weights.tensors import check_model
 
 _POOLED = "avg_pool"
 

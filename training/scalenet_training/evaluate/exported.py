@@ -18,19 +18,25 @@ from scalenet_tf.export import (
     find_exported,
     open_exported,
 )
-from scalenet_training.data.batches import Batch, Transform, evaluation_batches
-from scalenet_training.data.images import Reading
+from scalenet_training.data.batches import Batch, evaluation_batches
+from scalenet_training.data.errors import data_errors
+from scalenet_training.data.files.listing import Reading
 from scalenet_training.data.source import Source, open_split
 from scalenet_training.data.sources import open_source
 from scalenet_training.data.splits import Split
+from scalenet_training.data.transform import Transform
 from scalenet_training.errors import usage_errors
 from scalenet_training.evaluate.config import EvaluateConfig
 from scalenet_training.networks.model_card import read_model_card
 from scalenet_training.networks.saved_network import check_classes, find_network
 from scalenet_training.train.divergence import check_loss
-from scalenet_training.train.evaluation import data_errors
-from scalenet_training.train.step import logits_of
-from scalenet_training.train.sums import SUMS, cross_entropy, means, sums
+from scalenet_training.train.step import (
+    SUMS,
+    cross_entropy,
+    logits_of,
+    means,
+    sums,
+)
 
 # What the file itself says, or what is for Keras models alone.
 _NOT_FOR_FILES = (
@@ -67,7 +73,7 @@ def evaluate_exported(
     """
     with usage_errors():
         work = _prepare(settings, formats)
-    transform = Transform.for_evaluation(work.exported.transform, work.classes)
+    transform = Transform(work.exported.transform, work.classes)
     batches = evaluation_batches(work.split, transform, settings.batch_size)
     steps = -(-work.split.size // settings.batch_size)
     bar = keras.utils.Progbar(steps, unit_name="step")

@@ -10,7 +10,7 @@ from collections.abc import Callable
 import keras
 
 from scalenet_tf.finite import first_not_finite
-from scalenet_training.data.batches import Transform
+from scalenet_training.data.transform import Transform
 from scalenet_training.devices import placement as distribution
 from scalenet_training.errors import usage_errors
 from scalenet_training.evaluate.config import EvaluateConfig
@@ -79,9 +79,7 @@ def _prepare(settings: EvaluateConfig) -> Callable[[], Evaluator]:
     with distribution.lost_workers(placement), placement.strategy.scope():
         model = network.load()
     check_classes(model, source.class_names, dataset)
-    transform = Transform.for_evaluation(
-        network.transform(model, settings), len(source.class_names)
-    )
+    transform = Transform(network.transform(model, settings), len(source.class_names))
     xla = distribution.uses_xla(settings.jit, placement, sync_batch_norm=False)
     problem = first_not_finite(model.weights)
     if problem is not None:

@@ -12,12 +12,12 @@ import keras
 import scalenet_tf
 from scalenet_tf.models import HEAD
 from scalenet_tf.preprocessing import EvaluationTransform
-from scalenet_training.data.batches import check_sizes
-from scalenet_training.data.images import Reading
-from scalenet_training.data.index import INDEX_FILE
+from scalenet_training.data.files.index import INDEX_FILE
+from scalenet_training.data.files.listing import Reading
 from scalenet_training.data.source import Source, open_split
 from scalenet_training.data.sources import open_source
 from scalenet_training.data.splits import Split
+from scalenet_training.data.transform import check_sizes
 from scalenet_training.networks.saved_network_config import SavedNetworkConfig
 from scalenet_training.runs.run_data import check_division, evaluation_notes
 from scalenet_training.runs.run_folder import CONFIG_FILE, RunFolder

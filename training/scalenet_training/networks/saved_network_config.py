@@ -8,7 +8,7 @@ from typing import Literal
 
 import tyro
 
-from scalenet_training.data.listing import OnDamaged
+from scalenet_training.data.files.listing import OnDamaged
 from scalenet_training.settings import Settings
 
 

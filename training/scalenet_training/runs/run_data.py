@@ -13,15 +13,16 @@ from collections.abc import Mapping
 from typing import Any
 
 from scalenet_training.data.division import BY_NAME
+from scalenet_training.data.files.index import INDEX_FILE
+from scalenet_training.data.files.listing import some
 from scalenet_training.data.fingerprint import (
     differences,
     fingerprint,
     list_examples,
     read_list,
+    replaced_examples,
     write_list,
 )
-from scalenet_training.data.index import INDEX_FILE
-from scalenet_training.data.listing import some
 from scalenet_training.data.source import Source
 from scalenet_training.data.splits import Split
 from scalenet_training.data.table import render
@@ -45,6 +46,7 @@ class RunData:
         self.source = source
         parts = {"train": train_split, "evaluation": eval_split}
         self._examples = list_examples(source, parts)
+        self._replaced = replaced_examples(source, self._examples)
         self.facts = fingerprint(source, self._examples)
 
     def check(self, folder: RunFolder) -> None:
@@ -58,7 +60,7 @@ class RunData:
         recorded = folder.read_config().get("data")
         if recorded is None:
             check_division(folder.path, {}, self.source, "--workdir")
-        elif recorded != self.facts:
+        elif recorded != self.facts or self._replaced:
             raise UsageError(
                 f"--workdir {folder.path!r} holds a run on other data: "
                 f"{self._differences(folder, recorded)}. Put the data back as they "
@@ -90,8 +92,10 @@ class RunData:
 
     def _differences(self, folder: RunFolder, recorded: Mapping[str, Any]) -> str:
         before = read_list(folder.file(LIST_FILE))
+        if before is None and self._replaced:
+            before = self._examples
         if before is not None and self._examples:
-            found = differences(before, self._examples)
+            found = differences(before, self._examples, self._replaced)
             if found:
                 return "; ".join(found)
         return "; ".join(
@@ -120,6 +124,7 @@ def evaluation_notes(folder: RunFolder, source: Source, split: Split) -> list[st
     seen = sum(example.name in trained for example in now)
     sizes = {file.name: file.size for file in source.images.files}
     gone = [e.name for e in listed if sizes.get(e.name) != e.size]
+    gone += replaced_examples(source, listed)
     notes = []
     if seen:
         notes.append(f"the run was trained on {seen:,} of these {len(now):,} images")

@@ -7,8 +7,9 @@ import os
 from collections.abc import Mapping
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
-from scalenet_training.data.listing import OnDamaged, shown
-from scalenet_training.data.manifest import is_manifest
+from scalenet_training.data.augmentation import AugmentOption
+from scalenet_training.data.files.listing import OnDamaged, shown
+from scalenet_training.data.files.manifest import is_manifest
 from scalenet_training.settings import Settings
 
 PresetName = Literal["digits", "cifar10", "cifar100", "imagenet"]
@@ -82,9 +83,7 @@ class TrainConfig(Settings):
     """For evaluation, resize the shorter side to this and crop the centre.
     Default: the image size."""
 
-    augment: Literal["none", "crop", "crop-flip", "resized-crop"] = "crop"
-    """crop: pad 4 pixels and crop; crop-flip: and mirror at random; resized-crop: a
-    random part of the image (8 to 100 % of its area) and mirror at random."""
+    augment: AugmentOption = "crop"
 
     normalization: Literal["imagenet", "cifar10", "cifar100", "centered"] = "centered"
     """Mean and deviation of the pixels, as in scalenet_tf.preprocess_input."""

@@ -8,7 +8,7 @@ import shlex
 import signal
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import keras
 import numpy as np
@@ -16,7 +16,9 @@ import tensorflow as tf
 
 from scalenet_tf.finite import first_not_finite
 from scalenet_tf.profiling import count_parameters
+from scalenet_training.data.augmentation import AUGMENTATIONS, Augmentation
 from scalenet_training.data.batches import Batch, training_batches
+from scalenet_training.data.errors import data_errors
 from scalenet_training.devices.cluster import is_chief
 from scalenet_training.devices.placement import lost_workers, values_of_replicas
 from scalenet_training.errors import InterruptedRunError, RunError, usage_errors
@@ -29,11 +31,10 @@ from scalenet_training.runs.run_folder import CURVES_FILE, RunFolder
 from scalenet_training.runs.tensorboard import ScalarSummaries
 from scalenet_training.train.config import TrainConfig
 from scalenet_training.train.divergence import NotFiniteError, diverged
-from scalenet_training.train.evaluation import Evaluator, data_errors
+from scalenet_training.train.evaluation import Evaluator
 from scalenet_training.train.interruption import StoppedError, StopRequest
 from scalenet_training.train.plan import Plan, prepare
-from scalenet_training.train.step import StepReport, make_train_step
-from scalenet_training.train.sums import SUMS, means
+from scalenet_training.train.step import SUMS, StepReport, make_train_step, means
 
 # The progress bar reads numbers of the current step: not at every step, since the host
 # waits for the devices then.
@@ -41,7 +42,10 @@ _STEPS_BETWEEN_LOGS = 20
 
 
 def train_and_evaluate(
-    config: TrainConfig, workdir: str, check: Callable[[Plan], None] | None = None
+    config: TrainConfig,
+    workdir: str,
+    check: Callable[[Plan], None] | None = None,
+    augmentations: Mapping[str, Augmentation] = AUGMENTATIONS,
 ) -> dict[str, float]:
     """Trains as the settings say, in `workdir`; resumes the run that is there.
 
@@ -52,6 +56,7 @@ def train_and_evaluate(
         config: The settings.
         workdir: Folder of the run.
         check: Called before anything is written; may raise ValueError.
+        augmentations: The table that has the settings' augmentation.
 
     Returns:
         The last row of metrics.csv.
@@ -68,7 +73,7 @@ def train_and_evaluate(
             if is_chief(os.environ):  # before the checks: what they find stays so
                 stack.enter_context(locked_folder(folder.path, "--workdir"))
             folder.check(config)
-            plan = prepare(config, workdir)
+            plan = prepare(config, workdir, augmentations)
             if check is not None:
                 check(plan)
         plan.data.check(folder)

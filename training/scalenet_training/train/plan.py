@@ -8,7 +8,7 @@ import functools
 import math
 import platform
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import keras
@@ -20,18 +20,18 @@ from scalenet_tf import Architecture
 from scalenet_tf.models import HEAD
 from scalenet_tf.profiling import count_parameters
 from scalenet_tf.weights import LoadReport
-from scalenet_training.data.batches import Transform
+from scalenet_training.data.augmentation import AUGMENTATIONS, Augmentation
 from scalenet_training.data.source import Source
 from scalenet_training.data.splits import Split
+from scalenet_training.data.transform import Transform
 from scalenet_training.devices import placement as distribution
 from scalenet_training.devices.placement import Placement
 from scalenet_training.networks.starting_point import resolve_architecture, start_from
 from scalenet_training.runs.run_data import RunData
 from scalenet_training.train.config import TrainConfig
 from scalenet_training.train.examples import open_examples
-from scalenet_training.train.loss_scale import LossScale
 from scalenet_training.train.schedule import RecipeSchedule
-from scalenet_training.train.step import Learner, Objective
+from scalenet_training.train.step import Learner, LossScale, Objective
 
 
 @dataclasses.dataclass(frozen=True)
@@ -118,7 +118,7 @@ class Plan:
             "class_names": list(self.source.class_names),
             "data": self.data.facts,
             "image_size": self.transform.image_size,
-            "eval_resize": self.transform.eval_resize,
+            "eval_resize": self.transform.evaluation.resize,
             "eval_split": self.config.eval_split or self.source.evaluation_split,
             "training_examples": self.train_split.size,
             "evaluation_examples": self.eval_split.size,
@@ -133,12 +133,17 @@ class Plan:
         }
 
 
-def prepare(config: TrainConfig, workdir: str | None = None) -> Plan:
+def prepare(
+    config: TrainConfig,
+    workdir: str | None = None,
+    augmentations: Mapping[str, Augmentation] = AUGMENTATIONS,
+) -> Plan:
     """Checks the settings against each other and the machine, and builds the model.
 
     Args:
         config: The settings.
         workdir: Folder of the run; what it knows of the images is not read again.
+        augmentations: The table that has the settings' augmentation.
 
     Raises:
         ValueError: A setting is not allowed; the message names it.
@@ -153,7 +158,7 @@ def prepare(config: TrainConfig, workdir: str | None = None) -> Plan:
         config.batch_size, placement.strategy, config.accumulate
     )
     xla = distribution.uses_xla(config.jit, placement, config.sync_batch_norm)
-    examples = open_examples(config, architecture, workdir)
+    examples = open_examples(config, architecture, workdir, augmentations)
     steps_per_epoch = examples.train_split.size // config.batch_size
     schedule = _schedule(config, steps_per_epoch)
     with (

@@ -20,8 +20,8 @@ from tqdm import tqdm
 
 from scalenet_tf import HyperScaleNet
 from scalenet_training.data.batches import Batch, evaluation_batches, training_batches
+from scalenet_training.data.errors import data_errors
 from scalenet_training.errors import RunError
-from scalenet_training.train.evaluation import data_errors
 from scalenet_training.train.examples import Examples
 from scalenet_training.tune.config import TuneConfig
 from scalenet_training.tune.folder import ORACLE_FILE, SearchFolder, write_json

@@ -10,7 +10,7 @@ from typing import Any
 from scalenet_tf import Architecture
 from scalenet_tf.files import made_folder
 from scalenet_training.data.division import BY_NAME
-from scalenet_training.data.index import INDEX_FILE
+from scalenet_training.data.files.index import INDEX_FILE
 from scalenet_training.errors import usage_errors
 from scalenet_training.networks.starting_point import resolve_architecture
 from scalenet_training.networks.targets import target_macs

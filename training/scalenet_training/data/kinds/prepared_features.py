@@ -1,4 +1,4 @@
-"""Which features of TensorFlow Datasets are images of 8 bits and classes."""
+"""Which features of TensorFlow Datasets can be used: images of 8 bits, classes."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-# What images may have: grey, RGB, and RGB with an alpha channel, which is dropped.
+# Grey, RGB, and RGB with an alpha channel, which is dropped.
 _CHANNELS = (1, 3, 4)
 _WAY_OUT = (
     "Prepare the dataset with 'image' as Image() or as a Tensor of uint8, (height, "
@@ -16,14 +16,14 @@ _WAY_OUT = (
 
 
 def check_features(features: Any, name: str) -> None:
-    """Checks that examples have an image and a class that a run can use.
+    """Checks that the examples have an image and a class that a run can use.
 
     Args:
-        features: Of a dataset of TensorFlow Datasets.
-        name: The dataset's, for messages.
+        features: The features of a dataset of TensorFlow Datasets.
+        name: Name of the dataset, for messages.
 
     Raises:
-        ValueError: They do not; the message names the feature and what it is.
+        ValueError: They have not; the message names the feature and its type.
     """
     import tensorflow_datasets as tfds
 
@@ -48,7 +48,7 @@ def check_features(features: Any, name: str) -> None:
 
 
 def is_encoded(image: Any) -> bool:
-    """Whether examples hold the image as a file, which is decoded when it is used."""
+    """Whether the examples hold encoded images, which are decoded when used."""
     import tensorflow_datasets as tfds
 
     return isinstance(image, tfds.features.Image)
@@ -60,7 +60,7 @@ def as_rgb(pixels: tf.Tensor) -> tf.Tensor:
 
 
 def describe(feature: Any) -> str:
-    """A feature in a few words: kind, shape, type."""
+    """A feature in a few words: kind, shape and type."""
     kind = type(feature).__name__
     if kind == "ClassLabel":
         count = feature.num_classes

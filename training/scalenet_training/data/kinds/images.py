@@ -1,4 +1,4 @@
-"""From a listing of image files to a source: examined, divided, counted."""
+"""Image files of a folder or a manifest: examined, divided, counted."""
 
 from __future__ import annotations
 
@@ -10,42 +10,26 @@ import numpy as np
 import tensorflow as tf
 
 from scalenet_training.data.division import BY_NAME, hold_out
-from scalenet_training.data.index import Index
-from scalenet_training.data.inventory import Inventory, inventory_of_images
-from scalenet_training.data.listing import (
+from scalenet_training.data.files.index import Index
+from scalenet_training.data.files.listing import (
     ImageFile,
     Listing,
-    OnDamaged,
+    Reading,
     Unused,
     quoted,
     shown,
     some,
 )
+from scalenet_training.data.inventory import Inventory, inventory_of_images
 from scalenet_training.data.source import ImageFiles, Source, indexed_source
 
 
-@dataclasses.dataclass(frozen=True)
-class Reading:
-    """How image files are examined when a dataset is opened.
-
-    Attributes:
-        on_damaged: "stop": a file that is no image that can be read is an error, and a
-            damaged body shows when it is met; "skip": every file is decoded once, and
-            those that cannot be are left out.
-        index: An index file of an earlier time, whose entries are used where they are
-            still true.
-    """
-
-    on_damaged: OnDamaged = "stop"
-    index: str | None = None
-
-
 def open_images(listing: Listing, reading: Reading) -> Source:
-    """The source of a folder's or a manifest's files.
+    """Opens the files of a folder or a manifest.
 
     Raises:
-        ValueError: Files cannot be used and are not to be left out, or a class has no
-            images to train on.
+        ValueError: Some files cannot be used and must not be left out, or a class has
+            no images to train on.
     """
     index = Index.load(reading.index)
     skip = reading.on_damaged == "skip"
@@ -79,9 +63,10 @@ def open_images(listing: Listing, reading: Reading) -> Source:
             damaged=damaged,
         )
 
+    division = "as given" if listing.split_names else BY_NAME
     paths = tf.constant([os.fsencode(file.path) for file in files])
     labels = tf.constant([file.label for file in files], tf.int64)
-    source = indexed_source(
+    return indexed_source(
         shown(listing.path),
         listing.class_names,
         splits,
@@ -90,10 +75,6 @@ def open_images(listing: Listing, reading: Reading) -> Source:
             tf.gather(labels, number),
         ),
         [file.path for file in files],
-    )
-    division = "as given" if listing.split_names else BY_NAME
-    return dataclasses.replace(
-        source,
         identity={"kind": listing.kind, "division": division},
         images=ImageFiles(files, damaged, index),
         inventory=inventory,

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
-
 import numpy as np
 import tensorflow as tf
 
@@ -22,14 +20,11 @@ def open_digits() -> Source:
     pixels, numbers = tf.constant(pixels), tf.constant(labels, tf.int64)
     class_names = tuple("0123456789")
     splits = split_once(len(labels), validation=0.2)
-    source = indexed_source(
+    return indexed_source(
         "digits",
         class_names,
         splits,
         lambda index: (tf.gather(pixels, index), tf.gather(numbers, index)),
-    )
-    return dataclasses.replace(
-        source,
         identity={"kind": "digits"},
         inventory=lambda: inventory_of_labels(class_names, splits, labels),
     )

@@ -1,11 +1,11 @@
-"""Folders of images, a sub-folder for each class."""
+"""Folders of images with a sub-folder for each class."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Mapping
 
-from scalenet_training.data.listing import (
+from scalenet_training.data.files.listing import (
     ImageFile,
     Listing,
     Unused,
@@ -24,14 +24,14 @@ _SYSTEM_NAMES = frozenset({"thumbs.db", "desktop.ini", "__macosx", "@eadir"})
 
 
 def list_folder(path: str) -> Listing:
-    """What lies in a folder with a sub-folder a class, itself or in each split's.
+    """Lists a folder with a sub-folder for each class, or such a folder for each split.
 
-    Sub-folders are splits where two or more of them have the name of one and any of
-    these has sub-folders of its own; else they are classes.
+    Sub-folders are splits if two or more of them have the name of a split and any of
+    these has sub-folders of its own; otherwise they are classes.
 
     Raises:
         ValueError: There is no such folder, two sub-folders are the same split, or
-            the splits have not the same classes.
+            the splits have different classes.
     """
     if not os.path.isdir(path):
         raise ValueError(f"--dataset: there is no folder {quoted(path)}.")
@@ -57,11 +57,11 @@ def list_folder(path: str) -> Listing:
 
 
 class _Scan:
-    """Goes through folders, and notes what is no image file.
+    """Walks through folders, and notes what is not an image file.
 
     Attributes:
-        unusable: Links to nothing, links that lead around, pipes and the like.
-        left_out: Hidden files, and files where none belong.
+        unusable: Links to nothing, links that form a loop, pipes and the like.
+        left_out: Hidden files, and files outside the folders of classes.
     """
 
     def __init__(self, root: str):
@@ -70,7 +70,7 @@ class _Scan:
         self.left_out: list[Unused] = []
 
     def level(self, name: str) -> tuple[list[str], list[tuple[str, os.stat_result]]]:
-        """The folders and the files directly in a folder, by their names."""
+        """The folders and the files directly in a folder."""
         folders, files = [], []
         with os.scandir(os.path.join(self.root, name)) as entries:
             for entry in entries:
@@ -96,7 +96,7 @@ class _Scan:
     def classes(
         self, parent: str, class_names: tuple[str, ...], split: str | None
     ) -> list[ImageFile]:
-        """The files of all classes' folders, and of the folders in them."""
+        """The files in the folders of all classes, and in the folders below them."""
         above = frozenset({self._identity(""), self._identity(parent)})
         found = []
         for label, class_name in enumerate(class_names):
@@ -125,13 +125,12 @@ class _Scan:
 
 
 def _split_folders(root: str, folders: list[str]) -> dict[str, str]:
-    """Split -> its folder; empty where the folders are classes."""
-    named = sorted(name for name in folders if split_named(name))
-    if len(named) < 2 or not any(_sub_folders(root, name) for name in named):
+    """Split -> its folder; empty if the folders are classes."""
+    named = [(name, split) for name in sorted(folders) if (split := split_named(name))]
+    if len(named) < 2 or not any(_sub_folders(root, name) for name, _ in named):
         return {}
     parts: dict[str, str] = {}
-    for name in named:
-        split = split_named(name)
+    for name, split in named:
         if split in parts:
             raise ValueError(
                 f"--dataset: {quoted(parts[split])} and {quoted(name)} of "
@@ -144,7 +143,7 @@ def _split_folders(root: str, folders: list[str]) -> dict[str, str]:
 def _in_splits(
     root: str, scan: _Scan, parts: Mapping[str, str]
 ) -> tuple[tuple[str, ...], list[ImageFile]]:
-    """The classes, which all splits must have, and the files of all splits."""
+    """The classes, which must be the same in all splits, and the files."""
     first = parts.get("train") or next(iter(parts.values()))
     levels = {name: scan.level(name) for name in parts.values()}
     classes = {

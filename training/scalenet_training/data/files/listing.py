@@ -1,4 +1,4 @@
-"""Which image files a dataset has: what folders and manifests have in common.
+"""Listings of image files: what folders and manifests have in common.
 
 Paths keep the bytes that the file system gave them (`os.fsdecode`), whatever their
 encoding; `shown` makes text of them that can be printed anywhere.
@@ -11,10 +11,10 @@ import os
 from collections.abc import Sequence
 from typing import Literal, NamedTuple
 
-# What is done about files that cannot be used as images.
+# What happens to files that cannot be used as images.
 OnDamaged = Literal["stop", "skip"]
 
-# The names that people give to the parts of a dataset, in small letters.
+# The names that people give to the parts of a dataset, in lower case.
 SPLITS = {
     "train": ("train", "training"),
     "validation": ("val", "valid", "validation", "dev", "eval"),
@@ -22,17 +22,32 @@ SPLITS = {
 }
 
 
-class ImageFile(NamedTuple):
-    """A file that a dataset counts as an image; nobody has looked inside yet.
+@dataclasses.dataclass(frozen=True)
+class Reading:
+    """How image files are examined when a dataset is opened.
 
     Attributes:
-        path: As the operating system takes it.
+        on_damaged: "stop": a file that cannot be read as an image is an error, and a
+            damaged body is found when it is decoded; "skip": every file is decoded
+            once, and those that cannot be decoded are left out.
+        index: Path of an earlier index, whose entries are used where they still hold.
+    """
+
+    on_damaged: OnDamaged = "stop"
+    index: str | None = None
+
+
+class ImageFile(NamedTuple):
+    """A file that a dataset counts as an image; it has not been opened yet.
+
+    Attributes:
+        path: The path to open.
         name: Path relative to the dataset's folder, with "/"; the absolute path where
             the file lies outside of it.
         label: Number of the class.
         split: Name of the split, or None where the dataset has none.
-        size: In bytes.
-        mtime_ns: When it was last changed, in nanoseconds.
+        size: Size in bytes.
+        mtime_ns: Time of the last change, in nanoseconds.
     """
 
     path: str
@@ -44,7 +59,7 @@ class ImageFile(NamedTuple):
 
 
 class Unused(NamedTuple):
-    """Something in a dataset that is not used, and why."""
+    """A file or folder that is not used, and the reason."""
 
     name: str
     reason: str
@@ -52,15 +67,15 @@ class Unused(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class Listing:
-    """What a folder or a manifest says: files, classes, splits.
+    """The files, classes and splits of a folder or a manifest.
 
     Attributes:
         kind: "folder" or "manifest".
-        path: As it was given.
-        class_names: A label is the place of its class in them.
-        files: In an order that hangs on splits, labels and names alone.
-        unusable: What was meant as an image, but is no file: links to nothing, files
-            of a manifest that are missing, and the like.
+        path: The path that was given.
+        class_names: Names of the classes; a label is an index into them.
+        files: The files, in an order that depends on splits, labels and names alone.
+        unusable: What was meant as an image, but is not a file: links to nothing,
+            missing files of a manifest, and the like.
         left_out: What was not meant as an image.
     """
 
@@ -73,13 +88,13 @@ class Listing:
 
     @property
     def split_names(self) -> tuple[str, ...]:
-        """The splits that it names, training first; () where it names none."""
+        """Names of the splits, training first; () if there are none."""
         found = {file.split for file in self.files}
         return tuple(name for name in SPLITS if name in found)
 
 
 def split_named(name: str) -> str | None:
-    """The split that people mean by a name, in any case: "Val" -> "validation"."""
+    """The split that a name stands for, in any case: "Val" -> "validation"."""
     for split, names in SPLITS.items():
         if name.lower() in names:
             return split
@@ -87,9 +102,13 @@ def split_named(name: str) -> str | None:
 
 
 def in_order(files: Sequence[ImageFile]) -> list[ImageFile]:
-    """By split, label and name."""
-    rank = {None: 0, **{name: number for number, name in enumerate(SPLITS)}}
-    return sorted(files, key=lambda file: (rank[file.split], file.label, file.name))
+    """The files sorted by split, label and name."""
+    places = {name: number for number, name in enumerate(SPLITS)}
+
+    def place(file: ImageFile) -> tuple[int, int, str]:
+        return places[file.split] if file.split else 0, file.label, file.name
+
+    return sorted(files, key=place)
 
 
 def shown(path: str) -> str:

@@ -9,7 +9,7 @@ import stat
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from scalenet_training.data.listing import (
+from scalenet_training.data.files.listing import (
     SPLITS,
     ImageFile,
     Listing,
@@ -30,18 +30,18 @@ class _Row(NamedTuple):
 
 
 def is_manifest(path: str) -> bool:
-    """Whether a path has a manifest's suffix, in any case."""
+    """Whether a path ends in .csv or .tsv, in any case."""
     return _suffix(path) in _DELIMITERS
 
 
 def list_manifest(path: str) -> Listing:
-    """The files that a manifest names.
+    """Lists the files that a manifest names.
 
-    Labels are names of classes, sorted as text; where all of them are whole numbers,
-    as numbers.
+    Labels are names of classes, sorted as text, or as numbers if all of them are whole
+    numbers.
 
     Raises:
-        ValueError: There is no such file, or it is no such table; the message names
+        ValueError: There is no such file, or it is not such a table; the message names
             the line.
     """
     rows = _rows(path)
@@ -72,11 +72,12 @@ def list_manifest(path: str) -> Listing:
 
 
 def _rows(path: str) -> list[_Row]:
-    """The rows, checked one by one and against each other."""
+    """The rows, each checked by itself and against the others."""
     lines = iter(_table(path))
     header = next(lines, (1, []))[1]
     columns = _columns(path, header)
-    rows, seen = [], {}
+    rows: list[_Row] = []
+    seen: dict[str, int] = {}
     for line, fields in lines:
         if not fields:
             continue
@@ -124,7 +125,7 @@ def _text(path: str) -> str:
 
 
 def _columns(path: str, header: list[str]) -> dict[str, int]:
-    """The places of the columns that count; others may be there."""
+    """The positions of the columns that are used; there may be others."""
     names = [name.strip().lower() for name in header]
     for name in ("path", "label", "split"):
         if names.count(name) > 1:

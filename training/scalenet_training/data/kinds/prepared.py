@@ -8,34 +8,28 @@ import os
 import re
 from typing import Any
 
-import numpy as np
-import tensorflow as tf
-
 from scalenet_training.data.inventory import Inventory
-from scalenet_training.data.prepared_features import check_features, is_encoded
+from scalenet_training.data.kinds.prepared_features import check_features
+from scalenet_training.data.kinds.prepared_splits import open_prepared_split
 from scalenet_training.data.source import Source
-from scalenet_training.data.splits import IndexedSplit, Split, StreamedSplit
 
-# Datasets of TensorFlow Datasets up to this size are held in memory, undecoded, which
-# allows a full shuffle and passing over examples at no cost.
-_MEMORY_LIMIT = 2**30
 _NAME = re.compile(
     r"(?P<name>[a-zA-Z]\w*)(/(?P<config>[\w+.-]+))?(:(\d+|\*)(\.(\d+|\*)){2})?"
 )
 
 
 def open_prepared(name: str, data_dir: str | None, download: bool) -> Source:
-    """Opens a dataset of TensorFlow Datasets that is on disk, or fetches it.
+    """Opens a dataset of TensorFlow Datasets that is on disk, or downloads it.
 
     Args:
-        name: NAME, NAME/CONFIGURATION, either with :VERSION. Of several versions the
-            newest is opened.
+        name: NAME or NAME/CONFIGURATION, either with :VERSION. The newest of several
+            versions is opened.
         data_dir: Folder of TensorFlow Datasets; `None` for its default.
-        download: Whether to fetch and prepare it where it is not there. The network is
-            not asked otherwise.
+        download: Whether to download and prepare the dataset if it is not there.
+            Otherwise nothing is asked of the network.
 
     Raises:
-        ValueError: There is no such dataset, or it cannot serve classification.
+        ValueError: There is no such dataset, or it is not one for classification.
     """
     if data_dir is not None and not os.path.isdir(data_dir) and not download:
         raise ValueError(f"--data-dir: there is no folder {data_dir!r}.")
@@ -54,7 +48,7 @@ def open_prepared(name: str, data_dir: str | None, download: bool) -> Source:
         name=name,
         class_names=class_names,
         split_names=tuple(builder.info.splits),
-        open_split=lambda spec: _open_tensorflow_split(builder, spec),
+        open_split=lambda spec: open_prepared_split(builder, spec),
         identity=_identity(builder),
         inventory=lambda: Inventory(
             class_names,
@@ -64,7 +58,7 @@ def open_prepared(name: str, data_dir: str | None, download: bool) -> Source:
 
 
 def _identity(builder: Any) -> dict[str, Any]:
-    """What tells a prepared dataset from another: its version and its splits' sizes."""
+    """What distinguishes prepared datasets: the version and the sizes of the splits."""
     return {
         "kind": "tfds",
         "name": builder.info.full_name,
@@ -76,7 +70,7 @@ def _identity(builder: Any) -> dict[str, Any]:
 
 
 def _find(name: str, data_dir: str | None) -> Any:
-    """The builder of a dataset, by its code or by what is on disk."""
+    """The builder of a dataset, from its code or from the files on disk."""
     import tensorflow_datasets as tfds
 
     # Before TensorFlow Datasets sees it, which looks for names with a namespace, such
@@ -107,7 +101,7 @@ def _find(name: str, data_dir: str | None) -> Any:
 
 
 def _on_disk(place: str, name: str) -> list[str]:
-    """The prepared forms of a dataset: NAME[/CONFIGURATION]:VERSION."""
+    """The prepared forms of a dataset, as NAME[/CONFIGURATION]:VERSION."""
     folder = os.path.join(glob.escape(place), name)
     infos = [
         path
@@ -119,7 +113,7 @@ def _on_disk(place: str, name: str) -> list[str]:
 
 
 def _not_found(wished: str, name: str, place: str, present: list[str]) -> str:
-    """What is said of a name, a configuration or a version that there is not."""
+    """The message for a name, configuration or version that does not exist."""
     import tensorflow_datasets as tfds
 
     known = tfds.list_builders(with_community_datasets=False)
@@ -144,68 +138,7 @@ def _not_found(wished: str, name: str, place: str, present: list[str]) -> str:
 def _download(builder: Any) -> None:
     try:
         builder.download_and_prepare()
-    except Exception as error:  # of many kinds: network, disk, files to fetch by hand
+    except Exception as error:  # many kinds: network, disk, files to fetch by hand
         raise ValueError(
             f"--download: {builder.name} could not be prepared: {error}"
         ) from error
-
-
-def _open_tensorflow_split(builder: Any, spec: str) -> Split:
-    try:
-        size = _size(builder, spec)
-    except (KeyError, ValueError, AssertionError, NotImplementedError) as error:
-        raise ValueError(
-            f"no split {spec!r} in {builder.name}: its splits are "
-            f"{_sizes(builder)}, sliced as in 'train[:5000]'."
-        ) from error
-    if size == 0:  # there is nothing to read, and no way to say so to TensorFlow
-        raise ValueError(
-            f"{spec!r} of {builder.name} has no examples: its splits are "
-            f"{_sizes(builder)}."
-        )
-    split = StreamedSplit(
-        builder, spec, size, encoded=is_encoded(builder.info.features["image"])
-    )
-    whole = sum(part.num_bytes for part in builder.info.splits.values())
-    return _in_memory(split) if whole <= _MEMORY_LIMIT else split
-
-
-def _size(builder: Any, spec: str) -> int:
-    """How many examples a split or slices of splits have."""
-    import tensorflow_datasets as tfds
-
-    splits = builder.info.splits
-    parts = tfds.core.ReadInstruction.from_spec(spec).to_absolute(splits)
-    # TensorFlow Datasets' own count is wrong for a slice that ends before it begins.
-    if any(part.to is not None and part.to < (part.from_ or 0) for part in parts):
-        return 0
-    return splits[spec].num_examples
-
-
-def _sizes(builder: Any) -> str:
-    return ", ".join(
-        f"{name} ({split.num_examples} examples)"
-        for name, split in builder.info.splits.items()
-    )
-
-
-def _in_memory(split: StreamedSplit) -> IndexedSplit:
-    try:
-        batches = list(split.references(None).map(split.fetch).batch(4096))
-    except tf.errors.OpError as error:
-        raise ValueError(
-            f"the files of {split.builder.name} in {split.builder.data_dir!r} cannot "
-            f"be read: {error.message.splitlines()[0]}"
-        ) from error
-    images = tf.concat([batch["image"] for batch in batches], 0)
-    labels = tf.concat([batch["label"] for batch in batches], 0)
-    unlabelled = int(np.sum(labels.numpy() < 0))
-    if unlabelled:
-        raise ValueError(
-            f"{unlabelled} of the {split.size} examples of {split.spec!r} of "
-            f"{split.builder.name} have no label (-1), as those of unpublished tests."
-        )
-    return IndexedSplit(
-        np.arange(len(labels)),
-        lambda index: (tf.gather(images, index), tf.gather(labels, index)),
-    )

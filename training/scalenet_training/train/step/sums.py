@@ -37,7 +37,7 @@ def sums(
 
 
 def means(totals: Any) -> dict[str, float]:
-    """Loss and errors as fractions, from sums over examples."""
+    """Mean loss and error rates, from sums over examples."""
     loss, top1, top5, count = (float(total) for total in totals)
     return {
         "loss": loss / count,
@@ -47,11 +47,11 @@ def means(totals: Any) -> dict[str, float]:
 
 
 def _rank(logits: tf.Tensor, labels: tf.Tensor) -> tf.Tensor:
-    """How many classes come before the right one; ties as in argmax.
+    """The number of classes that rank above the right one; ties as in argmax.
 
-    More than there are where a logit is NaN or infinite: such an answer is wrong. It
-    is asked for by itself, since TensorFlow's graphs turn `~(a <= b)` into `a > b`,
-    which is another thing for NaN.
+    It is larger than the number of classes where a logit is NaN or infinite: such an
+    answer is wrong. This is a check of its own, because TensorFlow's graphs turn
+    `~(a <= b)` into `a > b`, which differs for NaN.
     """
     labels = tf.cast(labels, tf.int32)
     right = tf.gather(logits, labels[:, None], batch_dims=1)

@@ -1,4 +1,4 @@
-"""A loss scale for float16 gradients, which all replicas agree on."""
+"""A loss scale for float16 gradients, the same on all replicas."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ _STEPS_TO_DOUBLE = 2000
 class LossScale(tf.Module):
     """Factor of the loss that keeps float16 gradients from vanishing.
 
-    Halved where the gradients, summed over all replicas, overflow; doubled after 2,000
-    steps in which they did not. It belongs to the run, not to a replica.
+    It is halved when the gradients, summed over all replicas, overflow, and doubled
+    after 2,000 steps in which they did not. It belongs to the run, not to a replica.
 
     Source: Micikevicius et al., "Mixed Precision Training", 2018, section 3.2.
     """
@@ -29,7 +29,7 @@ class LossScale(tf.Module):
         return self.scale.value()
 
     def update(self, finite: tf.Tensor) -> None:
-        """Takes note of whether a step's gradients were finite."""
+        """Adapts the factor to whether the gradients of a step were finite."""
         good = tf.where(finite, self.good_steps + 1, tf.zeros_like(self.good_steps))
         double = good >= _STEPS_TO_DOUBLE
         grown = tf.where(double, self.scale * 2.0, self.scale)

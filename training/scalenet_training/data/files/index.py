@@ -2,50 +2,50 @@
 
 from __future__ import annotations
 
-import csv
-import gzip
+import functools
 import hashlib
-import io
 import itertools
 import os
 import sys
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple, TypeVar
 
 import tensorflow as tf
 
 import scalenet_tf
-from scalenet_tf.decoding import decode_image
-from scalenet_tf.files import replaced
-from scalenet_training.data.image_files import ImageFormatError, read_header
-from scalenet_training.data.listing import ImageFile
+from scalenet_tf.decoding import ImageFormatError, decode_image, read_header
+from scalenet_training.data.files.listing import ImageFile
+from scalenet_training.data.files.rows import read_rows, write_rows
 
 INDEX_FILE = "index.csv.gz"
 
-# Of another version, which may read images otherwise, an index is not believed.
+# An index of another version, which may read images otherwise, is not used.
 _HEADER = (f"scalenet_tf {scalenet_tf.__version__}", "index 1")
 _THREADS = 16
 _BATCH = 8192  # files whose results are held at a time
 _SHOWN_FROM = 1000  # files; fewer are read before a bar can be looked at
-# As a file that can never be found unchanged: it is opened again the next time.
+_HEAD_BYTES = 4096
+_blake2b = functools.partial(hashlib.blake2b, digest_size=16)
+# The time of an entry that never holds: its file is opened again the next time.
 _NEVER = -1
 
 T = TypeVar("T")
 
 
 class Entry(NamedTuple):
-    """What is known of a file of this size, last changed then.
+    """What is known of a file, as long as its size and its time are these.
 
     Attributes:
         size: In bytes.
         mtime_ns: When the file was last changed, in nanoseconds.
-        format: As Pillow names it; "" for what is no image.
+        format: As Pillow names it; "" for what is not an image.
         width: In pixels.
         height: In pixels.
-        problem: Why it cannot be used; "" where it can.
+        problem: Why the file cannot be used; "" where it can.
         decoded: Whether its body was decoded, too.
-        digest: Of its bytes; "" where nobody has asked for it.
+        digest: Digest of its bytes; "" until `Index.digests` is asked for it.
+        head: Digest of its first 4 KiB; "" where not known.
     """
 
     size: int
@@ -56,53 +56,43 @@ class Entry(NamedTuple):
     problem: str = ""
     decoded: bool = False
     digest: str = ""
+    head: str = ""
 
 
 class Index:
     """Files by their names, and what is known of each.
 
     Attributes:
-        changed: Whether it holds more, or other things, than it was made of.
-        touched: Names of files that were found with another time and the same size.
+        changed: Whether it differs from what was loaded.
+        touched: Names of files with another time than before, but the same size and,
+            as far as is known, the same first bytes.
+        replaced: Names of files of the same size as before with other first bytes.
     """
 
-    def __init__(self, entries: dict[str, Entry] | None = None):
-        self._entries = entries or {}
+    def __init__(self, entries: Mapping[str, Entry] | None = None):
+        self._entries = dict(entries or {})
         self.changed = False
         self.touched: list[str] = []
+        self.replaced: list[str] = []
 
     @classmethod
     def load(cls, path: str | None) -> Index:
         """Reads an index; an empty one where there is none that can be read."""
-        if path is None:
-            return cls()
-        try:
-            with gzip.open(path, "rb") as file:
-                text = file.read().decode("utf-8", "surrogateescape")
-            rows = csv.reader(io.StringIO(text, newline=""))
-            if tuple(next(rows)) != _HEADER:
-                return cls()
-            return cls({row[0]: _entry(row[1:]) for row in rows})
-        except (OSError, EOFError, ValueError, TypeError, StopIteration, csv.Error):
-            return cls()
+        rows = read_rows(path, _HEADER, _named_entry) if path else None
+        return cls(dict(rows or ()))
 
     def save(self, path: str) -> None:
-        """Writes the index whole."""
-        text = io.StringIO(newline="")
-        writer = csv.writer(text, lineterminator="\n")
-        writer.writerow(_HEADER)
-        writer.writerows((name, *entry) for name, entry in self._entries.items())
-        data = text.getvalue().encode("utf-8", "surrogateescape")
-        with replaced(path) as temporary, open(temporary, "wb") as file:
-            file.write(gzip.compress(data, 3, mtime=0))
+        """Writes the index."""
+        rows = ((name, *entry) for name, entry in self._entries.items())
+        write_rows(path, itertools.chain([_HEADER], rows))
         self.changed = False
 
     def examine(self, files: Sequence[ImageFile], bodies: bool) -> list[Entry]:
-        """What is known of these files, after the new and changed ones were opened.
+        """Opens the files that are new or have changed.
 
         Args:
-            files: All files of the dataset: others are forgotten.
-            bodies: Whether to decode them, too, and not to read the headers alone.
+            files: All files of the dataset; others are forgotten.
+            bodies: Whether to decode the files, or to read their headers alone.
 
         Returns:
             An entry for each file.
@@ -111,21 +101,29 @@ class Index:
         stale = []
         for file in files:
             entry = before.get(file.name)
-            if entry is not None and _is_true(entry, file, bodies):
+            if entry is not None and _holds(entry, file, bodies):
                 self._entries[file.name] = entry
-                continue
-            stale.append(file)
-            if entry is not None and _is_touched(entry, file):
-                self.touched.append(file.name)
+            else:
+                stale.append(file)
         read = _decoded_entry if bodies else _header_entry
         what = "Decoding images" if bodies else "Reading image headers"
         for file, entry in zip(stale, _in_threads(read, stale, what), strict=True):
             self._entries[file.name] = entry
+            self._compare(file, before.get(file.name), entry)
         self.changed |= bool(stale) or len(before) != len(self._entries)
         return [self._entries[file.name] for file in files]
 
+    def _compare(self, file: ImageFile, before: Entry | None, now: Entry) -> None:
+        """Notes a file that has another time than before and the same size."""
+        if before is None or before.size != file.size:
+            return
+        if before.mtime_ns in (_NEVER, file.mtime_ns):
+            return
+        other = before.head and now.head and before.head != now.head
+        (self.replaced if other else self.touched).append(file.name)
+
     def digests(self, files: Sequence[ImageFile]) -> list[str]:
-        """A digest of each file's bytes; of files that were examined.
+        """A digest of the bytes of each file; the files must have been examined.
 
         Raises:
             OSError: A file cannot be read.
@@ -139,24 +137,26 @@ class Index:
         return [self._entries[file.name].digest for file in files]
 
 
-def _is_true(entry: Entry, file: ImageFile, bodies: bool) -> bool:
+def _holds(entry: Entry, file: ImageFile, bodies: bool) -> bool:
     same = (entry.size, entry.mtime_ns) == (file.size, file.mtime_ns)
     return same and (entry.decoded or not bodies or bool(entry.problem))
 
 
-def _is_touched(entry: Entry, file: ImageFile) -> bool:
-    return entry.size == file.size and entry.mtime_ns not in (_NEVER, file.mtime_ns)
-
-
 def _header_entry(file: ImageFile) -> Entry:
+    entry = Entry(file.size, file.mtime_ns)
     try:
-        header = read_header(os.fsencode(file.path))
+        with open(os.fsencode(file.path), "rb") as opened:
+            head = opened.read(_HEAD_BYTES)
+            entry = entry._replace(head=_blake2b(head).hexdigest())
+            opened.seek(0)
+            header = read_header(opened)
     except ImageFormatError as error:
-        return Entry(file.size, file.mtime_ns, problem=str(error))
+        return entry._replace(problem=str(error))
     except OSError as error:
-        return Entry(file.size, _NEVER, problem=error.strerror or str(error))
-    sides = header.width, header.height
-    return Entry(file.size, file.mtime_ns, header.format, *sides)
+        return entry._replace(mtime_ns=_NEVER, problem=error.strerror or str(error))
+    return entry._replace(
+        format=header.format, width=header.width, height=header.height
+    )
 
 
 def _decoded_entry(file: ImageFile) -> Entry:
@@ -177,10 +177,6 @@ def _decoded_entry(file: ImageFile) -> Entry:
 def _digest(file: ImageFile) -> str:
     with open(os.fsencode(file.path), "rb") as opened:
         return hashlib.file_digest(opened, _blake2b).hexdigest()
-
-
-def _blake2b() -> hashlib._Hash:
-    return hashlib.blake2b(digest_size=16)
 
 
 def _in_threads(
@@ -204,9 +200,10 @@ def _with_bar(results: Iterable[T], total: int, what: str) -> Iterable[T]:
     return track(results, what, total, console=Console(stderr=True), transient=True)
 
 
-def _entry(row: Sequence[str]) -> Entry:
-    size, mtime_ns, kind, width, height, problem, decoded, digest = row
-    return Entry(
+def _named_entry(row: Sequence[str]) -> tuple[str, Entry]:
+    """Name and entry of a row; earlier versions wrote no `head`."""
+    name, size, mtime_ns, kind, width, height, problem, decoded, digest, *head = row
+    return name, Entry(
         int(size),
         int(mtime_ns),
         kind,
@@ -215,4 +212,5 @@ def _entry(row: Sequence[str]) -> Entry:
         problem,
         decoded == "True",
         digest,
+        *head,
     )

@@ -191,7 +191,7 @@ BAD_COMMANDS = [
     (["plot.py", "allocation"], "NETWORKS must be one or more"),
     (["allocate.py", "--target-macs", "much"], "--target-macs must be 'twin'"),
     (["allocate.py", "--model", "ResNet50"], "must have two scales or more"),
-    (["allocate.py", "--target-macs", "9x"], "`target_macs` must be from"),
+    (["allocate.py", "--target-macs", "9x"], "--target-macs must be from"),
     (
         ["convert.py", "none.pth", "--model", "ScaleNet50", "--output", "a.weights.h5"],
         "no checkpoint file at 'none.pth'",

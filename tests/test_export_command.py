@@ -99,8 +99,8 @@ def test_exports_count_up_and_keep_what_is_known(exported, run, saved):
     card = card_of(saved.parent / "2")
     assert card["architecture"] == TINY_CIFAR.to_record()
     assert card["trainable_parameters"] == 3248
-    recorded = RunFolder(run).read_config()
-    assert card["macs"] == recorded["macs"]
+    recorded = RunFolder(run).read_record()
+    assert card["macs"] == recorded.macs
     training = card["training"]
     assert (training["dataset"], training["train_split"]) == ("digits", "train[:64]")
     rows = RunFolder(run).rows()

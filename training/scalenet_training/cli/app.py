@@ -22,7 +22,8 @@ class Command:
 
     Attributes:
         summary: What it does, in a line.
-        module: Where its function `main(arguments, program)` is.
+        module: Where its function `main(arguments, program)` is, and its `SETTINGS`,
+            whose options messages show.
         extra: The extra of the package that it needs at least.
     """
 
@@ -104,8 +105,9 @@ def run_command(verb: str, arguments: Sequence[str], program: str) -> None:
     command = COMMANDS[verb]
     try:
         running = importlib.import_module("scalenet_training.cli.running")
-        main = importlib.import_module(command.module).main
-        running.run(lambda: main(arguments, program))
+        module = importlib.import_module(command.module)
+        settings = getattr(module, "SETTINGS", None)
+        running.run(lambda: module.main(arguments, program), settings)
     except ModuleNotFoundError as error:
         missing = (error.name or "").partition(".")[0]
         if missing in _OWN_PACKAGES:

@@ -121,8 +121,8 @@ class _Data:
 
     def source(self, option: str) -> Source:
         if self._source is None:
-            config, run = self.config, self.network.run
-            if config.dataset is None and "dataset" not in run:
+            config = self.config
+            if config.dataset is None and self.network.record is None:
                 raise ValueError(
                     f"{option} or --dataset must be given: {self.network.path!r} is "
                     "not in a run's folder."
@@ -136,8 +136,10 @@ class _Data:
         if path is not None:
             with open(path, encoding="utf-8") as file:
                 return file.read().splitlines()
-        recorded = self.network.recorded.get("class_names")
-        return recorded or self.source("--class-names").class_names
+        record = self.network.record
+        return (
+            record.class_names if record else self.source("--class-names").class_names
+        )
 
     def verification_images(self) -> list[bytes]:
         folder, count = self.config.images, _VERIFICATION_IMAGES
@@ -154,8 +156,8 @@ class _Data:
         if folder is not None:
             return folder_images(folder, count, "--calibration-dir")
         source = self.source("--calibration-dir")
-        same_data = self.config.dataset in (None, self.network.run.get("dataset"))
-        name = self.network.run.get("train_split", "train") if same_data else "train"
+        own = self.network.own_record(self.config)
+        name = own.config.train_split if own else "train"
         return split_images(open_split(source, name, "--calibration-dir"), count)
 
 

@@ -17,6 +17,7 @@ from scalenet_tf.models import (
     weights_classes,
 )
 from scalenet_tf.tensors import LoadReport
+from scalenet_training.errors import SettingError
 
 _SEED = "seed:"
 
@@ -27,7 +28,7 @@ def resolve_architecture(model: str) -> Architecture:
     With `seed:` before it, that of its seed network, to learn an allocation with.
 
     Raises:
-        ValueError: There is none, or it is not valid.
+        SettingError: There is none, or it is not valid.
         FileNotFoundError: There is no such file.
     """
     if model.startswith(_SEED):
@@ -40,19 +41,19 @@ def resolve_architecture(model: str) -> Architecture:
     try:
         return scalenet_tf.get_architecture(model)
     except ValueError as error:
-        raise ValueError(f"--model: {error} Or give a .json file.") from error
+        raise SettingError(f"`model`: {error} Or give a .json file.") from error
 
 
 def start_from(model: keras.Model, path: str) -> LoadReport:
     """Loads the weights of a file; the classifier only where it has as many classes.
 
     Raises:
-        ValueError: It is no such file, of another network, or has weights that are
+        SettingError: It is no such file, of another network, or has weights that are
             NaN or infinite, or negative variances. The model is left as it was.
     """
     if not os.path.isfile(path) or not path.endswith((".weights.h5", ".keras")):
-        raise ValueError(
-            "--weights must be the path of a .weights.h5 or .keras file. "
+        raise SettingError(
+            "`weights` must be the path of a .weights.h5 or .keras file. "
             f"Received: {path!r}."
         )
     try:
@@ -62,7 +63,7 @@ def start_from(model: keras.Model, path: str) -> LoadReport:
         else:
             found, loaded = count_arrays(path), _load_file(model, path)
     except ValueError as error:
-        raise ValueError(f"--weights {path!r}: {error}") from error
+        raise SettingError(f"`weights` {path!r}: {error}") from error
     new_classifier = loaded < len(model.weights)
     return LoadReport(
         source=repr(path),
@@ -94,14 +95,14 @@ def _copy_layers(donor: keras.Model, model: keras.Model) -> int:
     )
     if given.keys() - {HEAD} != wanted.keys() - {HEAD}:
         odd = min((given.keys() ^ wanted.keys()) - {HEAD})
-        raise ValueError(f"is another network: layer {odd!r} is not in both.")
+        raise SettingError(f"is another network: layer {odd!r} is not in both.")
     copies = []
     for name, layer in wanted.items():
         weights = given[name].get_weights() if name in given else []
         if [array.shape for array in weights] == [w.shape for w in layer.weights]:
             copies.append((layer, weights))
         elif name != HEAD:
-            raise ValueError(f"is another network: layer {name!r} has other shapes.")
+            raise SettingError(f"is another network: layer {name!r} has other shapes.")
     for layer, weights in copies:
         layer.set_weights(weights)
     return sum(len(weights) for _, weights in copies)

@@ -19,15 +19,16 @@ from scalenet_tf.profiling import count_parameters
 from scalenet_training.data.batches import Batch, training_batches
 from scalenet_training.devices.cluster import is_chief
 from scalenet_training.devices.placement import lost_workers, values_of_replicas
-from scalenet_training.errors import InterruptedRunError, RunError, usage_errors
+from scalenet_training.errors import InterruptedRunError, RunError
 from scalenet_training.invocation import typed
 from scalenet_training.runs.checkpoints import Checkpoints
 from scalenet_training.runs.figures import plot_curves
 from scalenet_training.runs.files import disk_errors, replaced
 from scalenet_training.runs.locking import locked_folder
+from scalenet_training.runs.position import Position, steps_of_codes
 from scalenet_training.runs.run_folder import CURVES_FILE, RunFolder
 from scalenet_training.runs.tensorboard import ScalarSummaries
-from scalenet_training.train.config import TrainConfig
+from scalenet_training.settings.training import TrainConfig
 from scalenet_training.train.divergence import NotFiniteError, diverged
 from scalenet_training.train.evaluation import Evaluator, data_errors
 from scalenet_training.train.interruption import StoppedError, StopRequest
@@ -51,7 +52,7 @@ def train_and_evaluate(
     Args:
         config: The settings.
         workdir: Folder of the run.
-        check: Called before anything is written; may raise ValueError.
+        check: Called before anything is written; may raise UsageError.
 
     Returns:
         The last row of metrics.csv.
@@ -64,15 +65,14 @@ def train_and_evaluate(
     """
     folder = RunFolder(workdir)
     with contextlib.ExitStack() as stack:
-        with usage_errors():
-            if is_chief(os.environ):  # before the checks: what they find stays so
-                stack.enter_context(locked_folder(folder.path, "--workdir"))
-            folder.check(config)
-            plan = prepare(config, workdir)
-            if check is not None:
-                check(plan)
+        if is_chief(os.environ):  # before the checks: what they find stays so
+            stack.enter_context(locked_folder(folder.path, "`workdir`"))
+        folder.check(config)
+        plan = prepare(config, workdir)
+        if check is not None:
+            check(plan)
         plan.data.check(folder)
-        folder.check_facts(plan.describe())
+        folder.check_lasting(plan.record())
         # TensorFlow's strategy of several workers takes SIGTERM for itself until here.
         with StopRequest() as stop, lost_workers(plan.placement):
             return Trainer(plan, folder, stop).run()
@@ -129,13 +129,13 @@ class Trainer:
         self._check_state()
         self._check_same_step("restored")
         self._announce()
-        if self.step >= self.plan.total_steps and self._is_evaluated():
+        if self.position.finished:
             return self._last_row()
         if self.chief:
             print(self.plan.data.table)
             self.folder.remove_leftovers()
             self.checkpoints.remove_leftovers()
-            self.folder.write_config(self.plan.describe())
+            self.folder.write_record(self.plan.record())
             self.plan.data.write(self.folder)
         try:
             row = self._run_epochs()
@@ -146,50 +146,44 @@ class Trainer:
         return row
 
     def _run_epochs(self) -> dict[str, float]:
-        plan = self.plan
         callbacks = self._callbacks()
         callbacks.on_train_begin()
         row: dict[str, float] = {}
-        # A step that ends an epoch and was not evaluated still belongs to it.
-        done = self.step if self._is_evaluated() else self.step - 1
-        for epoch in range(done // plan.steps_per_epoch, plan.config.epochs):
+        while not self.position.finished:
+            epoch, batches = self.position.epoch, self.position.batches
             callbacks.on_epoch_begin(epoch)
-            images_per_second = self._train_epoch(epoch, callbacks)
+            images_per_second = self._train_epoch(epoch, batches, callbacks)
             row = self._finish_epoch(epoch, images_per_second)
             with disk_errors(self.folder.path):
                 callbacks.on_epoch_end(
                     epoch, {name: row[name] for name in row if name != "epoch"}
                 )
-            if self.step >= plan.total_steps:
-                break
         callbacks.on_train_end()
         return row
 
     def _train_epoch(
-        self, epoch: int, callbacks: keras.callbacks.CallbackList
+        self, epoch: int, indices: range, callbacks: keras.callbacks.CallbackList
     ) -> float:
-        """Trains to the epoch's end, or the run's; returns images a second."""
+        """Trains to the epoch's end, or the run's; returns images per second."""
         plan = self.plan
-        before = epoch * plan.steps_per_epoch
-        start = self.step - before
-        stop = max(start, min(plan.steps_per_epoch, plan.total_steps - before))
-        if start == 0:
+        expected = self.step + len(indices)
+        if indices.start == 0:
             self.totals.assign(tf.zeros_like(self.totals))
         timer = _Timer(plan.config.batch_size)
         with data_errors(plan.train_split):
-            batches = zip(range(start, stop), self._batches(epoch, start), strict=False)
-            for index, batch in batches:
+            batches = self._batches(epoch, indices.start)
+            for index, batch in zip(indices, batches, strict=False):
                 callbacks.on_train_batch_begin(index)
                 self._dispatch(batch)
                 timer.step_done(self.totals)
-                last = index + 1 == stop
+                last = index + 1 == indices.stop
                 log = (index + 1) % _STEPS_BETWEEN_LOGS == 0 or last
                 logs = means(self.totals.numpy()) if log else {}
                 callbacks.on_train_batch_end(index, logs)
                 self._stop_or_save(last)
-        if self.step != before + stop:
+        if self.step != expected:
             raise RunError(
-                f"--train-split gave fewer than its {plan.train_split.size} examples: "
+                f"`train_split` gave fewer than its {plan.train_split.size} examples: "
                 "the dataset changed while it was read."
             )
         return timer.images_per_second(self.totals)
@@ -298,8 +292,11 @@ class Trainer:
         with disk_errors(folder.path), replaced(folder.file(CURVES_FILE)) as path:
             plot_curves({plan.architecture.name: folder.rows()}, path)
 
-    def _is_evaluated(self) -> bool:
-        return int(self.evaluated_step) == self.step
+    @property
+    def position(self) -> Position:
+        """How far the run is."""
+        plan, evaluated = self.plan, int(self.evaluated_step) == self.step
+        return Position(self.step, evaluated, plan.steps_per_epoch, plan.total_steps)
 
     def _interrupted(self) -> InterruptedRunError:
         received = self.stop.signal or signal.SIGTERM
@@ -319,13 +316,12 @@ class Trainer:
         placement = self.plan.placement
         if placement.workers == 1:
             return
-        # Half a step: whether it was evaluated, which a checkpoint may hold or not.
-        steps = values_of_replicas(placement, self.step + 0.5 * self._is_evaluated())
-        if len(set(steps)) > 1:
-            listed = ", ".join(str(int(step)) for step in steps)
+        codes = values_of_replicas(placement, self.position.code)
+        if len(set(codes)) > 1:
+            listed = ", ".join(map(str, steps_of_codes(codes)))
             raise RunError(
                 f"the workers have {done} different steps, by replica: {listed}. "
-                "--workdir has to be on a file system that all of them share."
+                "`workdir` has to be on a file system that all of them share."
             )
 
     def _last_row(self) -> dict[str, float]:
@@ -349,7 +345,7 @@ class Trainer:
         )
         if not self.step and (plan.config.weights or plan.config.freeze):
             print(f"Start: {plan.describe_start()}.")
-        if self.step >= plan.total_steps and self._is_evaluated():
+        if self.position.finished:
             print(f"Already at step {self.step} of {plan.total_steps}: nothing to do.")
         elif self.step:
             print(f"Resuming at step {self.step} of {plan.total_steps}.")

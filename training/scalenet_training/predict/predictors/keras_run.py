@@ -22,17 +22,15 @@ def open_predictor(config: PredictConfig) -> TransformingPredictor:
             NaN or infinite, or negative variances.
     """
     folder, file = run_and_model(config.model)
-    recorded = RunFolder(folder).read_config()
+    record = RunFolder(folder).read_record()
     transform = EvaluationTransform(
-        recorded["image_size"],
-        recorded["eval_resize"],
-        recorded["config"]["normalization"],
+        record.image_size, record.eval_resize, record.config.normalization
     )
     model = scalenet_tf.load_model(file, compile=False)
-    check_classifier(model, transform, recorded["class_names"])
+    check_classifier(model, transform, record.class_names)
     classifier = Classifier(model, fold=False)
 
     def run(crops: tf.Tensor) -> np.ndarray:
         return classifier(transform.normalize(crops))["probabilities"].numpy()
 
-    return TransformingPredictor(transform, recorded["class_names"], run)
+    return TransformingPredictor(transform, record.class_names, run)

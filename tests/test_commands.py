@@ -173,6 +173,52 @@ def test_convert_takes_the_dictionary_that_was_chosen(
     np.testing.assert_array_equal(kernel, expected)
 
 
+def boom(*_, **__):
+    raise ValueError("boom")
+
+
+LOOP = "scalenet_training.train.loop"
+ONE_STEP = ["--train-split", "train[:32]", "--eval-split", "validation[:9]"]
+
+
+@pytest.mark.parametrize(
+    ("place", "broken", "command"),
+    [
+        ("scalenet_tf.ScaleNet", boom, "train.py"),
+        ("scalenet_tf.ScaleNet", boom, "allocate.py"),
+        (f"{LOOP}.make_train_step", lambda *_: boom, "train.py"),
+        (f"{LOOP}.plot_curves", boom, "train.py"),
+    ],
+)
+def test_an_error_in_the_work_is_a_bug_and_shows_its_traceback(
+    place, broken, command, tiny_cifar_file, tmp_path, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(place, broken)
+    options = [command, "--model", tiny_cifar_file, *ONE_STEP, "--max-steps", "1"]
+    with pytest.raises(ValueError, match="boom"):
+        in_process(monkeypatch, *options)
+
+
+@pytest.mark.parametrize(
+    ("place", "arguments"),
+    [
+        ("scalenet_training.runs.figures.plot_curves", ["plot.py", "curves", "run"]),
+        ("scalenet_training.evaluate.saved.Evaluator", ["evaluate.py", "run"]),
+        (
+            "scalenet_training.allocate.learning.plot_allocations",
+            ["allocate.py", "--seed-run", "seed", "--output", "a.json"],
+        ),
+    ],
+)
+def test_an_error_in_the_work_on_a_run_shows_its_traceback(
+    place, arguments, written, monkeypatch
+):
+    monkeypatch.setattr(place, boom)
+    with pytest.raises(ValueError, match="boom"):
+        in_process(monkeypatch, *arguments)
+
+
 BAD_COMMANDS = [
     (["train.py", "--preset", "mnist"], "Expected one of ('digits', 'cifar10'"),
     (["train.py", "--strategy", "horovod"], "--strategy"),

@@ -2,8 +2,6 @@
 
 import dataclasses
 import json
-import pathlib
-import tarfile
 
 import numpy as np
 import pytest
@@ -17,17 +15,7 @@ from scalenet_training.tune.folder import SearchFolder
 import scalenet_tf
 from scalenet_tf.export import open_exported
 
-ARCHIVE = pathlib.Path(__file__).parent / "data" / "written-by-0.1.0.tar.xz"
 IMAGES = np.linspace(-1, 1, 2 * 32 * 32 * 3, dtype=np.float32).reshape(2, 32, 32, 3)
-
-
-@pytest.fixture
-def written(tmp_path, monkeypatch):
-    """The current folder, with what the old version wrote there."""
-    with tarfile.open(ARCHIVE) as archive:
-        archive.extractall(tmp_path, filter="data")
-    monkeypatch.chdir(tmp_path)
-    return tmp_path
 
 
 def test_a_run_resumes_where_it_was_stopped(written):

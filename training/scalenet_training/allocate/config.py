@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, Literal
 
 from scalenet_training.networks.targets import parse_target
 from scalenet_training.settings.base import (
@@ -21,8 +21,6 @@ from scalenet_training.settings.training import TrainConfig
 class SelectionOptions(OptionGroup):
     """Which neurons are kept."""
 
-    heading: ClassVar[str] = "selection"
-
     target_macs: str = "twin"
     """The most multiply-accumulates of an image of the native size: twin (those of the
     ResNet twin), a ratio of these such as 0.75x, or a number such as 57000000."""
@@ -38,8 +36,6 @@ class SelectionOptions(OptionGroup):
 @dataclasses.dataclass(frozen=True)
 class AllocationOptions(OptionGroup):
     """What is read and written."""
-
-    heading: ClassVar[str] = "allocation"
 
     seed_run: str | None = None
     """Folder of a finished run of a seed network ('train.py --model seed:NAME').

@@ -9,11 +9,10 @@ from typing import Any, TypeVar, get_type_hints
 
 import tyro
 
-from scalenet_training.settings.base import Settings, fields_of, groups_of
+from scalenet_training.errors import usage_errors
+from scalenet_training.settings.base import OptionGroup, Settings, fields_of, groups_of
 
 T = TypeVar("T", bound=Settings)
-
-(_POSITIONAL,) = tyro.conf.Positional[Any].__metadata__
 
 
 def parse(
@@ -35,11 +34,11 @@ def parse(
         default: Settings whose values hold where an option is not given.
 
     Raises:
-        SettingError: A value is not allowed.
+        UsageError: A value is not allowed.
     """
     # tyro makes a heading of each dataclass inside another one.
     parts = [
-        (name, tyro.conf.OmitArgPrefixes[group], _part(group, owner))
+        (name, group, _part(group, owner))
         for name, group, owner in _groups(kind, default)
     ]
     nested = dataclasses.make_dataclass(kind.__name__, parts) if parts else kind
@@ -49,8 +48,15 @@ def parse(
         (nested,),
         {"__post_init__": lambda self: None, "__doc__": kind.__doc__},
     )
-    read = tyro.cli(unchecked, description=description, args=arguments, prog=program)
-    return _settings(kind, vars(read))
+    read: object = tyro.cli(
+        unchecked,
+        description=description,
+        args=arguments,
+        prog=program,
+        config=(tyro.conf.OmitArgPrefixes,),
+    )
+    with usage_errors():
+        return _settings(kind, vars(read))
 
 
 def with_flags(message: str, kind: type[Settings]) -> str:
@@ -65,8 +71,16 @@ def _groups(
     """Heading, group, and the settings that have its defaults."""
     for name, inner in _inner(kind):
         yield from _groups(inner, getattr(default, name, None))
-    for group in groups_of(kind):
-        yield group.heading, group, default
+    for group in _headed(kind):
+        yield group.heading(), group, default
+
+
+def _headed(kind: type[Settings]) -> list[type[OptionGroup]]:
+    """The groups of settings; none where there are fields outside of them."""
+    groups = groups_of(kind)
+    listed = {name for group in groups for name in fields_of(group)}
+    listed |= {name for name, _ in _inner(kind)}
+    return groups if listed == {*fields_of(kind)} else []
 
 
 def _part(group: type, owner: Settings | None) -> Any:
@@ -78,11 +92,12 @@ def _part(group: type, owner: Settings | None) -> Any:
 
 def _settings(kind: type[T], read: Mapping[str, Any]) -> T:
     """The settings that were read, by headings or else flat."""
-    if not groups_of(kind):
+    groups = _headed(kind)
+    if not groups:
         return kind(**read)
     values = {name: _settings(inner, read) for name, inner in _inner(kind)}
-    for group in groups_of(kind):
-        values |= vars(read[group.heading])
+    for group in groups:
+        values |= vars(read[group.heading()])
     return kind(**values)
 
 
@@ -100,5 +115,5 @@ def _flags(kind: type[Settings]) -> Iterator[tuple[str, str]]:
     hints = get_type_hints(kind, include_extras=True)
     for name in fields_of(kind):
         words = name.replace("_", "-")
-        positional = _POSITIONAL in getattr(hints[name], "__metadata__", ())
+        positional = tyro.conf.Positional in getattr(hints[name], "__metadata__", ())
         yield name, words.upper() if positional else f"--{words}"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Annotated, ClassVar
+from typing import Annotated
 
 from scalenet_training.networks.saved_network_config import SavedNetworkConfig
 from scalenet_training.settings.base import POSITIVE, OptionGroup
@@ -13,8 +13,6 @@ from scalenet_training.settings.groups import DeviceOptions
 @dataclasses.dataclass(frozen=True)
 class EvaluationOptions(OptionGroup):
     """What is compared, and in which batches."""
-
-    heading: ClassVar[str] = "evaluation"
 
     compare: str | None = None
     """For an exported file: the run or .keras file that it was made from. It is

@@ -94,7 +94,7 @@ def _next_step(bar: tqdm, name: str) -> None:
 
 def _prepare(config: ExportConfig) -> Export:
     network = find_network(config.run_or_model, config.saved)
-    network.required("--normalization", config.normalization)
+    network.required("normalization", config.normalization)
     model = network.load()
     data = _Data(config, network, model)
     work = Export(

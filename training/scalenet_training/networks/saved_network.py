@@ -73,14 +73,14 @@ class SavedNetwork:
             UsageError: There is no such dataset, or it cannot serve classification.
         """
         dataset = self.required("dataset", settings.dataset)
-        run = None if self.record is None else self.record.config
-        data_dir = settings.data_dir or (run and run.data_dir)
+        data_dir, own = settings.data_dir, self.own_record(settings)
+        if data_dir is None and self.record is not None:
+            data_dir = self.record.config.data_dir
         reading = Reading(settings.on_damaged or "stop")
-        if run is not None and self.own_record(settings):
-            reading = Reading(
-                settings.on_damaged or run.on_damaged,
-                os.path.join(os.path.dirname(self.path), INDEX_FILE),
-            )
+        if own is not None:
+            index = os.path.join(os.path.dirname(self.path), INDEX_FILE)
+            damaged = settings.on_damaged or own.config.on_damaged
+            reading = Reading(damaged, index)
         with usage_errors():
             return open_source(dataset, data_dir, settings.download, reading)
 
@@ -91,9 +91,10 @@ class SavedNetwork:
             UsageError: There is no such split.
         """
         own = self.own_record(settings)
-        name = settings.eval_split or (own and own.eval_split)
+        recorded = None if own is None else own.eval_split
         with usage_errors():
-            return open_split(source, name or source.evaluation_split, "`eval_split`")
+            name = settings.eval_split or recorded or source.evaluation_split
+            return open_split(source, name, "`eval_split`")
 
     def check_division(self, source: Source, settings: SavedNetworkConfig) -> None:
         """Checks that what would be evaluated on was held out in training, too.
@@ -164,13 +165,10 @@ def find_network(run_or_model: str, saved: str) -> SavedNetwork:
         SettingError: There is no such file.
         UsageError: The folder is not that of a run.
     """
-    path = run_or_model
-    if os.path.isdir(path):
-        record = RunFolder(path).read_record()
-        path = os.path.join(path, f"{saved}.keras")
-    else:
-        folder = RunFolder(os.path.dirname(path))
-        record = folder.read_record() if folder.has_record else None
+    is_folder = os.path.isdir(run_or_model)
+    folder = RunFolder(run_or_model if is_folder else os.path.dirname(run_or_model))
+    path = folder.file(f"{saved}.keras") if is_folder else run_or_model
+    record = folder.read_record() if is_folder or folder.has_record else None
     if not os.path.isfile(path) or not path.endswith(".keras"):
         raise SettingError(
             "`run_or_model` must be the folder of a run that has finished an epoch, or "

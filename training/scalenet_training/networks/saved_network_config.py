@@ -6,7 +6,7 @@ Imports no TensorFlow.
 from __future__ import annotations
 
 import dataclasses
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, Literal
 
 import tyro
 
@@ -19,8 +19,6 @@ from scalenet_training.settings.groups import NormalizationName
 class NetworkOptions(OptionGroup):
     """The network that a run has saved, or any .keras file."""
 
-    heading: ClassVar[str] = "network"
-
     run_or_model: Annotated[
         tyro.conf.Positional[str], tyro.conf.arg(metavar="RUN-OR-MODEL")
     ]
@@ -32,10 +30,8 @@ class NetworkOptions(OptionGroup):
 
 
 @dataclasses.dataclass(frozen=True)
-class EvaluationDataOptions(OptionGroup):
+class ImageOptions(OptionGroup):
     """The images, and what is done to them; by default as in the run."""
-
-    heading: ClassVar[str] = "data"
 
     dataset: str | None = None
     """digits, a name of TensorFlow Datasets, a folder or a manifest. Default: the
@@ -66,5 +62,5 @@ class EvaluationDataOptions(OptionGroup):
 
 
 @dataclasses.dataclass(frozen=True)
-class SavedNetworkConfig(EvaluationDataOptions, NetworkOptions, Settings):
+class SavedNetworkConfig(ImageOptions, NetworkOptions, Settings):
     """A network that a run has saved, or any .keras file, and its data."""

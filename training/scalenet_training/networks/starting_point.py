@@ -22,17 +22,23 @@ from scalenet_training.errors import SettingError
 _SEED = "seed:"
 
 
-def resolve_architecture(model: str) -> Architecture:
+def resolve_architecture(model: str, option: str = "`model`") -> Architecture:
     """The architecture of a public name, of a JSON file, or of file.json:Name.
 
     With `seed:` before it, that of its seed network, to learn an allocation with.
+
+    Args:
+        model: The name or the file.
+        option: The option that it came by, for messages.
 
     Raises:
         SettingError: There is none, or it is not valid.
         FileNotFoundError: There is no such file.
     """
     if model.startswith(_SEED):
-        return seed_architecture(resolve_architecture(model.removeprefix(_SEED)))
+        return seed_architecture(
+            resolve_architecture(model.removeprefix(_SEED), option)
+        )
     path, _, name = model.rpartition(".json:")
     if path:
         return scalenet_tf.load_architecture(f"{path}.json", name)
@@ -41,7 +47,7 @@ def resolve_architecture(model: str) -> Architecture:
     try:
         return scalenet_tf.get_architecture(model)
     except ValueError as error:
-        raise SettingError(f"`model`: {error} Or give a .json file.") from error
+        raise SettingError(f"{option}: {error} Or give a .json file.") from error
 
 
 def start_from(model: keras.Model, path: str) -> LoadReport:

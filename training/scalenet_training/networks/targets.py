@@ -33,23 +33,19 @@ def target_macs(
     Raises:
         SettingError: The text is none of these; the message names the option.
     """
-    ratio, number = parse_target(text, option)
-    if ratio is None:
-        return number
-    return ratio * architecture.twin().macs(classes)
+    value, is_ratio = parse_target(text, option)
+    return value * architecture.twin().macs(classes) if is_ratio else value
 
 
-def parse_target(
-    text: str, option: str = "`target_macs`"
-) -> tuple[float | None, float | None]:
-    """The ratio to the twin's MACs or else the number of MACs; the other is `None`.
+def parse_target(text: str, option: str = "`target_macs`") -> tuple[float, bool]:
+    """A number, and whether it is a ratio to the twin's MACs.
 
     Raises:
         SettingError: The text is neither; the message names the option.
     """
     stripped = text.strip().lower()
     if stripped == "twin":
-        return 1.0, None
+        return 1.0, True
     is_ratio = stripped.endswith("x")
     try:
         value = float(stripped.removesuffix("x"))
@@ -57,4 +53,4 @@ def parse_target(
         value = math.nan
     if not math.isfinite(value) or value <= 0:
         raise SettingError(f"{option} must be {_ALLOWED}. Received: {text!r}.")
-    return (value, None) if is_ratio else (None, value)
+    return value, is_ratio

@@ -59,7 +59,7 @@ def allocation(
     from scalenet_training.runs.figures import plot_allocations
 
     with usage_errors():
-        found = [resolve_architecture(network) for network in networks]
+        found = [resolve_architecture(network, "NETWORKS") for network in networks]
     names = [architecture.name for architecture in found]
     labels = [
         name if names.count(name) == 1 else f"{name} ({text})"

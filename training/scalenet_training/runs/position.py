@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Iterable
 
 
 @dataclasses.dataclass(frozen=True)
@@ -50,6 +50,6 @@ class Position:
         return 2 * self.step + self.evaluated
 
 
-def steps_of_codes(codes: Sequence[float]) -> list[int]:
+def steps_of_codes(codes: Iterable[float]) -> list[int]:
     """The steps of the positions that have these codes."""
     return [int(code) // 2 for code in codes]

@@ -115,7 +115,7 @@ def evaluation_notes(folder: RunFolder, source: Source, split: Split) -> list[st
     """
     listed = read_list(folder.file(LIST_FILE)) or []
     now = list_examples(source, {"evaluation": split})
-    if not listed or not now:
+    if not listed or not now or source.images is None:
         return []
     trained = {example.name for example in listed if example.part == "train"}
     seen = sum(example.name in trained for example in now)

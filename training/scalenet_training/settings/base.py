@@ -47,16 +47,19 @@ class OptionGroup:
     """Base of the dataclasses whose fields `--help` lists under one heading.
 
     The settings of a command inherit from several groups, and are flat themselves. The
-    docstring of a group is the text below its heading.
+    heading of `DataOptions` is "data options", with its docstring below.
 
     Attributes:
-        heading: The words before "options" in the heading.
         resumable: Whether a run may go on with other values: they say where and how
             long it computes, not what.
     """
 
-    heading: ClassVar[str]
     resumable: ClassVar[bool] = False
+
+    @classmethod
+    def heading(cls) -> str:
+        """The words before "options"."""
+        return cls.__name__.removesuffix("Options").lower()
 
 
 class Settings:
@@ -68,7 +71,8 @@ class Settings:
     """
 
     def __post_init__(self) -> None:
-        for name, hint in _hints(type(self)).items():
+        kind: type = type(self)
+        for name, hint in _hints(kind).items():
             value = getattr(self, name)
             # Comparisons with NaN are false, and infinity is more than any bound.
             if not all(map(math.isfinite, _floats(value))):
@@ -80,7 +84,7 @@ class Settings:
 
 def groups_of(kind: type) -> list[type[OptionGroup]]:
     """The groups of options that settings inherit from, in the order of `--help`."""
-    return [group for group in reversed(kind.__mro__) if "heading" in vars(group)]
+    return [group for group in reversed(kind.__mro__) if OptionGroup in group.__bases__]
 
 
 def fields_of(kind: type) -> list[str]:

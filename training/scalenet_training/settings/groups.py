@@ -18,8 +18,6 @@ StrategyName = Literal["auto", "none", "mirrored", "multiworker", "tpu"]
 class DataOptions(OptionGroup):
     """The examples, and what is done to an image."""
 
-    heading: ClassVar[str] = "data"
-
     dataset: str = "digits"
     """digits, a name of TensorFlow Datasets (cifar10, imagenet2012, ...), a folder with
     a sub-folder for each class, itself or in train/ and validation/, or a manifest: a
@@ -52,10 +50,9 @@ class DataOptions(OptionGroup):
 
 
 @dataclasses.dataclass(frozen=True)
-class DataPlaceOptions(OptionGroup):
+class StorageOptions(OptionGroup):
     """Where the datasets of TensorFlow Datasets are."""
 
-    heading: ClassVar[str] = "storage"
     resumable: ClassVar[bool] = True
 
     data_dir: str | None = None
@@ -69,7 +66,6 @@ class DataPlaceOptions(OptionGroup):
 class DeviceOptions(OptionGroup):
     """Where it computes."""
 
-    heading: ClassVar[str] = "device"
     resumable: ClassVar[bool] = True
 
     strategy: StrategyName = "auto"

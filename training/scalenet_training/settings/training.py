@@ -19,8 +19,8 @@ from scalenet_training.settings.base import (
 )
 from scalenet_training.settings.groups import (
     DataOptions,
-    DataPlaceOptions,
     DeviceOptions,
+    StorageOptions,
 )
 
 PresetName = Literal["digits", "cifar10", "cifar100", "imagenet"]
@@ -30,7 +30,6 @@ PresetName = Literal["digits", "cifar10", "cifar100", "imagenet"]
 class PresetOptions(OptionGroup):
     """Where the defaults come from."""
 
-    heading: ClassVar[str] = "preset"
     resumable: ClassVar[bool] = True
 
     preset: PresetName = "digits"
@@ -41,8 +40,6 @@ class PresetOptions(OptionGroup):
 @dataclasses.dataclass(frozen=True)
 class NetworkOptions(OptionGroup):
     """What is trained."""
-
-    heading: ClassVar[str] = "network"
 
     model: str = "ScaleNetCifar38"
     """A public name (see scalenet_tf.list_models), an architecture's JSON file, or
@@ -60,8 +57,6 @@ class NetworkOptions(OptionGroup):
 @dataclasses.dataclass(frozen=True)
 class BatchOptions(OptionGroup):
     """The global batch, and how the replicas compute it."""
-
-    heading: ClassVar[str] = "batch"
 
     batch_size: Annotated[int, POSITIVE] = 32
     """Global batch: summed over all replicas."""
@@ -86,8 +81,6 @@ class BatchOptions(OptionGroup):
 @dataclasses.dataclass(frozen=True)
 class OptimisationOptions(OptionGroup):
     """SGD with momentum, its schedule and its penalties."""
-
-    heading: ClassVar[str] = "optimisation"
 
     epochs: Annotated[int, POSITIVE] = 8
     """Epochs in all. A run that has ended goes on with a larger number."""
@@ -136,7 +129,6 @@ class OptimisationOptions(OptionGroup):
 class RunOptions(OptionGroup):
     """The run's folder and its checkpoints."""
 
-    heading: ClassVar[str] = "run"
     resumable: ClassVar[bool] = True
 
     max_steps: Annotated[int | None, POSITIVE] = None
@@ -163,7 +155,7 @@ class TrainConfig(
     OptimisationOptions,
     BatchOptions,
     DeviceOptions,
-    DataPlaceOptions,
+    StorageOptions,
     DataOptions,
     NetworkOptions,
     PresetOptions,

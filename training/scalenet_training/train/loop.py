@@ -150,9 +150,9 @@ class Trainer:
         callbacks.on_train_begin()
         row: dict[str, float] = {}
         while not self.position.finished:
-            epoch, batches = self.position.epoch, self.position.batches
+            epoch = self.position.epoch
             callbacks.on_epoch_begin(epoch)
-            images_per_second = self._train_epoch(epoch, batches, callbacks)
+            images_per_second = self._train_epoch(epoch, callbacks)
             row = self._finish_epoch(epoch, images_per_second)
             with disk_errors(self.folder.path):
                 callbacks.on_epoch_end(
@@ -162,10 +162,10 @@ class Trainer:
         return row
 
     def _train_epoch(
-        self, epoch: int, indices: range, callbacks: keras.callbacks.CallbackList
+        self, epoch: int, callbacks: keras.callbacks.CallbackList
     ) -> float:
         """Trains to the epoch's end, or the run's; returns images per second."""
-        plan = self.plan
+        plan, indices = self.plan, self.position.batches
         expected = self.step + len(indices)
         if indices.start == 0:
             self.totals.assign(tf.zeros_like(self.totals))
@@ -174,13 +174,13 @@ class Trainer:
             batches = self._batches(epoch, indices.start)
             for index, batch in zip(indices, batches, strict=False):
                 callbacks.on_train_batch_begin(index)
-                self._dispatch(batch)
+                report = self._dispatch(batch)
                 timer.step_done(self.totals)
                 last = index + 1 == indices.stop
                 log = (index + 1) % _STEPS_BETWEEN_LOGS == 0 or last
                 logs = means(self.totals.numpy()) if log else {}
                 callbacks.on_train_batch_end(index, logs)
-                self._stop_or_save(last)
+                self._stop_or_save(report, last)
         if self.step != expected:
             raise RunError(
                 f"`train_split` gave fewer than its {plan.train_split.size} examples: "
@@ -202,16 +202,18 @@ class Trainer:
             )
         )
 
-    def _dispatch(self, batch: Batch) -> None:
-        """Starts a step and reads the report of the one before.
+    def _dispatch(self, batch: Batch) -> StepReport:
+        """Starts a step, whose report it returns, and reads that of the one before.
 
         The host is a step ahead at most, so that a signal does not wait for many.
         """
-        before, self.report = self.report, self.train_step(batch, self.stop.came)
+        before, report = self.report, self.train_step(batch, self.stop.came)
+        self.report = report
         self.step += 1
-        self.totals.assign_add(self.report.sums)
+        self.totals.assign_add(report.sums)
         if before is not None:
             self._check_finite(before, self.step - 1)
+        return report
 
     def _check_finite(self, report: StepReport, step: int) -> None:
         if report.diverged.numpy():
@@ -234,13 +236,13 @@ class Trainer:
         if problem is not None:
             raise self._diverged(problem, self.step)
 
-    def _stop_or_save(self, last: bool) -> None:
+    def _stop_or_save(self, report: StepReport, last: bool) -> None:
         """Between two steps: stops if that is wanted, saves if it is due."""
         together = self.plan.placement.workers > 1
         # Of several workers all stop, or fail, at the step in which all know of it.
-        stop = self.report.stops.numpy() > 0 if together else self.stop.came
+        stop = report.stops.numpy() > 0 if together else self.stop.came
         if together or stop or last or self._checkpoint_is_due():
-            self._check_finite(self.report, self.step)
+            self._check_finite(report, self.step)
         if stop:
             raise StoppedError
         if not last and self._checkpoint_is_due() and self._state_problem() is None:

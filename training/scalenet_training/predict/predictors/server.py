@@ -37,7 +37,7 @@ class ServerPredictor:
         except ServingError as error:
             raise RunError(str(error)) from error
         except ValueError as error:
-            raise UsageError(f"--top-k: {error}") from error
+            raise UsageError(str(error)) from error
 
     def __enter__(self) -> ServerPredictor:
         return self

@@ -8,7 +8,7 @@ import pytest
 from scalenet_training.evaluate.config import EvaluateConfig
 from scalenet_training.evaluate.saved import evaluate_saved
 from scalenet_training.runs.run_folder import RunFolder
-from scalenet_training.train.config import TrainConfig
+from scalenet_training.settings.training import TrainConfig
 from scalenet_training.train.loop import train_and_evaluate
 from scalenet_training.tune.folder import SearchFolder
 

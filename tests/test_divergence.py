@@ -21,7 +21,7 @@ from scalenet_training.evaluate.config import EvaluateConfig
 from scalenet_training.evaluate.exported import evaluate_exported
 from scalenet_training.runs.run_folder import RunFolder
 from scalenet_training.settings import Settings
-from scalenet_training.train.config import TrainConfig
+from scalenet_training.settings.training import TrainConfig
 from scalenet_training.train.divergence import NotFiniteError
 from scalenet_training.train.loop import Trainer, train_and_evaluate
 from scalenet_training.train.presets import PRESETS

@@ -221,7 +221,11 @@ def test_imports_of_the_data_room_go_one_way():
 
 
 @pytest.mark.parametrize(
-    "module", ["train.config", "networks.saved_network_config", "tune.config"]
+    "module",
+    [
+        *("settings.training", "networks.saved_network_config", "tune.config"),
+        *("allocate.config", "evaluate.config", "runs.position", "runs.record"),
+    ],
 )
 def test_settings_import_no_tensorflow(module):
     code = (
@@ -229,3 +233,26 @@ def test_settings_import_no_tensorflow(module):
         "assert not {'tensorflow', 'keras', 'PIL', 'rich.table'} & set(sys.modules)\n"
     )
     subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT / "training")
+
+
+# The shared rooms and modules of the training package: each may import those before it.
+# The rooms of the commands may import all of these.
+ROOMS = [
+    *("errors", "invocation", "data", "settings", "devices"),
+    *("runs", "networks", "train", "cli"),
+]
+# Modules at their places of version 0.1.0.
+OLD_PLACES = {"config", "loop", "sources"}
+
+
+def test_imports_of_the_training_package_go_one_way():
+    package = ROOT / "training" / "scalenet_training"
+    for path in package.rglob("*.py"):
+        room = path.relative_to(package).with_suffix("").parts[0]
+        if room.startswith("__") or room in OLD_PLACES:
+            continue
+        is_command = path.name == "command.py" or room not in ROOMS
+        before = ROOMS if is_command else ROOMS[: ROOMS.index(room)]
+        for name in imported(path):
+            if name and name.startswith("scalenet_training."):
+                assert name.split(".")[1] in {*before, room}, (path.name, name)

@@ -18,7 +18,7 @@ from scalenet_training.evaluate.config import EvaluateConfig
 from scalenet_training.networks.saved_network import SavedNetwork
 from scalenet_training.runs.run_data import RunData
 from scalenet_training.runs.run_folder import RunFolder
-from scalenet_training.train.config import TrainConfig
+from scalenet_training.settings.training import TrainConfig
 from scalenet_training.train.loop import train_and_evaluate
 from situations import situation
 

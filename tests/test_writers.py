@@ -15,7 +15,7 @@ from scalenet_training.errors import UsageError
 from scalenet_training.export.versions import new_version
 from scalenet_training.runs.locking import locked_folder
 from scalenet_training.runs.run_folder import RunFolder
-from scalenet_training.train.config import TrainConfig
+from scalenet_training.settings.training import TrainConfig
 from scalenet_training.train.loop import train_and_evaluate
 from scalenet_training.tune.config import TuneConfig
 from situations import situation

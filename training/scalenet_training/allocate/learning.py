@@ -25,8 +25,9 @@ from scalenet_training.runs.files import disk_errors, replaced
 from scalenet_training.runs.locking import locked_folder
 from scalenet_training.runs.record import RunRecord
 from scalenet_training.runs.run_folder import RunFolder
+from scalenet_training.runs.versions import versions
 from scalenet_training.train.loop import train_and_evaluate
-from scalenet_training.train.plan import Plan, versions
+from scalenet_training.train.plan import Plan
 
 
 @dataclasses.dataclass(frozen=True)

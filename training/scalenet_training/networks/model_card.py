@@ -18,7 +18,7 @@ from scalenet_tf.profiling import count_parameters
 from scalenet_training.networks.saved_network import SavedNetwork
 from scalenet_training.runs.record import RunRecord
 from scalenet_training.runs.run_folder import RunFolder
-from scalenet_training.train.plan import versions
+from scalenet_training.runs.versions import versions
 
 MODEL_CARD = "model_card.json"
 _RUNTIMES = ("ai-edge-litert", "tf2onnx", "onnxruntime", "tensorflow-serving-api")

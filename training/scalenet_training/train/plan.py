@@ -6,13 +6,10 @@ import contextlib
 import dataclasses
 import functools
 import math
-import platform
 import sys
 from collections.abc import Iterator
 
 import keras
-import numpy as np
-import tensorflow as tf
 
 import scalenet_tf
 from scalenet_tf import Architecture
@@ -28,6 +25,7 @@ from scalenet_training.errors import usage_errors
 from scalenet_training.networks.starting_point import resolve_architecture, start_from
 from scalenet_training.runs.record import RunRecord
 from scalenet_training.runs.run_data import RunData
+from scalenet_training.runs.versions import versions
 from scalenet_training.settings.training import TrainConfig
 from scalenet_training.train.examples import open_examples
 from scalenet_training.train.loss_scale import LossScale
@@ -178,17 +176,6 @@ def prepare(config: TrainConfig, workdir: str | None = None) -> Plan:
         schedule=schedule,
         start=start,
     )
-
-
-def versions() -> dict[str, str]:
-    """Versions of what computes."""
-    return {
-        "scalenet_tf": scalenet_tf.__version__,
-        "tensorflow": tf.__version__,
-        "keras": keras.__version__,
-        "numpy": np.__version__,
-        "python": platform.python_version(),
-    }
 
 
 def _schedule(config: TrainConfig, steps_per_epoch: int) -> RecipeSchedule:

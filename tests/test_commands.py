@@ -233,7 +233,8 @@ BAD_COMMANDS = [
     (["evaluate.py", "nothing.keras"], "RUN-OR-MODEL must be the folder of a run"),
     (["evaluate.py", "."], "is no run's config.json"),
     (["plot.py", "curves", "."], "is no run that has finished an epoch"),
-    (["plot.py", "allocation", "ScaleNet5"], "Did you mean ScaleNet50"),
+    (["plot.py", "allocation", "ScaleNet5"], "NETWORKS: unknown model 'ScaleNet5'"),
+    (["plot.py", "curves", "none"], "'none' is no run that has finished an epoch"),
     (["plot.py", "allocation"], "NETWORKS must be one or more"),
     (["allocate.py", "--target-macs", "much"], "--target-macs must be 'twin'"),
     (["allocate.py", "--model", "ResNet50"], "must have two scales or more"),
@@ -262,6 +263,14 @@ def test_bad_input_ends_with_a_line_and_2_and_writes_nothing(
     assert in_process(monkeypatch, *arguments) == 2
     assert message in capsys.readouterr().err
     assert not list(tmp_path.iterdir())
+
+
+def test_a_table_of_metrics_that_is_none_is_named(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "metrics.csv").write_text("epoch,loss\n0,much\n")
+    assert in_process(monkeypatch, "plot.py", "curves", ".") == 2
+    assert "metrics.csv' is no run's metrics.csv: could" in capsys.readouterr().err
+    assert not (tmp_path / "curves.png").exists()
 
 
 def test_convert_does_not_replace_a_file_unless_told(tmp_path, monkeypatch, capsys):

@@ -21,7 +21,7 @@ from scalenet_training.errors import RunError, UsageError, usage_errors
 from scalenet_training.networks.allocation_file import PROVENANCE, write_allocation
 from scalenet_training.networks.targets import target_macs
 from scalenet_training.runs.figures import plot_allocations
-from scalenet_training.runs.files import disk_errors, replaced
+from scalenet_training.runs.files import replacing
 from scalenet_training.runs.locking import locked_folder
 from scalenet_training.runs.record import RunRecord
 from scalenet_training.runs.run_folder import RunFolder
@@ -240,6 +240,6 @@ def _write(config: AllocateConfig, seed: Seed, learned: Learned) -> None:
         "versions": versions(),
     }
     chart = f"{os.path.splitext(path)[0]}.png"
-    with disk_errors(chart), replaced(chart) as temporary:
+    with replacing(chart) as temporary:
         plot_allocations({found.architecture.name: found.architecture}, temporary)
     write_allocation(path, found.architecture, provenance)

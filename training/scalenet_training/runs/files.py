@@ -23,6 +23,7 @@ __all__ = [
     "disk_errors",
     "remove_leftovers",
     "replaced",
+    "replacing",
     "write_json",
     "write_rows",
     "written",
@@ -45,6 +46,17 @@ def disk_errors(path: str) -> Iterator[None]:
 
 
 @contextlib.contextmanager
+def replacing(path: str) -> Iterator[str]:
+    """Gives a temporary path; what is written there replaces `path` in one step.
+
+    Raises:
+        RunError: It cannot be written; what was there before is intact.
+    """
+    with disk_errors(path), replaced(path) as temporary:
+        yield temporary
+
+
+@contextlib.contextmanager
 def written(path: str) -> Iterator[TextIO]:
     """Gives a text file that replaces `path` in one step when the block ends.
 
@@ -52,8 +64,7 @@ def written(path: str) -> Iterator[TextIO]:
         RunError: It cannot be written; what was there before is intact.
     """
     with (
-        disk_errors(path),
-        replaced(path) as temporary,
+        replacing(path) as temporary,
         open(temporary, "w", newline="", encoding="utf-8", errors=_NAMES) as file,
     ):
         yield file

@@ -7,11 +7,17 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from scalenet_training.errors import UsageError
+
 METRICS_FILE = "metrics.csv"
 
 
 def read_rows(path: str) -> list[dict[str, Any]]:
-    """The rows, with numbers for values; an empty list where there is no file."""
+    """The rows, with numbers for values; an empty list where there is no file.
+
+    Raises:
+        UsageError: It is not a table of numbers.
+    """
     try:
         with open(path, newline="", encoding="utf-8") as file:
             return [
@@ -23,6 +29,8 @@ def read_rows(path: str) -> list[dict[str, Any]]:
             ]
     except FileNotFoundError:
         return []
+    except (ValueError, TypeError, csv.Error) as error:
+        raise UsageError(f"{path!r} is no run's metrics.csv: {error}.") from error
 
 
 def best_row(rows: Sequence[Mapping[str, Any]]) -> Mapping[str, Any]:

@@ -14,7 +14,7 @@ from scalenet_training.runs.files import (
     check_own_folder,
     disk_errors,
     remove_leftovers,
-    replaced,
+    replacing,
     write_json,
     write_rows,
 )
@@ -123,5 +123,5 @@ class RunFolder:
 
     def save_model(self, model: keras.Model, name: str) -> None:
         """Saves a model as `<name>.keras`."""
-        with disk_errors(self.path), replaced(self.file(f"{name}.keras")) as path:
+        with replacing(self.file(f"{name}.keras")) as path:
             model.save(path)

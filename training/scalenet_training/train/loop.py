@@ -6,8 +6,6 @@ import contextlib
 import os
 import shlex
 import signal
-import sys
-import time
 from collections.abc import Callable
 
 import keras
@@ -15,7 +13,6 @@ import numpy as np
 import tensorflow as tf
 
 from scalenet_tf.finite import first_not_finite
-from scalenet_tf.profiling import count_parameters
 from scalenet_training.data.batches import Batch, training_batches
 from scalenet_training.devices.cluster import is_chief
 from scalenet_training.devices.placement import lost_workers, values_of_replicas
@@ -23,16 +20,16 @@ from scalenet_training.errors import InterruptedRunError, RunError
 from scalenet_training.invocation import typed
 from scalenet_training.runs.checkpoints import Checkpoints
 from scalenet_training.runs.figures import plot_curves
-from scalenet_training.runs.files import disk_errors, replaced
+from scalenet_training.runs.files import disk_errors, replacing
 from scalenet_training.runs.locking import locked_folder
 from scalenet_training.runs.position import Position, steps_of_codes
 from scalenet_training.runs.run_folder import CURVES_FILE, RunFolder
-from scalenet_training.runs.tensorboard import ScalarSummaries
 from scalenet_training.settings.training import TrainConfig
 from scalenet_training.train.divergence import NotFiniteError, diverged
 from scalenet_training.train.evaluation import Evaluator, data_errors
 from scalenet_training.train.interruption import StoppedError, StopRequest
 from scalenet_training.train.plan import Plan, prepare
+from scalenet_training.train.progress import Timer, announcement, make_callbacks
 from scalenet_training.train.step import StepReport, make_train_step
 from scalenet_training.train.sums import SUMS, means
 
@@ -128,7 +125,7 @@ class Trainer:
         self.saved_step = self.step
         self._check_state()
         self._check_same_step("restored")
-        self._announce()
+        print(announcement(self.plan, self.folder, self.position))
         if self.position.finished:
             return self._last_row()
         if self.chief:
@@ -146,7 +143,7 @@ class Trainer:
         return row
 
     def _run_epochs(self) -> dict[str, float]:
-        callbacks = self._callbacks()
+        callbacks = make_callbacks(self.plan, self.folder.file("tensorboard"))
         callbacks.on_train_begin()
         row: dict[str, float] = {}
         while not self.position.finished:
@@ -169,7 +166,7 @@ class Trainer:
         expected = self.step + len(indices)
         if indices.start == 0:
             self.totals.assign(tf.zeros_like(self.totals))
-        timer = _Timer(plan.config.batch_size)
+        timer = Timer(plan.config.batch_size)
         with data_errors(plan.train_split):
             batches = self._batches(epoch, indices.start)
             for index, batch in zip(indices, batches, strict=False):
@@ -291,7 +288,7 @@ class Trainer:
         folder.save_model(plan.final_model, "last")
         if improved:
             folder.save_model(plan.final_model, "best")
-        with disk_errors(folder.path), replaced(folder.file(CURVES_FILE)) as path:
+        with replacing(folder.file(CURVES_FILE)) as path:
             plot_curves({plan.architecture.name: folder.rows()}, path)
 
     @property
@@ -331,60 +328,3 @@ class Trainer:
         if not rows:
             raise RunError(f"{self.folder.path!r} has lost its metrics.csv.")
         return rows[-1]
-
-    def _announce(self) -> None:
-        plan = self.plan
-        if not self.chief:
-            print(f"Worker {plan.placement.worker} of {plan.placement.workers}.")
-            return
-        print(
-            f"{plan.architecture.name} on {plan.source.name}: "
-            f"{plan.train_split.size} training and {plan.eval_split.size} evaluation "
-            f"examples, {len(plan.source.class_names)} classes, "
-            f"{count_parameters(plan.learner.model):,} parameters; "
-            f"{plan.placement.describe()}, XLA {'on' if plan.xla else 'off'}. "
-            f"Run folder: {self.folder.path}"
-        )
-        if not self.step and (plan.config.weights or plan.config.freeze):
-            print(f"Start: {plan.describe_start()}.")
-        if self.position.finished:
-            print(f"Already at step {self.step} of {plan.total_steps}: nothing to do.")
-        elif self.step:
-            print(f"Resuming at step {self.step} of {plan.total_steps}.")
-
-    def _callbacks(self) -> keras.callbacks.CallbackList:
-        log_dir = self.folder.file("tensorboard")
-        return keras.callbacks.CallbackList(
-            [ScalarSummaries(log_dir)] if self.chief else [],
-            add_progbar=self.chief,
-            model=self.plan.learner.model,
-            epochs=self.plan.config.epochs,
-            steps=self.plan.steps_per_epoch,
-            # A bar redrawn at each step is for people; a log gets a line an epoch.
-            verbose=1 if sys.stdout.isatty() else 2,
-        )
-
-
-class _Timer:
-    """Images a second, without the first step of several, which compiles."""
-
-    def __init__(self, batch_size: int):
-        self._batch_size = batch_size
-        self._began = time.perf_counter()
-        self._steps = 0
-        self._after_first = self._began
-
-    def step_done(self, result: tf.Variable) -> None:
-        self._steps += 1
-        if self._steps == 1:
-            result.numpy()  # waits for the devices
-            self._after_first = time.perf_counter()
-
-    def images_per_second(self, result: tf.Variable) -> float:
-        if self._steps == 0:
-            return float("nan")
-        result.numpy()
-        now = time.perf_counter()
-        if self._steps == 1:
-            return self._batch_size / (now - self._began)
-        return (self._steps - 1) * self._batch_size / (now - self._after_first)

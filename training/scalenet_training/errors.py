@@ -1,4 +1,4 @@
-"""The ways in which a command ends early, and says why in a line."""
+"""The errors that end a command with one line on stderr, and its exit codes."""
 
 from __future__ import annotations
 
@@ -59,7 +59,5 @@ def usage_errors() -> Iterator[None]:
     """
     try:
         yield
-    except UsageError:
-        raise
     except (ValueError, OSError, ImportError) as error:
         raise UsageError(str(error)) from error

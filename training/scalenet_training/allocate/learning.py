@@ -36,8 +36,8 @@ class Seed:
 
     Attributes:
         architecture: The seed network's.
-        importance: Of its neurons.
-        classes: Of the dataset.
+        importance: Importance of its neurons, by block and scale.
+        classes: Classes of the dataset.
         record: The run's record.
         metrics: The last row of its metrics.csv.
     """
@@ -55,7 +55,8 @@ class Learned:
 
     Attributes:
         found: The architecture and its cost.
-        correlation: Of the importances of two seed networks, if they were compared.
+        correlation: How far the importances of two seed networks agree; `None` where
+            they were not compared.
     """
 
     found: MacsAllocation
@@ -119,7 +120,7 @@ def read_seed(folder: str) -> Seed:
     record, rows = run.read_record(), run.rows()
     path = run.file("last.keras")
     if not rows or not os.path.isfile(path):
-        raise UsageError(f"{folder!r} is no run that has finished an epoch.")
+        raise UsageError(f"{folder!r} is not a run that has finished an epoch.")
     epochs, planned = int(rows[-1]["epoch"]) + 1, record.config.epochs
     if epochs < planned and record.config.max_steps is None:
         raise UsageError(

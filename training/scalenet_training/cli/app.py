@@ -24,7 +24,7 @@ class Command:
     `SETTINGS`, if it has them.
 
     Attributes:
-        summary: What it does, in a line.
+        summary: What it does, in one line.
         extra: The extra of the package that it needs at least.
     """
 

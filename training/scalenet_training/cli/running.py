@@ -47,7 +47,7 @@ def parse_with_preset(
 
 
 def run(command: Callable[[], None], settings: type[Settings] | None = None) -> None:
-    """Runs a command; its known errors become a line on stderr and an exit code.
+    """Runs a command; its known errors become one line on stderr and an exit code.
 
     Args:
         command: What to run.

@@ -24,7 +24,7 @@ class Member:
     """One worker of a cluster.
 
     Attributes:
-        rank: Number of this worker; 0 is the chief, which alone writes.
+        rank: Number of this worker; 0 is the chief, the only one that writes.
         size: Number of workers.
         described_by: `"TF_CONFIG"` or `"Slurm"`.
     """

@@ -49,7 +49,7 @@ class Placement:
 
     @property
     def chief(self) -> bool:
-        """Whether this worker writes; the others compute alone."""
+        """Whether this worker writes; the others only compute."""
         return self.worker == 0
 
     @property

@@ -32,7 +32,8 @@ def resolve_architecture(model: str, option: str = "`model`") -> Architecture:
         option: The option that it came by, for messages.
 
     Raises:
-        SettingError: There is none, or it is not valid.
+        SettingError: There is no such network.
+        ValueError: The architecture is not valid.
         FileNotFoundError: There is no such file.
     """
     if model.startswith(_SEED):

@@ -31,7 +31,7 @@ def target_macs(
         option: Option that the text came by, for messages.
 
     Raises:
-        SettingError: The text is none of these; the message names the option.
+        SettingError: The text is not one of these; the message names the option.
     """
     value, is_ratio = parse_target(text, option)
     return value * architecture.twin().macs(classes) if is_ratio else value

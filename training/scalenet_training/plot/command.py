@@ -34,7 +34,7 @@ def curves(
         label = run if name in rows else name
         rows[label] = read_rows(os.path.join(run, METRICS_FILE))
         if not rows[label]:
-            raise UsageError(f"{run!r} is no run that has finished an epoch.")
+            raise UsageError(f"{run!r} is not a run that has finished an epoch.")
     with replacing(output) as path:
         plot_curves(rows, path)
     print(output)

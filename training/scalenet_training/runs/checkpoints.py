@@ -27,7 +27,7 @@ class Checkpoints:
     Args:
         folder: Where they are.
         kept: How many of the newest stay.
-        chief: Whether this process writes; the others read alone.
+        chief: Whether this process writes; the others only read.
         state: What they hold, by name.
 
     Attributes:

@@ -14,7 +14,7 @@ class Position:
         step: Steps that were made.
         evaluated: Whether the state after them was evaluated: the evaluation ends an
             epoch, or the run.
-        steps_per_epoch: Steps of an epoch, 1 or more.
+        steps_per_epoch: Steps in an epoch, 1 or more.
         total_steps: Steps after which the run ends, which may be within an epoch.
     """
 

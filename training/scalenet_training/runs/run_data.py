@@ -106,7 +106,7 @@ def evaluation_notes(folder: RunFolder, source: Source, split: Split) -> list[st
     """What whoever reads the errors of a run on some of its own data should know.
 
     Args:
-        folder: Of the run.
+        folder: The run's folder.
         source: Its dataset, opened now.
         split: What is evaluated on.
 

@@ -116,7 +116,7 @@ class RunFolder:
         return best_row(self.rows())
 
     def write_row(self, row: Mapping[str, Any]) -> None:
-        """Adds an epoch's row in the place of that epoch's and all later ones."""
+        """Adds the row of an epoch; it replaces that epoch's and all later rows."""
         rows = [old for old in self.rows() if old["epoch"] < row["epoch"]]
         # Rows of an earlier version may lack a column.
         write_rows(self.file(METRICS_FILE), [*rows, row], missing="nan")

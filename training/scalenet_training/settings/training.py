@@ -138,7 +138,7 @@ class RunOptions(OptionGroup):
     """Save a checkpoint that often; one is also saved at the end of each epoch."""
 
     checkpoint_steps: Annotated[int, NOT_NEGATIVE] = 0
-    """Save a checkpoint also each time this many steps were made. 0: by time alone."""
+    """Save a checkpoint also each time this many steps were made. 0: only by time."""
 
     checkpoints_kept: Annotated[int, POSITIVE] = 3
     """How many checkpoints stay; the newest that can be read is resumed from."""

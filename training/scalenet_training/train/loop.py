@@ -44,7 +44,7 @@ def train_and_evaluate(
     """Trains as the settings say, in `workdir`; resumes the run that is there.
 
     Every worker of a cluster calls this with the same settings and a folder that all
-    of them see; the chief alone writes.
+    of them see; only the chief writes.
 
     Args:
         config: The settings.
@@ -228,7 +228,7 @@ class Trainer:
         return first_not_finite(self.plan.learner.variables)
 
     def _check_state(self) -> None:
-        """Raises where all workers are: the others would miss one that failed alone."""
+        """Called where all workers call it: one that failed alone would be waited for."""
         problem = self._state_problem()
         if problem is not None:
             raise self._diverged(problem, self.step)
@@ -236,7 +236,7 @@ class Trainer:
     def _stop_or_save(self, report: StepReport, last: bool) -> None:
         """Between two steps: stops if that is wanted, saves if it is due."""
         together = self.plan.placement.workers > 1
-        # Of several workers all stop, or fail, at the step in which all know of it.
+        # Several workers stop, or fail, at the step in which all know of it.
         stop = report.stops.numpy() > 0 if together else self.stop.came
         if together or stop or last or self._checkpoint_is_due():
             self._check_finite(report, self.step)

@@ -102,7 +102,7 @@ class Plan:
         return self.placement.workers if self.config.sharding == "file" else 1
 
     def describe_start(self) -> str:
-        """What was loaded and what trains, in a line."""
+        """What was loaded and what trains, in one line."""
         model = self.learner.model
         trained = sum(math.prod(weight.shape) for weight in model.trainable_weights)
         trains = f"{trained:,} of {count_parameters(model):,} parameters train"

@@ -16,7 +16,7 @@ from scalenet_training.train.plan import Plan
 
 
 def announcement(plan: Plan, folder: RunFolder, position: Position) -> str:
-    """What is trained, where, and from which step; a line each."""
+    """What is trained, where, and from which step: one line for each."""
     placement, config = plan.placement, plan.config
     if not placement.chief:
         return f"Worker {placement.worker} of {placement.workers}."

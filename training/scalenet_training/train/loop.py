@@ -228,7 +228,7 @@ class Trainer:
         return first_not_finite(self.plan.learner.variables)
 
     def _check_state(self) -> None:
-        """Called where all workers call it: one that failed alone would be waited for."""
+        """Raises where all workers check: the others would wait for one alone."""
         problem = self._state_problem()
         if problem is not None:
             raise self._diverged(problem, self.step)

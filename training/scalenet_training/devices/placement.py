@@ -104,7 +104,7 @@ def open_placement(name: str, virtual_devices: int, tpu: str | None) -> Placemen
     elif name == "auto" and tpu is not None:
         name = "tpu"
     _check_fit(name, virtual_devices, tpu, member)
-    if name == "multiworker":
+    if name == "multiworker" and member is not None:
         return _open_multiworker(member)
     if name == "tpu":
         return Placement("tpu", _tpu_strategy(tpu), "TPU")

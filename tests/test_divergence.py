@@ -21,7 +21,7 @@ from scalenet_training.evaluate.config import EvaluateConfig
 from scalenet_training.evaluate.exported import evaluate_exported
 from scalenet_training.runs.run_folder import RunFolder
 from scalenet_training.settings import Settings
-from scalenet_training.train.config import TrainConfig
+from scalenet_training.settings.training import TrainConfig
 from scalenet_training.train.divergence import NotFiniteError
 from scalenet_training.train.loop import Trainer, train_and_evaluate
 from scalenet_training.train.presets import PRESETS
@@ -291,7 +291,7 @@ def test_no_format_takes_a_network_that_is_none(write, tmp_path):
 def test_weights_to_start_from_must_be_numbers(run, tmp_path, outcome):
     path = os.path.join(spoiled(run, tmp_path / "run", NAN), "best.keras")
     config = dataclasses.replace(run[1], weights=path)
-    with pytest.raises(UsageError, match=r"--weights '.*'stem_conv/kernel'.* NaN"):
+    with pytest.raises(UsageError, match=r"`weights` '.*'stem_conv/kernel'.* NaN"):
         train_and_evaluate(config, str(tmp_path / "new"))
     assert not (tmp_path / "new").exists()
     outcome("refused, exit code 2; nothing is written")
@@ -309,7 +309,7 @@ def test_no_allocation_comes_of_a_network_that_is_none(run, tmp_path, outcome):
     gamma = next(w for w in model.weights if w.path.endswith("gamma"))
     gamma.assign(np.full_like(gamma, NAN))
     model.save(folder / "last.keras")
-    config = AllocateConfig(TrainConfig(), seed_run=str(folder))
+    config = AllocateConfig(train=TrainConfig(), seed_run=str(folder))
     with pytest.raises(UsageError, match=r"bn/gamma' .* must hold finite numbers"):
         learn_allocation(config)
     assert not (folder / "allocation.json").exists()
@@ -359,8 +359,7 @@ def test_no_setting_is_nan_or_infinite():
     for kind, field, hint in checked:
         for value in (NAN, INF, -INF):
             given = value if hint is float else (0.25, value)
-            flag = field.replace("_", "-")
-            with pytest.raises(ValueError, match=f"--{flag} must be finite. Received"):
+            with pytest.raises(ValueError, match=f"`{field}` must be finite. Received"):
                 kind(**required.get(kind.__name__, {}), **{field: given})
 
 

@@ -101,8 +101,8 @@ def test_exports_count_up_and_keep_what_is_known(exported, run, saved):
     card = card_of(saved.parent / "2")
     assert card["architecture"] == TINY_CIFAR.to_record()
     assert card["trainable_parameters"] == 3248
-    recorded = RunFolder(run).read_config()
-    assert card["macs"] == recorded["macs"]
+    recorded = RunFolder(run).read_record()
+    assert card["macs"] == recorded.macs
     training = card["training"]
     assert (training["dataset"], training["train_split"]) == ("digits", "train[:64]")
     rows = RunFolder(run).rows()
@@ -279,7 +279,7 @@ BAD = [
     (["--images", "nowhere"], "--images: there is no folder 'nowhere'"),
     (["--images", "empty"], "--images: 'empty' has no files"),
     (["--images", "."], "cannot be decoded: not a JPEG, PNG"),
-    (["--class-names", "file"], "`class_names` must have one name for each of the"),
+    (["--class-names", "file"], "--class-names must have one name for each of the"),
     (["--class-names", "nowhere"], "No such file or directory: 'nowhere'"),
     (["--image-size", "64", "--eval-resize", "8"], "--eval-resize must be at least"),
     (["--eval-split", "x"], "--eval-split: no split 'x' in digits"),

@@ -105,7 +105,11 @@ def test_a_room_can_be_overlooked(room):
 
 
 @pytest.mark.parametrize(
-    "module", ["train.config", "networks.saved_network_config", "tune.config"]
+    "module",
+    [
+        *("settings.training", "networks.saved_network_config", "tune.config"),
+        *("allocate.config", "evaluate.config", "runs.position", "runs.record"),
+    ],
 )
 def test_settings_import_no_tensorflow(module):
     code = (

@@ -298,7 +298,7 @@ def test_servers_that_do_not_answer(
 def test_more_classes_than_a_server_names(server, exports, predict):
     code, _, err = predict(exports.images, "--top-k", 6, "--model", server.url())
     assert code == 2
-    assert "error: --top-k: `top_k` must be at most 5" in err
+    assert "error: --top-k must be at most 5" in err
 
 
 SCRIPTS = {"rest": "tests/serving_rest.py", "grpc": "tests/serving_grpc.py"}

@@ -26,7 +26,7 @@ from scalenet_tf.extras import MissingPackageError
 from scalenet_tf.preprocessing import EvaluationTransform, preprocess_input
 from scalenet_training.benchmark.export_speed_config import ExportSpeedConfig
 from scalenet_training.errors import UsageError, usage_errors
-from scalenet_training.networks.saved_network import find_network, image_size
+from scalenet_training.networks.saved_network import find_network
 from scalenet_training.runs.files import disk_errors, replaced
 
 _KERAS = "Keras predict"
@@ -73,8 +73,7 @@ def measure_export(
     with usage_errors():
         network = find_network(config.run_or_model, config.saved)
         model = network.load()
-        wished = config.image_size or network.recorded.get("image_size")
-        size = image_size(model, wished)
+        size = network.image_size(model, config.image_size)
     with tempfile.TemporaryDirectory() as folder:
         with usage_errors(ExportError, MissingPackageError):
             paths = _export_all(model, size, folder, formats)

@@ -122,10 +122,9 @@ def _prepare(settings: EvaluateConfig, formats: Sequence[ExportFormat]) -> _Work
     if settings.compare is not None:
         network = find_network(settings.compare, settings.saved)
         model = network.load()
-        defaults = {
-            **network.run,
-            "eval_split": network.recorded.get("eval_split"),
-        }
+        if network.record is not None:
+            defaults = network.record.config.to_json()
+            defaults["eval_split"] = network.record.eval_split
         check_classes(model, names, settings.run_or_model)
     source, split = _data(settings, defaults)
     if len(source.class_names) != len(names):
@@ -137,10 +136,6 @@ def _prepare(settings: EvaluateConfig, formats: Sequence[ExportFormat]) -> _Work
 
 
 def _check(settings: EvaluateConfig) -> None:
-    if settings.batch_size < 1:
-        raise ValueError(
-            f"--batch-size must be more than 0. Received: {settings.batch_size}."
-        )
     fields = {field.name: field for field in dataclasses.fields(settings)}
     for name in _NOT_FOR_FILES:
         value = getattr(settings, name)

@@ -5,14 +5,13 @@ from __future__ import annotations
 import functools
 import sys
 import time
-from collections.abc import Callable
 
 import keras
 
 from scalenet_tf.finite import first_not_finite
 from scalenet_training.data.transform import Transform
 from scalenet_training.devices import placement as distribution
-from scalenet_training.errors import usage_errors
+from scalenet_training.errors import SettingError
 from scalenet_training.evaluate.config import EvaluateConfig
 from scalenet_training.networks.saved_network import check_classes, find_network
 from scalenet_training.train.divergence import NotFiniteError
@@ -31,9 +30,7 @@ def evaluate_saved(settings: EvaluateConfig) -> dict[str, float]:
         RunError: An example cannot be read, or the network holds or gives NaN or
             infinity.
     """
-    with usage_errors():
-        prepared = _prepare(settings)
-    evaluator = prepared()
+    evaluator = _evaluator(settings)
     bar = keras.utils.Progbar(evaluator.steps, unit_name="step")
     times = []
 
@@ -53,20 +50,15 @@ def evaluate_saved(settings: EvaluateConfig) -> dict[str, float]:
     }
 
 
-def _prepare(settings: EvaluateConfig) -> Callable[[], Evaluator]:
-    """What makes the evaluator, once everything it needs is loaded and checked."""
-    if settings.batch_size < 1:
-        raise ValueError(
-            f"--batch-size must be more than 0. Received: {settings.batch_size}."
-        )
+def _evaluator(settings: EvaluateConfig) -> Evaluator:
     if settings.compare is not None:
-        raise ValueError(
-            "--compare is for what export.py wrote. "
+        raise SettingError(
+            "`compare` is for what export.py wrote. "
             f"Received: {settings.run_or_model!r}."
         )
     network = find_network(settings.run_or_model, settings.saved)
-    dataset = network.required("--dataset", settings.dataset)
-    network.required("--normalization", settings.normalization)
+    dataset = network.required("dataset", settings.dataset)
+    network.required("normalization", settings.normalization)
     placement = distribution.open_placement(
         settings.strategy, settings.virtual_devices, settings.tpu
     )

@@ -120,7 +120,7 @@ def _prepare(config: ExportConfig, formats: Sequence[ExportFormat]) -> Export:
     entry, options = chosen_format(config, formats)
     check_writable(entry.versions_folder(config.to, config.name), "--to")
     network = find_network(config.run_or_model, config.saved)
-    network.required("--normalization", config.normalization)
+    network.required("normalization", config.normalization)
     model = network.load()
     data = _Data(config, network, model)
     transform = network.transform(model, config)
@@ -146,8 +146,8 @@ class _Data:
 
     def source(self, option: str) -> Source:
         if self._source is None:
-            config, run = self.config, self.network.run
-            if config.dataset is None and "dataset" not in run:
+            config = self.config
+            if config.dataset is None and self.network.record is None:
                 raise ValueError(
                     f"{option} or --dataset must be given: {self.network.path!r} is "
                     "not in a run's folder."
@@ -161,8 +161,10 @@ class _Data:
         if path is not None:
             with open(path, encoding="utf-8") as file:
                 return file.read().splitlines()
-        recorded = self.network.recorded.get("class_names")
-        return recorded or self.source("--class-names").class_names
+        record = self.network.record
+        return (
+            record.class_names if record else self.source("--class-names").class_names
+        )
 
     def verification_images(self) -> list[bytes]:
         folder, count = self.config.images, _VERIFICATION_IMAGES
@@ -177,8 +179,8 @@ class _Data:
         if folder is not None:
             return folder_images(folder, count, "--calibration-dir")
         source = self.source("--calibration-dir")
-        same_data = self.config.dataset in (None, self.network.run.get("dataset"))
-        name = self.network.run.get("train_split", "train") if same_data else "train"
+        own = self.network.own_record(self.config)
+        name = own.config.train_split if own else "train"
         return split_images(open_split(source, name, "--calibration-dir"), count)
 
 

@@ -17,8 +17,9 @@ import scalenet_tf
 from scalenet_tf.export import FORMATS, ExportFormat, Verification
 from scalenet_tf.profiling import count_parameters
 from scalenet_training.networks.saved_network import SavedNetwork
+from scalenet_training.runs.record import RunRecord
 from scalenet_training.runs.run_folder import RunFolder
-from scalenet_training.train.plan import versions
+from scalenet_training.runs.versions import versions
 
 MODEL_CARD = "model_card.json"
 
@@ -30,10 +31,10 @@ def describe_network(network: SavedNetwork, model: keras.Model) -> dict[str, Any
     """
     return {
         "network": model.name,
-        "architecture": network.recorded.get("architecture"),
+        "architecture": network.record and network.record.architecture,
         "trainable_parameters": count_parameters(model),
         "macs": _macs(model),
-        "training": _training(network) if network.recorded else None,
+        "training": network.record and _training(network.record, network.path),
     }
 
 
@@ -91,25 +92,25 @@ def read_model_card(exported: str) -> dict[str, Any]:
     return content if isinstance(content, dict) else {}
 
 
-def _training(network: SavedNetwork) -> dict[str, Any]:
-    run, recorded = network.run, network.recorded
-    saved = os.path.splitext(os.path.basename(network.path))[0]
+def _training(record: RunRecord, path: str) -> dict[str, Any]:
+    run = record.config
+    saved = os.path.splitext(os.path.basename(path))[0]
     return {
-        "command": _without_paths(recorded["command"]),
-        "dataset": _without_path(run["dataset"]),
-        "train_split": run["train_split"],
-        "eval_split": recorded["eval_split"],
-        "on_damaged": run.get("on_damaged", "stop"),
-        "epochs": run["epochs"],
+        "command": _without_paths(record.command),
+        "dataset": _without_path(run.dataset),
+        "train_split": run.train_split,
+        "eval_split": record.eval_split,
+        "on_damaged": run.on_damaged,
+        "epochs": run.epochs,
         "saved": saved,
-        "metrics": _metrics(network, saved),
-        "versions": recorded.get("versions"),
+        "metrics": _metrics(path, saved),
+        "versions": record.versions,
     }
 
 
-def _metrics(network: SavedNetwork, saved: str) -> dict[str, float] | None:
+def _metrics(path: str, saved: str) -> dict[str, float] | None:
     """The row of metrics.csv at whose end the model was saved."""
-    rows = RunFolder(os.path.dirname(network.path)).rows()
+    rows = RunFolder(os.path.dirname(path)).rows()
     if not rows or saved not in ("best", "last"):
         return None
     if saved == "last":

@@ -157,9 +157,9 @@ def _load_network(config: PredictConfig) -> Exportable:
         eval_resize=config.eval_resize,
     )
     network = find_network(config.model, settings.saved)
-    network.required("--normalization", config.normalization)
+    network.required("normalization", config.normalization)
     model = network.load()
-    names = network.recorded.get("class_names")
+    names = None if network.record is None else network.record.class_names
     if config.class_names is not None:
         with open(config.class_names, encoding="utf-8") as file:
             names = file.read().splitlines()

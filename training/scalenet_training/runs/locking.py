@@ -1,4 +1,4 @@
-"""One writer a folder: a lock that ends with the process that holds it."""
+"""One writer per folder: a lock that ends with the process that holds it."""
 
 from __future__ import annotations
 

@@ -14,7 +14,7 @@ class StoppedError(Exception):
 
 
 class StopRequest:
-    """Within its context, the first SIGTERM or SIGINT is a wish to stop.
+    """Within its context, the first SIGTERM or SIGINT asks the run to stop.
 
     A second signal does what it does without this: it ends the process.
 
@@ -27,7 +27,7 @@ class StopRequest:
         self._before: dict[signal.Signals, object] = {}
 
     def __enter__(self) -> StopRequest:
-        # Python takes signals in the main thread alone.
+        # Python handles signals only in the main thread.
         if threading.current_thread() is threading.main_thread():
             for number in _SIGNALS:
                 self._before[number] = signal.signal(number, self._note)

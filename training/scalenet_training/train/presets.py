@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Mapping
 from types import MappingProxyType
 
-from scalenet_training.train.config import TrainConfig
+from scalenet_training.settings.training import TrainConfig
 
 
 @dataclasses.dataclass(frozen=True)

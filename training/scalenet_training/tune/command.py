@@ -10,6 +10,8 @@ from collections.abc import Sequence
 from scalenet_training.cli.running import parse, start_again
 from scalenet_training.tune.config import TuneConfig
 
+SETTINGS = TuneConfig
+
 
 def main(arguments: Sequence[str], program: str) -> None:
     """Runs the command line."""

@@ -21,7 +21,7 @@ from scalenet_training.invocation import typed_as
 from scalenet_training.networks.allocation_file import write_allocation
 from scalenet_training.runs.figures import plot_error_against_macs
 from scalenet_training.runs.files import disk_errors, replaced
-from scalenet_training.train.plan import versions
+from scalenet_training.runs.versions import versions
 from scalenet_training.tune.folder import SearchFolder
 from scalenet_training.tune.search import Search
 

@@ -12,6 +12,10 @@ class NotFiniteError(RunError):
     """A network gave a loss that is NaN or infinite: its errors mean nothing."""
 
 
+class DivergedError(RunError):
+    """A training has diverged; its last good checkpoint is intact."""
+
+
 def check_loss(result: Mapping[str, float], network: str) -> None:
     """Checks that an evaluation has given a number.
 
@@ -32,7 +36,7 @@ def check_loss(result: Mapping[str, float], network: str) -> None:
         )
 
 
-def diverged(what: str, rate: float, good: str | None) -> RunError:
+def diverged(what: str, rate: float, good: str | None) -> DivergedError:
     """The error that ends a run.
 
     Args:
@@ -42,7 +46,7 @@ def diverged(what: str, rate: float, good: str | None) -> RunError:
             `None` where there is none.
     """
     saved = f"The last good checkpoint is {good!r}" if good else "No checkpoint is good"
-    return RunError(
+    return DivergedError(
         f"{what}, at learning rate {rate:.4g}. This state was not saved. {saved}. "
         "A lower --learning-rate, a longer --warmup-epochs or --clip-norm may help, in "
         "another --workdir."

@@ -41,7 +41,10 @@ _STEPS_BETWEEN_LOGS = 20
 
 
 def train_and_evaluate(
-    config: TrainConfig, workdir: str, check: Callable[[Plan], None] | None = None
+    config: TrainConfig,
+    workdir: str,
+    check: Callable[[Plan], None] | None = None,
+    index_folder: str | None = None,
 ) -> dict[str, float]:
     """Trains as the settings say, in `workdir`; resumes the run that is there.
 
@@ -52,6 +55,7 @@ def train_and_evaluate(
         config: The settings.
         workdir: Folder of the run.
         check: Called before anything is written; may raise ValueError.
+        index_folder: Folder whose index of the images is used. Default: `workdir`.
 
     Returns:
         The last row of metrics.csv.
@@ -68,7 +72,7 @@ def train_and_evaluate(
             if is_chief(os.environ):  # before the checks: what they find stays so
                 stack.enter_context(locked_folder(folder.path, "--workdir"))
             folder.check(config)
-            plan = prepare(config, workdir)
+            plan = prepare(config, index_folder or workdir)
             if check is not None:
                 check(plan)
         plan.data.check(folder)

@@ -138,7 +138,8 @@ def prepare(config: TrainConfig, workdir: str | None = None) -> Plan:
 
     Args:
         config: The settings.
-        workdir: Folder of the run; what it knows of the images is not read again.
+        workdir: Folder of a run or a search; what it knows of the images is not read
+            again.
 
     Raises:
         ValueError: A setting is not allowed; the message names it.

@@ -7,7 +7,7 @@ import contextlib
 import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from typing import NoReturn, TypeVar
+from typing import TypeVar
 
 import tyro
 
@@ -67,13 +67,6 @@ def run(command: Callable[[], None]) -> None:
             _exit(str(error), error.exit_code)
         except KeyboardInterrupt:
             _exit("interrupted", 130)
-
-
-def start_again() -> NoReturn:
-    """Runs the same command in a fresh process of the same number."""
-    sys.stdout.flush()
-    sys.stderr.flush()
-    os.execv(sys.executable, sys.orig_argv)
 
 
 @contextlib.contextmanager

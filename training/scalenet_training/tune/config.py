@@ -120,11 +120,11 @@ class TuneConfig(Settings):
     """Seed of the search, and of every trial's weights, order and augmentation."""
 
     trials_per_process: int = 10
-    """Go on in a fresh process after that many trials: TensorFlow keeps some memory of
+    """Train in a fresh process after that many trials: TensorFlow keeps some memory of
     every network that was trained."""
 
     verbose: bool = False
-    """Show the epochs of every trial."""
+    """Show the epochs of every trial. Default: its train.log has them."""
 
     workdir: str | None = None
     """Folder of the search. Default: runs/tune-<dataset>-<model>. The same command run
@@ -139,20 +139,30 @@ class TuneConfig(Settings):
         """`workdir`, or its default."""
         if self.workdir is not None:
             return self.workdir
-        return f"{os.path.dirname(self.data.run_folder)}/tune-" + os.path.basename(
-            self.data.run_folder
-        )
+        runs, name = os.path.split(self.train_config().run_folder)
+        return f"{runs}/tune-{name}"
 
     @property
     def targets(self) -> tuple[str, ...]:
         """The budgets, as they were written."""
         return self.budgets or (self.target_macs or "twin",)
 
-    @property
-    def data(self) -> TrainConfig:
-        """The settings of train.py that say what a trial is trained on."""
+    def train_config(self, **trial: Any) -> TrainConfig:
+        """The settings of a trial's training.
+
+        Args:
+            **trial: Those in which trials differ; without any, the base's.
+        """
         shared = {name: getattr(self, name) for name in _SHARED_FIELDS}
-        return TrainConfig(model=self.model, download=self.download, **shared)
+        settings = {"model": self.model, **shared, **trial}
+        return TrainConfig(
+            download=self.download,
+            schedule="steps",
+            milestones=(),  # a constant learning rate
+            warmup_epochs=0.0,
+            checkpoints_kept=1,
+            **settings,
+        )
 
     def data_options(self) -> list[str]:
         """The options of train.py for the same data; those left out are its own."""
@@ -201,7 +211,7 @@ def _check(config: TuneConfig) -> None:
         )
     if config.target_macs is not None:
         parse_target(config.target_macs)
-    _ = config.data  # whose own checks name the options they share
+    config.train_config()  # whose own checks name the options they share
 
 
 def _require(config: TuneConfig, name: str, holds: bool, allowed: str) -> None:

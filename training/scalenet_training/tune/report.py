@@ -160,23 +160,16 @@ def _write_table(rows: Sequence[Row], path: str) -> None:
 
 
 def _print_table(rows: Sequence[Row], best: Sequence[Row]) -> None:
-    layout = "{:>8} {:>6} {:>9} {:>7} {:>12} {:>15} {:>6} {:>10}"
     head = ("budget", "trial", "val error", "epochs", "parameters", "MACs", "gap", "ms")
-    print(layout.format(*head))
+    print("{:>8} {:>6} {:>9} {:>7} {:>12} {:>15} {:>6} {:>8}".format(*head))
+    layout = (
+        "{budget:>8} {trial:>6} {error:>9} {epochs:>7} {parameters:>12,} {macs:>15,} "
+        "{gap:>6.2%} {latency_ms:>8.2f}{mark}"
+    )
     for row in rows:
-        facts = row.facts
-        print(
-            layout.format(
-                facts["budget"],
-                facts["trial"],
-                "failed" if row.failed else f"{facts['validation_error']:.2%}",
-                facts["epochs"],
-                f"{facts['parameters']:,}",
-                f"{facts['macs']:,}",
-                f"{facts['gap']:.2%}",
-                f"{facts['latency_ms']:.2f}" + " *" * (row in best),
-            )
-        )
+        error = "failed" if row.failed else f"{row.facts['validation_error']:.2%}"
+        mark = " *" if row in best else ""
+        print(layout.format(**row.facts, error=error, mark=mark))
 
 
 def _points(rows: Sequence[Row]) -> dict[str, list[tuple[int, float]]]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import tensorflow as tf
@@ -23,7 +23,7 @@ from scalenet_training.tune.config import TuneConfig
 from scalenet_training.tune.folder import SearchFolder
 from scalenet_training.tune.processes import other_process
 from scalenet_training.tune.report import read_rows, write_report
-from scalenet_training.tune.roles import Role, find_role
+from scalenet_training.tune.roles import find_role
 from scalenet_training.tune.search import Search
 
 
@@ -51,11 +51,18 @@ def tune(config: TuneConfig) -> None:
     ]
     facts = _facts(base, examples)
     space = {**config.space(), **facts}
-    with _opened(folder, role), other_process(config.trials_per_process) as call:
+    opened = (
+        made_folder(folder.path)  # its chief has locked it
+        if role == "worker"
+        else locked_folder(folder.path, "--workdir")
+    )
+    with opened, other_process(config.trials_per_process) as call:
         folder.check(space, _defaults(facts))
         folder.claim(space)
-        if role != "worker":
-            _save_index(examples, folder)
+        images = examples.source.images
+        if images is not None and images.index.changed and role != "worker":
+            with disk_errors(folder.path):  # for the trials, which open no image twice
+                images.index.save(folder.file(INDEX_FILE))
         for search in searches:
             search.run(role, call)
         if role == "worker":
@@ -69,20 +76,6 @@ def _leave_gpus_to_trials() -> None:
     if tf.config.list_physical_devices("GPU"):
         with contextlib.suppress(RuntimeError):  # it has used them before this search
             tf.config.set_visible_devices([], "GPU")
-
-
-@contextlib.contextmanager
-def _opened(folder: SearchFolder, role: Role) -> Iterator[None]:
-    """The search's folder, made where there is none, locked where trials are chosen.
-
-    Workers share it with their chief, who has locked it.
-    """
-    if role == "worker":
-        with made_folder(folder.path):
-            yield
-    else:
-        with locked_folder(folder.path, "--workdir"):
-            yield
 
 
 def _search(
@@ -118,7 +111,8 @@ def _search(
         if config.depth is not None:
             given += f" with --depth {config.depth[0]} {config.depth[1]}"
         raise UsageError(f"{given}: {error}") from error
-    return Search(config, folder, _project(target), hypermodel)
+    project = target.strip().lower().replace("+", "")
+    return Search(config, folder, project, hypermodel)
 
 
 def _facts(base: Architecture, examples: Examples) -> dict[str, Any]:
@@ -137,16 +131,3 @@ def _defaults(facts: Mapping[str, Any]) -> dict[str, Any]:
     divided = facts["data"].get("division") == BY_NAME
     data = {} if divided else {"data": facts["data"]}
     return {"on_damaged": TuneConfig().on_damaged, **data}
-
-
-def _project(target: str) -> str:
-    """The name of a target's folder."""
-    return target.strip().lower().replace("+", "")
-
-
-def _save_index(examples: Examples, folder: SearchFolder) -> None:
-    """Keeps what is known of the images, so that no trial opens them for that again."""
-    images = examples.source.images
-    if images is not None and images.index.changed:
-        with disk_errors(folder.path):
-            images.index.save(folder.file(INDEX_FILE))

@@ -3,6 +3,7 @@
 import json
 
 import pytest
+import tensorflow as tf
 from scalenet_training.tune.config import TuneConfig
 from test_commands import in_process
 
@@ -78,6 +79,23 @@ def test_several_processes_share_one_target_alone(tmp_path, monkeypatch, capsys)
     assert in_process(monkeypatch, "tune.py", "--budgets", "1x", "0.5x") == 2
     assert "--budgets: several processes can share" in capsys.readouterr().err
     assert not list(tmp_path.iterdir())
+
+
+def test_a_bug_comes_out_as_itself(monkeypatch):
+    def run(self, role, call):
+        raise ValueError("shapes do not fit")
+
+    monkeypatch.setattr("scalenet_training.tune.search.Search.run", run)
+    with pytest.raises(ValueError, match=r"^shapes do not fit$"):
+        in_process(monkeypatch, "tune.py", "--eval-split", "validation[:9]")
+
+
+def test_the_process_that_chooses_trials_leaves_the_gpus_to_them(monkeypatch):
+    seen = []
+    monkeypatch.setattr(tf.config, "list_physical_devices", lambda kind: [kind])
+    monkeypatch.setattr(tf.config, "set_visible_devices", lambda *a: seen.append(a))
+    assert in_process(monkeypatch, "tune.py", "--dataset", "./none") == 2
+    assert seen == [([], "GPU")]
 
 
 def test_settings_become_options_of_the_training_command():

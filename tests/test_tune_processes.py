@@ -142,6 +142,9 @@ def test_kill_9_in_the_middle_loses_no_trial(architecture, tmp_path, kind):
     assert sorted(after) == [str(number) for number in range(8)]
     assert before.items() <= after.items()
     assert len(table(tmp_path)) == 8
+    if kind == "hyperband":  # its fourth trial goes on with the best of three
+        logs = [path.read_text() for path in tmp_path.glob("twin/*/train.log")]
+        assert any("Resuming at step 6 of 18" in log for log in logs)
     left = [path.name for path in tmp_path.rglob(".writing-*")]
     assert not left
 

@@ -5,6 +5,9 @@ import os
 
 import pytest
 from conftest import TINY_CIFAR
+from scalenet_training.devices.cluster import find_member, is_chief
+from scalenet_training.errors import UsageError
+from scalenet_training.train import loop
 from scalenet_training.train.config import TrainConfig
 from scalenet_training.tune import trials
 from scalenet_training.tune.trials import measure_network, train_trial
@@ -46,6 +49,25 @@ def test_a_run_goes_on_and_that_of_a_search_that_was_moved_starts_anew(run, tmp_
     moved = TrainConfig(**{**vars(longer), "model": "b/net.json"})
     train_trial(moved, "search", str(tmp_path / "log"))
     assert not (tmp_path / "run" / "last.keras").exists()
+
+
+@pytest.mark.parametrize("folder", [None, "search"])
+def test_a_run_may_use_the_index_of_another_folder(folder, tmp_path, monkeypatch):
+    def prepare(config, index_folder):
+        raise UsageError(index_folder)
+
+    monkeypatch.setattr(loop, "prepare", prepare)
+    run = str(tmp_path / "run")
+    with pytest.raises(UsageError, match=f"^{folder or run}$"):
+        loop.train_and_evaluate(TrainConfig(), run, index_folder=folder)
+
+
+def test_a_trial_is_no_worker_of_the_cluster_of_its_search(run, tmp_path, monkeypatch):
+    monkeypatch.setenv("TF_CONFIG", "not for trials")
+    monkeypatch.setenv("SLURM_STEP_NUM_TASKS", "3")
+    train_trial(run, "search", str(tmp_path / "log"))
+    assert is_chief(os.environ)
+    assert find_member(os.environ) is None
 
 
 def test_a_network_is_measured():

@@ -75,7 +75,7 @@ class Search:
         # A chief that is still there waits for each of its workers to ask once more.
         if ended >= trials and not (role == "worker" and chief_listens()):
             return
-        if role != "worker":
+        if role == "alone":  # or others may be writing there
             remove_leftovers(self.folder.path)
             remove_leftovers(self.folder.file(self.project))
         tuner = _Tuner(

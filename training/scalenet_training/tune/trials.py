@@ -25,6 +25,9 @@ def train_trial(
         index_folder: Folder with the index of the images.
         log: File that gets what the training prints; `None`: it is shown.
     """
+    # Chief and workers may be a cluster, but each of them trains its trials alone.
+    for name in ("TF_CONFIG", "SLURM_STEP_NUM_TASKS"):
+        os.environ.pop(name, None)
     folder = RunFolder(config.run_folder)
     if os.path.exists(folder.file(CONFIG_FILE)) and config.differences(
         folder.read_config()["config"]

@@ -220,8 +220,37 @@ def test_imports_of_the_data_room_go_one_way():
         assert used <= allowed, module
 
 
+# A module of the search's room may import those before it in the room.
+TUNE = [
+    "config",
+    "folder",
+    "roles",
+    "processes",
+    "oracles",
+    "trials",
+    "search",
+    "report",
+    "tuning",
+    "command",
+]
+
+
+def test_imports_of_the_search_go_one_way():
+    room = ROOT / "training" / "scalenet_training" / "tune"
+    assert {path.stem for path in room.glob("*.py")} == {*TUNE, "__init__"}
+    for number, module in enumerate(TUNE):
+        allowed = {f"scalenet_training.tune.{before}" for before in TUNE[:number]}
+        names = imported(room / f"{module}.py")
+        used = {name for name in names if name.startswith("scalenet_training.tune")}
+        assert used <= allowed, module
+
+
 @pytest.mark.parametrize(
-    "module", ["train.config", "networks.saved_network_config", "tune.config"]
+    "module",
+    [
+        *("train.config", "networks.saved_network_config"),
+        *("tune.config", "tune.roles", "tune.processes"),
+    ],
 )
 def test_settings_import_no_tensorflow(module):
     code = (

@@ -9,11 +9,7 @@ from typing import Any
 
 from scalenet_tf.files import TEMPORARY
 from scalenet_training.errors import UsageError
-from scalenet_training.runs.files import (
-    check_writable,
-    disk_errors,
-    replaced,
-)
+from scalenet_training.runs.files import check_writable, disk_errors, replaced
 
 SPACE_FILE = "search.json"
 STATE_FILE = "oracle.json"
@@ -99,9 +95,9 @@ class SearchFolder:
             write_json(self.file(SPACE_FILE), space)
 
     def read_state(self, project: str) -> dict[str, Any] | None:
-        """The state of the search for a target: KerasTuner's, with all trials.
+        """The state of KerasTuner in the search for a target, with all trials.
 
-        Trials that had not ended are in KerasTuner's queue of trials to run again.
+        Trials that have not ended are in its queue of trials to run again.
 
         Returns:
             The state; `None` where the search has not begun.
@@ -127,7 +123,7 @@ class SearchFolder:
         return {**state, "ongoing_trials": {}, "retry_queue": open_trials[::-1]}
 
     def ended_trials(self, project: str) -> int:
-        """How many trials of the search for a target have ended."""
+        """How many trials have ended in the search for a target."""
         state = self.read_state(project) or {"trials": {}}
         return sum(trial["status"] in _ENDED for trial in state["trials"].values())
 

@@ -15,10 +15,10 @@ OBJECTIVE = "val_accuracy"
 
 
 class _Durable(keras_tuner.Oracle):
-    """Saves an oracle and its trials at once.
+    """An oracle that saves itself and its trials in one step.
 
     KerasTuner calls `save` when a trial has begun or ended. Its own method writes in
-    place, and each trial to another file: a kill leaves files that do not fit.
+    place, and trials to other files: a kill leaves files that do not fit together.
     """
 
     folder: SearchFolder
@@ -44,8 +44,8 @@ def open_oracle(
 
     Args:
         config: The settings.
-        hypermodel: What declares the hyperparameters.
-        folder: Of the search.
+        hypermodel: Declares the hyperparameters.
+        folder: The folder of the search.
         project: Name of the target's folder in it.
 
     Raises:

@@ -1,4 +1,4 @@
-"""Calls in another process, which gives its memory back."""
+"""Function calls in another process, whose memory is free when it ends."""
 
 from __future__ import annotations
 
@@ -13,16 +13,19 @@ from typing import Any
 
 from scalenet_training.errors import RunError
 
-# Calls a function with some arguments.
+# What calls a function: `call(function, *arguments)`.
 Call = Callable[..., Any]
 
 
 @contextlib.contextmanager
 def other_process(calls: int) -> Iterator[Call]:
-    """Gives a function that calls others in another process, one at a time.
+    """Gives a function that makes calls in another process, one at a time.
 
-    The process is a fresh one after some calls: TensorFlow keeps memory of every
-    network. It ends with this one, however this one ends.
+    That process ends with this one, however this one ends.
+
+    Args:
+        calls: A fresh process takes over after that many calls: TensorFlow keeps memory
+            of every network until its process ends.
 
     Raises:
         RunError: The process has died.
@@ -37,8 +40,8 @@ def other_process(calls: int) -> Iterator[Call]:
         yield lambda function, *arguments: pool.submit(function, *arguments).result()
     except BrokenProcessPool as error:
         raise RunError(
-            "the process of the trials has died, perhaps for want of memory. The same "
-            "command goes on with the search."
+            "the process of the trials has died; the system ends processes where memory "
+            "is short. The same command goes on with the search."
         ) from error
     except BaseException:
         for process in multiprocessing.active_children():

@@ -34,7 +34,7 @@ _FAILURES_IN_A_ROW = 3
 
 
 class _Tuner(BaseTuner):
-    """What connects an oracle with those that ask it; the oracle keeps the state."""
+    """Connects an oracle with those that ask it for trials; writes no files."""
 
     def save(self) -> None:
         pass
@@ -49,7 +49,7 @@ class Search:
 
     Attributes:
         config: The settings.
-        folder: Of the search.
+        folder: The folder of the search.
         project: Name of the target's folder in it.
         hypermodel: What is searched.
     """
@@ -63,7 +63,7 @@ class Search:
         """Runs trials until all have ended, or, as the chief, hands them out.
 
         Args:
-            role: Of this process.
+            role: What this process is in the search.
             call: Calls a function in another process.
 
         Raises:
@@ -118,7 +118,7 @@ class Search:
                 raise RunError(f"three trials in a row failed. {trial.message}")
 
     def _run_trial(self, trial: Trial, oracle: keras_tuner.Oracle, call: Call) -> str:
-        """Trains a trial, says in it how that ended, and returns it in words."""
+        """Trains a trial and sets its status; returns how it ended, in words."""
         architecture = self.hypermodel.architecture(trial.hyperparameters)
         config = self._train_config(trial, self._owner(trial, oracle), architecture)
         log = None
@@ -138,7 +138,7 @@ class Search:
         return f": {row['val_top1_error']:.2%} validation error, {macs:,} MACs"
 
     def _owner(self, trial: Trial, oracle: keras_tuner.Oracle) -> str:
-        """The trial whose run this is; hyperband goes on with those of earlier ones."""
+        """The trial that began this trial's run, which hyperband goes on with."""
         while before := trial.hyperparameters.values.get("tuner/trial_id"):
             trial = oracle.get_trial(before)
         return trial.trial_id

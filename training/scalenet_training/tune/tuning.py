@@ -26,6 +26,9 @@ from scalenet_training.tune.report import read_rows, write_report
 from scalenet_training.tune.roles import find_role
 from scalenet_training.tune.search import Search
 
+# Measuring a network takes less memory than training it.
+_NETWORKS_PER_PROCESS = 100
+
 
 def tune(config: TuneConfig) -> None:
     """Searches, one target after the other, and prints and writes what it found.
@@ -56,18 +59,20 @@ def tune(config: TuneConfig) -> None:
         if role == "worker"
         else locked_folder(folder.path, "--workdir")
     )
-    with opened, other_process(config.trials_per_process) as call:
+    with opened:
         folder.check(space, _defaults(facts))
         folder.claim(space)
         images = examples.source.images
         if images is not None and images.index.changed and role != "worker":
             with disk_errors(folder.path):  # for the trials, which open no image twice
                 images.index.save(folder.file(INDEX_FILE))
-        for search in searches:
-            search.run(role, call)
+        with other_process(config.trials_per_process) as call:
+            for search in searches:
+                search.run(role, call)
         if role == "worker":
             print("no trials are left; the chief has the results")
-        else:
+            return
+        with other_process(_NETWORKS_PER_PROCESS) as call:
             write_report(read_rows(searches, call), folder)
 
 
@@ -85,7 +90,7 @@ def _search(
     base: Architecture,
     examples: Examples,
 ) -> Search:
-    """The search for a target.
+    """The search for one target.
 
     Raises:
         UsageError: The target cannot be reached.

@@ -40,8 +40,8 @@ def other_process(calls: int) -> Iterator[Call]:
         yield lambda function, *arguments: pool.submit(function, *arguments).result()
     except BrokenProcessPool as error:
         raise RunError(
-            "the process of the trials has died; the system ends processes where memory "
-            "is short. The same command goes on with the search."
+            "the process of the trials has died; the system ends processes where "
+            "memory is short. The same command goes on with the search."
         ) from error
     except BaseException:
         for process in multiprocessing.active_children():

@@ -109,6 +109,7 @@ def test_a_room_can_be_overlooked(room):
     [
         *("settings.training", "networks.saved_network_config", "tune.config"),
         *("allocate.config", "evaluate.config", "runs.position", "runs.record"),
+        *("tune.roles", "tune.processes"),
     ],
 )
 def test_settings_import_no_tensorflow(module):

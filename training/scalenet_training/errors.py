@@ -47,7 +47,12 @@ class InterruptedRunError(RunError):
 
     def __init__(self, message: str, received: signal.Signals):
         super().__init__(message)
+        self.received = received
         self.exit_code = 128 + received
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """How another process gets it, which pickles exceptions."""
+        return type(self), (str(self), self.received)
 
 
 @contextlib.contextmanager

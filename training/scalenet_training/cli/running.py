@@ -14,7 +14,7 @@ from scalenet_training.settings.base import Settings
 from scalenet_training.settings.training import TrainConfig
 from scalenet_training.train.presets import PRESETS
 
-__all__ = ["parse", "parse_with_preset", "run", "start_again", "warn"]
+__all__ = ["parse", "parse_with_preset", "run", "warn"]
 
 T = TypeVar("T", bound=Settings)
 
@@ -63,13 +63,6 @@ def run(command: Callable[[], None], settings: type[Settings] | None = None) -> 
         _exit(with_flags(message, settings) if settings else message, code)
     except KeyboardInterrupt:
         _exit("interrupted", 130)
-
-
-def start_again() -> NoReturn:
-    """Runs the same command in a fresh process of the same number."""
-    sys.stdout.flush()
-    sys.stderr.flush()
-    os.execv(sys.executable, sys.orig_argv)
 
 
 def warn(message: str | None) -> None:

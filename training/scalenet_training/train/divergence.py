@@ -12,6 +12,10 @@ class NotFiniteError(RunError):
     """The loss of a network is NaN or infinite, so its error rates mean nothing."""
 
 
+class DivergedError(RunError):
+    """A training has diverged; its last good checkpoint is intact."""
+
+
 def check_loss(result: Mapping[str, float], network: str) -> None:
     """Checks that the loss of an evaluation is finite.
 
@@ -32,7 +36,7 @@ def check_loss(result: Mapping[str, float], network: str) -> None:
         )
 
 
-def diverged(what: str, rate: float, good: str | None) -> RunError:
+def diverged(what: str, rate: float, good: str | None) -> DivergedError:
     """The error that ends a run.
 
     Args:
@@ -42,7 +46,7 @@ def diverged(what: str, rate: float, good: str | None) -> RunError:
             there is one.
     """
     saved = f"The last good checkpoint is {good!r}" if good else "No checkpoint is good"
-    return RunError(
+    return DivergedError(
         f"{what}, at learning rate {rate:.4g}. This state was not saved. {saved}. "
         "A lower --learning-rate, a longer --warmup-epochs or --clip-norm may help, in "
         "another --workdir."

@@ -44,6 +44,7 @@ def train_and_evaluate(
     workdir: str,
     check: Callable[[Plan], None] | None = None,
     augmentations: Mapping[str, Augmentation] = AUGMENTATIONS,
+    index_folder: str | None = None,
 ) -> dict[str, float]:
     """Trains as the settings say, in `workdir`; resumes the run that is there.
 
@@ -55,6 +56,7 @@ def train_and_evaluate(
         workdir: Folder of the run.
         check: Called before anything is written; may raise UsageError.
         augmentations: The table that has the settings' augmentation.
+        index_folder: Folder whose index of the images is used. Default: `workdir`.
 
     Returns:
         The last row of metrics.csv.
@@ -70,7 +72,7 @@ def train_and_evaluate(
         if is_chief(os.environ):  # before the checks: what they find stays so
             stack.enter_context(locked_folder(folder.path, "`workdir`"))
         folder.check(config)
-        plan = prepare(config, workdir, augmentations)
+        plan = prepare(config, index_folder or workdir, augmentations)
         if check is not None:
             check(plan)
         plan.data.check(folder)

@@ -141,7 +141,8 @@ def prepare(
 
     Args:
         config: The settings.
-        workdir: Folder of the run; what it knows of the images is not read again.
+        workdir: Folder of a run or a search; what it knows of the images is not read
+            again.
         augmentations: The table that has the settings' augmentation.
 
     Raises:

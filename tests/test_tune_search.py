@@ -85,7 +85,7 @@ def kill_at(monkeypatch):
 def search(kind, folder, trials=TRIALS, **options):
     config = TuneConfig(tuner=kind, max_trials=trials, epochs=4, **options)
     hypermodel = HyperScaleNet(TINY_CIFAR, classes=3, input_shape=(32, 32, 3))
-    return Search(config, SearchFolder(str(folder)), "twin", hypermodel)
+    return Search(config, SearchFolder(str(folder)), "twin", hypermodel, 32)
 
 
 def state(folder):

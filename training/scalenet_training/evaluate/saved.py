@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import sys
 import time
 
@@ -78,8 +77,7 @@ def _evaluator(settings: EvaluateConfig) -> Evaluator:
         raise NotFiniteError(
             f"{network.path!r} has no error rate: {problem}. Its training has diverged."
         )
-    return functools.partial(
-        Evaluator,
+    return Evaluator(
         *(model, split, transform, settings.batch_size, placement, xla),
         network=repr(network.path),
     )

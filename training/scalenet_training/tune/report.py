@@ -90,7 +90,7 @@ def _row(search: Search, trial: Trial, call: Call) -> Row:
     architecture = hypermodel.architecture(hp)
     macs = architecture.macs(hypermodel.classes)
     parameters, latency = call(
-        measure_network, architecture, hypermodel.input_shape[0], hypermodel.classes
+        measure_network, architecture, search.image_size, hypermodel.classes
     )
     facts = {
         "budget": search.project,

@@ -52,12 +52,14 @@ class Search:
         folder: The folder of the search.
         project: Name of the target's folder in it.
         hypermodel: What is searched.
+        image_size: Side of the images, in pixels.
     """
 
     config: TuneConfig
     folder: SearchFolder
     project: str
     hypermodel: HyperScaleNet
+    image_size: int
 
     def run(self, role: Role, call: Call) -> None:
         """Runs trials until all have ended, or, as the chief, hands them out.

@@ -117,7 +117,7 @@ def _search(
             given += f" with `depth` {config.depth[0]} {config.depth[1]}"
         raise UsageError(f"{given}: {error}") from error
     project = target.strip().lower().replace("+", "")
-    return Search(config, folder, project, hypermodel)
+    return Search(config, folder, project, hypermodel, size)
 
 
 def _facts(base: Architecture, examples: Examples) -> dict[str, Any]:

@@ -7,7 +7,7 @@ import os
 from collections.abc import Mapping
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
-from scalenet_training.data.augmentation import AugmentOption
+from scalenet_training.data.augmentation import AugmentationName
 from scalenet_training.data.files.listing import OnDamaged, shown
 from scalenet_training.data.files.manifest import is_manifest
 from scalenet_training.settings import Settings
@@ -83,7 +83,7 @@ class TrainConfig(Settings):
     """For evaluation, resize the shorter side to this and crop the centre.
     Default: the image size."""
 
-    augment: AugmentOption = "crop"
+    augment: AugmentationName = "crop"
 
     normalization: Literal["imagenet", "cifar10", "cifar100", "centered"] = "centered"
     """Mean and deviation of the pixels, as in scalenet_tf.preprocess_input."""

@@ -6,7 +6,7 @@ import dataclasses
 import os
 from typing import Any, Literal
 
-from scalenet_training.data.augmentation import AugmentOption
+from scalenet_training.data.augmentation import AugmentationName
 from scalenet_training.data.files.listing import OnDamaged
 from scalenet_training.networks.targets import parse_target
 from scalenet_training.settings import Settings
@@ -108,7 +108,7 @@ class TuneConfig(Settings):
     """For evaluation, resize the shorter side to this and crop the centre.
     Default: the image size."""
 
-    augment: AugmentOption = "crop"
+    augment: AugmentationName = "crop"
 
     normalization: Literal["imagenet", "cifar10", "cifar100", "centered"] = "centered"
     """Mean and deviation of the pixels, as in train.py."""

@@ -12,9 +12,15 @@ from scalenet_training.data.augmentation import (
     Augmentation,
     find_augmentation,
 )
+from scalenet_training.data.batches import training_batches
+from scalenet_training.data.errors import data_errors
+from scalenet_training.data.sources import open_source
+from scalenet_training.data.transform import Transform
 from scalenet_training.errors import UsageError
 from scalenet_training.train.config import TrainConfig
 from scalenet_training.train.loop import train_and_evaluate
+
+from scalenet_tf.preprocessing import EvaluationTransform
 
 # Of pixels that are moved and not computed, so that no machine rounds them otherwise.
 DIGESTS = {"crop": "e58a6dbecaac6aa3", "crop-flip": "170df503dda08b6b"}
@@ -50,6 +56,19 @@ def test_an_unknown_name_is_an_error_that_lists_the_table():
     )
     with pytest.raises(ValueError, match=message):
         find_augmentation("flip")
+
+
+def test_an_error_in_an_augmentation_comes_out_as_itself():
+    def broken(image, size, seed):
+        raise ValueError("a bug")
+
+    digits = open_source("digits", None, False)
+    split = digits.open_split("train[:8]")
+    evaluation = EvaluationTransform(32, 32, "centered")
+    transform = Transform(evaluation, 10, Augmentation("broken", broken))
+    batches = training_batches(split, transform, 8, seed=0, epoch=0, start_step=0)
+    with pytest.raises(ValueError, match="a bug"), data_errors(split):
+        list(batches(tf.distribute.InputContext()))
 
 
 @pytest.fixture

@@ -120,11 +120,11 @@ AUGMENTATIONS: Mapping[str, Augmentation] = MappingProxyType(
 
 _HELP = "; ".join(f"{name}: {row.summary}" for name, row in AUGMENTATIONS.items())
 if TYPE_CHECKING:
-    AugmentOption = str
+    AugmentationName = str
 else:
     # A caller with a table of its own has other names, so that any text is taken here,
     # and the name is looked up in the table that is used.
-    AugmentOption = Annotated[Literal[tuple(AUGMENTATIONS)] | str, Doc(f"{_HELP}.")]
+    AugmentationName = Annotated[Literal[tuple(AUGMENTATIONS)] | str, Doc(f"{_HELP}.")]
 
 
 def find_augmentation(

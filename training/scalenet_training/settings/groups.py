@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from typing import Annotated, ClassVar, Literal
 
-from scalenet_training.data.augmentation import AugmentOption
+from scalenet_training.data.augmentation import AugmentationName
 from scalenet_training.data.files.listing import OnDamaged
 from scalenet_training.settings.base import NOT_NEGATIVE, POSITIVE, OptionGroup
 
@@ -41,7 +41,7 @@ class DataOptions(OptionGroup):
     """For evaluation, resize the shorter side to this and crop the centre.
     Default: the image size."""
 
-    augment: AugmentOption = "crop"
+    augment: AugmentationName = "crop"
 
     normalization: NormalizationName = "centered"
     """Mean and deviation of the pixels, as in scalenet_tf.preprocess_input."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping
 from types import MappingProxyType
+from typing import Literal
 
 from scalenet_training.settings.training import TrainConfig
 
@@ -18,7 +19,7 @@ class Preset:
     expectation: str
 
 
-def _cifar(name: str, published: str) -> Preset:
+def _cifar(name: Literal["cifar10", "cifar100"], published: str) -> Preset:
     return Preset(
         TrainConfig(
             preset=name,

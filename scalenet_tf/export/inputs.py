@@ -1,7 +1,7 @@
 """What an exported model takes: shapes, types and values, and how it says so.
 
-The same facts and sentences stand in the graph of a SavedModel (`guards`) and before
-the runtimes that run files (`runtime`). Imports no TensorFlow by itself.
+The same facts and sentences stand in the graph of a SavedModel (`savedmodel.guards`)
+and before the runtimes that run files (`runtime`). Imports no TensorFlow by itself.
 """
 
 from __future__ import annotations

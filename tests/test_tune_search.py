@@ -209,6 +209,19 @@ def test_hyperband_goes_on_with_the_run_of_an_earlier_trial(trainings, tmp_path)
     assert all(os.path.dirname(w) == os.path.dirname(m) for w, m in networks.items())
 
 
+def test_the_error_is_that_of_the_trials_own_epochs(tmp_path):
+    class Worsening(Trainings):
+        def __call__(self, *arguments):
+            rows = super().__call__(*arguments)
+            return [{**row, "val_top1_error": 0.1 * row["epoch"]} for row in rows]
+
+    search("hyperband", tmp_path, trials=8).run("alone", Worsening())
+    trials = state(tmp_path).values()
+    assert {values["tuner/initial_epoch"] for _, values, _, _ in trials} > {0}
+    for _, values, _, score in trials:
+        assert 1 - score == pytest.approx(0.1 * values["tuner/initial_epoch"])
+
+
 def test_trials_come_by_rank(trainings, tmp_path):
     searched = search("random", tmp_path)
     searched.run("alone", trainings)

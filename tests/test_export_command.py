@@ -155,7 +155,7 @@ def test_every_format_is_verified_and_can_be_evaluated(
     kind, exported, run, tmp_path, monkeypatch, capsys
 ):
     if kind == "onnx":
-        pytest.importorskip("tf2onnx", reason="needs the extra `onnx`")
+        pytest.importorskip("onnx", reason="needs the extra `onnx`")
     options, place = FORMATS[kind]
     code, output = exported(*options, "--to", "models", "--saved", "last")
     assert code == 0, output
@@ -470,7 +470,7 @@ def saved_model_cli(*arguments, cwd):
 
 @pytest.mark.processes
 def test_a_full_disk_is_a_clear_error_and_leaves_nothing(run, tmp_path):
-    pytest.importorskip("tf2onnx", reason="needs the extra `onnx`")
+    pytest.importorskip("onnx", reason="needs the extra `onnx`")
     limited = (
         "import resource, runpy, signal, sys\n"
         "signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"

@@ -51,6 +51,7 @@ PACKAGES = {
         "requests",
         "savedmodel",
         "tflite",
+        "onnx_graph",
         "onnx",
         "runtime",
         "verification",
@@ -121,7 +122,7 @@ def test_import_pulls_in_no_optional_package():
         "optional = {'keras_tuner', 'tensorflow_datasets', 'matplotlib', 'torch',\n"
         "            'sklearn', 'tyro', 'safetensors', 'PIL',\n"
         "            'tensorflow_serving', 'ai_edge_litert', 'grpc', 'requests',\n"
-        "            'onnx', 'tf2onnx', 'onnxruntime', 'tenacity',\n"
+        "            'onnx', 'onnxruntime', 'tenacity',\n"
         "            'scalenet_tf.serving'}\n"
         "pulled = optional & (set(sys.modules) - before)\n"
         "assert not pulled, pulled\n"

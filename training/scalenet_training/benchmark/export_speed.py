@@ -74,7 +74,7 @@ def measure_export(config: ExportSpeedConfig) -> list[FormatSpeed]:
 def _export_all(
     model: keras.Model, file: str, size: int, folder: str
 ) -> dict[str, str]:
-    """Format -> what was written; ONNX where tf2onnx is installed."""
+    """Format -> what was written; ONNX where its packages are installed."""
     names = [str(index) for index in range(model.output_shape[-1])]
     arguments = (EvaluationTransform(size, size), names)
     pixels = np.random.default_rng(0).integers(
@@ -104,7 +104,7 @@ def _export_all(
                 calibration=[calibration] if kind == "int8" else None,
             )
         )
-    if all(importlib.util.find_spec(n) for n in ("tf2onnx", "onnxruntime")):
+    if all(importlib.util.find_spec(n) for n in ("onnx", "onnxruntime")):
         steps.append(
             lambda: export.convert_onnx(model, target("ONNX", ".onnx"), *arguments)
         )

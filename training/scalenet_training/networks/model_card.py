@@ -20,7 +20,7 @@ from scalenet_training.runs.run_folder import RunFolder
 from scalenet_training.train.plan import versions
 
 MODEL_CARD = "model_card.json"
-_RUNTIMES = ("ai-edge-litert", "tf2onnx", "onnxruntime", "tensorflow-serving-api")
+_RUNTIMES = ("ai-edge-litert", "onnx", "onnxruntime", "tensorflow-serving-api")
 
 
 def describe_network(network: SavedNetwork, model: keras.Model) -> dict[str, Any]:

@@ -142,6 +142,7 @@ FORMATS = {
         "tiny/tflite/1/tiny-int8.tflite",
     ),
     "onnx": (["--format", "onnx"], "tiny/onnx/1/tiny.onnx"),
+    "openvino": (["--format", "openvino"], "tiny/openvino/1"),
 }
 SLOW = ("float16", "dynamic")  # the library's own tests convert to these
 
@@ -156,8 +157,8 @@ SLOW = ("float16", "dynamic")  # the library's own tests convert to these
 def test_every_format_is_verified_and_can_be_evaluated(
     kind, exported, run, tmp_path, monkeypatch, capsys
 ):
-    if kind == "onnx":
-        pytest.importorskip("tf2onnx", reason="needs the extra `onnx`")
+    if kind in ("onnx", "openvino"):
+        pytest.importorskip(kind, reason=f"needs the extra `{kind}`")
     options, place = FORMATS[kind]
     code, output = exported(*options, "--to", "models", "--saved", "last")
     assert code == 0, output
@@ -169,8 +170,8 @@ def test_every_format_is_verified_and_can_be_evaluated(
     if kind == "savedmodel":
         assert (settings["fold"], settings["top_k"]) == (False, 2)
         assert settings["on_corrupt"] == "error"
-    elif kind == "onnx":
-        assert settings["format"] == "onnx"
+    elif kind in ("onnx", "openvino"):
+        assert settings["format"] == kind
     else:
         quantization = "none" if kind == "float32" else kind
         assert settings["quantization"] == quantization
@@ -180,7 +181,7 @@ def test_every_format_is_verified_and_can_be_evaluated(
     printed = capsys.readouterr().out
     assert "100 examples: top-1 error" in printed
     assert "the same likeliest class for" in printed
-    if kind in ("savedmodel", "float32", "onnx"):
+    if kind in ("savedmodel", "float32", "onnx", "openvino"):
         assert "for 100.00% of the examples" in printed
         first, second = (
             line.split("top-1 error ")[1].split(",")[0]
@@ -471,7 +472,7 @@ def saved_model_cli(*arguments, cwd):
 
 @pytest.mark.processes
 def test_a_full_disk_is_a_clear_error_and_leaves_nothing(run, tmp_path):
-    pytest.importorskip("tf2onnx", reason="needs the extra `onnx`")
+    pytest.importorskip("onnx", reason="needs the extra `onnx`")
     limited = (
         "import resource, runpy, signal, sys\n"
         "signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"

@@ -30,7 +30,7 @@ def test_import_pulls_in_no_optional_package():
         "optional = {'keras_tuner', 'tensorflow_datasets', 'matplotlib', 'torch',\n"
         "            'sklearn', 'scipy', 'tyro', 'safetensors', 'PIL',\n"
         "            'tensorflow_serving', 'ai_edge_litert', 'grpc', 'requests',\n"
-        "            'onnx', 'tf2onnx', 'onnxruntime', 'tenacity',\n"
+        "            'onnx', 'onnxruntime', 'openvino', 'tenacity',\n"
         "            'scalenet_tf.serving'}\n"
         "pulled = optional & (set(sys.modules) - before)\n"
         "assert not pulled, pulled\n"

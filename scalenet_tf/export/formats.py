@@ -142,8 +142,19 @@ FORMATS: tuple[ExportFormat, ...] = (
         suffix=".onnx",
         bounds={"onnx": 1e-5},
         variants={"ONNX": {}},
-        requires=("tf2onnx", "onnxruntime"),
-        packages=("tf2onnx", "onnxruntime"),
+        requires=("onnx", "onnxruntime"),
+        packages=("onnx", "onnxruntime"),
+    ),
+    ExportFormat(
+        name="openvino",
+        module="scalenet_tf.export.openvino",
+        form="the folder of an OpenVINO model",
+        recognises=lambda path: os.path.isfile(os.path.join(path, "model.xml")),
+        suffix=None,
+        bounds={"openvino": 1e-5},
+        variants={"OpenVINO": {}},
+        requires=("onnx", "openvino"),
+        packages=("onnx", "openvino"),
     ),
 )
 

@@ -11,7 +11,7 @@ import tyro
 from scalenet_training.errors import UsageError
 from scalenet_training.networks.saved_network_config import SavedNetworkConfig
 
-Format = Literal["savedmodel", "tflite", "onnx"]
+Format = Literal["savedmodel", "tflite", "onnx", "openvino"]
 
 # Settings of formats that are calibrated by images.
 CALIBRATION = ("calibration_dir", "calibration_images")
@@ -28,11 +28,11 @@ class ExportConfig(SavedNetworkConfig):
 
     format: Format = "savedmodel"
     """savedmodel: for TensorFlow Serving; tflite: for LiteRT, one image at a time;
-    onnx: for onnxruntime and others."""
+    onnx: for onnxruntime and others; openvino: for OpenVINO."""
 
     to: str = "savedmodels"
     """The model repository. A SavedModel becomes the next free version in <to>/<name>,
-    a TFLite or ONNX file the next one in <to>/<name>/tflite or <to>/<name>/onnx."""
+    any other format the next one in <to>/<name>/<format>."""
 
     images: str | None = None
     """Folder of images to verify with. Default: the evaluation split's."""

@@ -13,16 +13,7 @@ class NotFiniteError(RunError):
 
 
 class DivergedError(RunError):
-    """A training has diverged; its last good checkpoint is intact.
-
-    Args:
-        what: What is no number, and when.
-        advice: What is left of the run, and what may help.
-    """
-
-    def __init__(self, what: str, advice: str):
-        super().__init__(what, advice)
-        self.what = what
+    """A run has diverged; the arguments are what happened, and what may help."""
 
     def __str__(self) -> str:
         return ". ".join(self.args)

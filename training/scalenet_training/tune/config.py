@@ -188,16 +188,14 @@ def _check(config: TuneConfig) -> None:
     for name in ("max_trials", "epochs", "trials_per_process"):
         value = getattr(config, name)
         _require(config, name, value > 0, "more than 0")
-    for name, lowest, below in (
-        ("learning_rate", 1e-12, float("inf")),
-        ("weight_decay", 0.0, float("inf")),
-        ("label_smoothing", 0.0, 1.0),
+    for name, lowest, below, limits in (
+        ("learning_rate", 1e-12, float("inf"), "above 0"),
+        ("weight_decay", 0.0, float("inf"), "from 0"),
+        ("label_smoothing", 0.0, 1.0, "from 0 and below 1"),
     ):
         low, high = getattr(config, name)
-        allowed = "two ascending numbers"
-        allowed += ", above 0" if lowest else ", from 0"
-        allowed += " and below 1" if below == 1.0 else ""
-        _require(config, name, lowest <= low <= high < below, allowed)
+        holds = lowest <= low <= high < below
+        _require(config, name, holds, f"two ascending numbers, {limits}")
     if config.budgets and config.target_macs is not None:
         raise ValueError(
             "--budgets and --target-macs exclude each other. Received: "

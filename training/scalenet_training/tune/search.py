@@ -128,7 +128,7 @@ class Search:
             rows = call(train_trial, config, self.folder.path, log)
         # These say nothing about the next trial; any other error ends the search.
         except DivergedError as error:
-            return _fail(trial, error.what)
+            return _fail(trial, error.args[0])
         except tf.errors.ResourceExhaustedError as error:
             return _fail(trial, error.message)
         first = trial.hyperparameters.values.get("tuner/initial_epoch", 0)

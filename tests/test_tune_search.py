@@ -233,7 +233,7 @@ def test_trials_come_by_rank(trainings, tmp_path):
 
 
 def diverges(config):
-    raise DivergedError("the loss became NaN")
+    raise DivergedError("the loss became NaN", "Advice for a run.")
 
 
 def exhausts(config):
@@ -243,7 +243,7 @@ def exhausts(config):
 @pytest.mark.parametrize("outcome", [diverges, exhausts])
 def test_three_failures_in_a_row_end_the_search(outcome, tmp_path):
     with pytest.raises(
-        RunError, match=r"^three trials in a row failed\. .*(NaN|out of)"
+        RunError, match=r"^three trials in a row failed, the last: .*(NaN|memory)$"
     ):
         search("random", tmp_path).run("alone", Trainings(outcome))
     assert [trial[0] for trial in state(tmp_path).values()] == ["FAILED"] * 3

@@ -1,7 +1,7 @@
 """What is done with the network of a trial."""
 
-import json
 import os
+import pathlib
 
 import pytest
 from conftest import TINY_CIFAR
@@ -18,15 +18,20 @@ from scalenet_tf.profiling import count_parameters
 
 @pytest.fixture
 def run(monkeypatch, tmp_path):
-    """Settings of a run that writes config.json and prints a line, no more."""
+    """Settings of a run that keeps its network's name and prints a line, no more."""
+
+    def check(folder, config):
+        path = pathlib.Path(folder.file("model"))
+        if path.exists() and path.read_text() != config.model:
+            raise UsageError("other settings")
 
     def train(config, workdir, index_folder):
         assert index_folder == "search"
         print("epoch 1")
         os.makedirs(workdir, exist_ok=True)
-        with open(os.path.join(workdir, "config.json"), "w") as file:
-            json.dump({"config": config.to_json()}, file)
+        pathlib.Path(workdir, "model").write_text(config.model)
 
+    monkeypatch.setattr(trials.RunFolder, "check", check)
     monkeypatch.setattr(trials, "train_and_evaluate", train)
     return TrainConfig(workdir=str(tmp_path / "run"), model="a/net.json", epochs=2)
 

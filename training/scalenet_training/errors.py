@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import signal
 from collections.abc import Iterator
-from typing import Any
 
 
 class UsageError(Exception):
@@ -46,13 +45,11 @@ class InterruptedRunError(RunError):
     """A signal asked the run to stop, and it has saved what it did."""
 
     def __init__(self, message: str, received: signal.Signals):
-        super().__init__(message)
-        self.received = received
+        super().__init__(message, received)  # both, or it could not be pickled
         self.exit_code = 128 + received
 
-    def __reduce__(self) -> tuple[Any, ...]:
-        """How another process gets it, which pickles exceptions."""
-        return type(self), (str(self), self.received)
+    def __str__(self) -> str:
+        return self.args[0]
 
 
 @contextlib.contextmanager

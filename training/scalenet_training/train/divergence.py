@@ -13,7 +13,10 @@ class NotFiniteError(RunError):
 
 
 class DivergedError(RunError):
-    """A training has diverged; its last good checkpoint is intact."""
+    """A run has diverged; the arguments are what happened, and what may help."""
+
+    def __str__(self) -> str:
+        return ". ".join(self.args)
 
 
 def check_loss(result: Mapping[str, float], network: str) -> None:
@@ -47,7 +50,8 @@ def diverged(what: str, rate: float, good: str | None) -> DivergedError:
     """
     saved = f"The last good checkpoint is {good!r}" if good else "No checkpoint is good"
     return DivergedError(
-        f"{what}, at learning rate {rate:.4g}. This state was not saved. {saved}. "
+        f"{what}, at learning rate {rate:.4g}",
+        f"This state was not saved. {saved}. "
         "A lower --learning-rate, a longer --warmup-epochs or --clip-norm may help, in "
-        "another --workdir."
+        "another --workdir.",
     )

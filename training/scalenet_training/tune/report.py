@@ -125,7 +125,9 @@ def _provenance(row: Row, rows: Sequence[Row]) -> dict[str, Any]:
 def _allocation(row: Row, folder: SearchFolder) -> str:
     """Path of the file of a target's best network."""
     several = len(row.search.config.targets) > 1
-    return folder.file(f"allocation{f'-{row.search.project}' * several}.json")
+    return folder.file(
+        f"allocation-{row.search.project}.json" if several else "allocation.json"
+    )
 
 
 def _training_command(row: Row, folder: SearchFolder) -> str:

@@ -28,8 +28,6 @@ from scalenet_training.tune.processes import Call
 from scalenet_training.tune.roles import Role, chief_listens
 from scalenet_training.tune.trials import train_trial
 
-# Failures of one trial, which say nothing about the next; any other ends the search.
-_FAILURES = (DivergedError, tf.errors.ResourceExhaustedError)
 _FAILURES_IN_A_ROW = 3
 
 
@@ -117,7 +115,9 @@ class Search:
             sys.stdout.flush()
             failures = failures + 1 if trial.status == "FAILED" else 0
             if failures == _FAILURES_IN_A_ROW:
-                raise RunError(f"three trials in a row failed. {trial.message}")
+                raise RunError(
+                    f"three trials in a row failed, the last: {trial.message}"
+                )
 
     def _run_trial(self, trial: Trial, oracle: keras_tuner.Oracle, call: Call) -> str:
         """Trains a trial and sets its status; returns how it ended, in words."""
@@ -128,9 +128,11 @@ class Search:
             log = os.path.join(os.path.dirname(config.run_folder), "train.log")
         try:
             rows = call(train_trial, config, self.folder.path, log)
-        except _FAILURES as error:
-            trial.status, trial.message = "FAILED", str(error)
-            return f" failed: {error}"
+        # These say nothing about the next trial; any other error ends the search.
+        except DivergedError as error:
+            return _fail(trial, error.args[0])
+        except tf.errors.ResourceExhaustedError as error:
+            return _fail(trial, error.message)
         first = trial.hyperparameters.values.get("tuner/initial_epoch", 0)
         row = best_row([row for row in rows if row["epoch"] >= first])
         metrics = {OBJECTIVE: 1 - row["val_top1_error"]}
@@ -162,6 +164,11 @@ class Search:
             epochs=values.get("tuner/epochs", self.config.epochs),
             **self.hypermodel.training_settings(trial.hyperparameters),
         )
+
+
+def _fail(trial: Trial, reason: str) -> str:
+    trial.status, trial.message = "FAILED", reason
+    return f" failed: {reason}"
 
 
 def _next_trial(tuner: BaseTuner) -> Trial:

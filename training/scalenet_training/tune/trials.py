@@ -10,6 +10,7 @@ import scalenet_tf
 from scalenet_tf import Architecture
 from scalenet_tf.profiling import count_parameters
 from scalenet_training.devices.latency import measure_latency
+from scalenet_training.errors import UsageError
 from scalenet_training.runs.run_folder import RunFolder
 from scalenet_training.settings.training import TrainConfig
 from scalenet_training.train.loop import train_and_evaluate
@@ -29,9 +30,11 @@ def train_trial(
     for name in ("TF_CONFIG", "SLURM_STEP_NUM_TASKS"):
         os.environ.pop(name, None)
     folder = RunFolder(config.run_folder)
-    if folder.has_record and config.differences(folder.read_record().config):
+    try:
+        folder.check(config)
+    except UsageError:
         # The search was moved, and paths are settings of the run: it starts anew.
-        shutil.rmtree(folder.path)
+        shutil.rmtree(folder.path, ignore_errors=True)
     with contextlib.ExitStack() as stack:
         if log is not None:
             file = stack.enter_context(open(log, "a", encoding="utf-8"))

@@ -47,7 +47,7 @@ class _Value:
     """
 
     name: str
-    shape: tuple[int | None, ...]
+    shape: tuple[Any, ...]
     padding: tuple[int, int, int, int] = (0, 0, 0, 0)
     positive: bool = False
 
@@ -126,18 +126,17 @@ def onnx_graph(
 def _model(
     graph: _Graph, name: str, images: Any, outputs: Mapping[str, Any]
 ) -> onnx.ModelProto:
-    inputs = {"images": images}
-    infos = [
+    given, made = (
         [
             helper.make_tensor_value_info(
                 key, TensorProto.FLOAT, ["batch", *tensor.shape[1:]]
             )
             for key, tensor in tensors.items()
         ]
-        for tensors in (inputs, outputs)
-    ]
+        for tensors in ({"images": images}, outputs)
+    )
     model = helper.make_model(
-        helper.make_graph(graph.nodes, name, *infos, graph.constants),
+        helper.make_graph(graph.nodes, name, given, made, graph.constants),
         producer_name="scalenet_tf",
         producer_version=__version__,
         opset_imports=[helper.make_opsetid("", OPSET)],
@@ -205,12 +204,12 @@ def _same(
     sides: Sequence[int], kernel: Sequence[int], strides: Sequence[int]
 ) -> tuple[int, int, int, int]:
     """TensorFlow's padding "same": what is odd goes to the bottom and the right."""
-    begins, ends = [], []
-    for side, window, stride in zip(sides, kernel, strides, strict=True):
-        total = max((-(-side // stride) - 1) * stride + window - side, 0)
-        begins.append(total // 2)
-        ends.append(total - total // 2)
-    return (*begins, *ends)
+    totals = [
+        max((-(-side // stride) - 1) * stride + window - side, 0)
+        for side, window, stride in zip(sides, kernel, strides, strict=True)
+    ]
+    top, left = (total // 2 for total in totals)
+    return top, left, totals[0] - top, totals[1] - left
 
 
 def _pool(graph: _Graph, layer: keras.layers.MaxPooling2D, x: _Value) -> _Value:

@@ -13,7 +13,7 @@ help:
 	@echo "make check      what continuous integration runs: the three below"
 	@echo "make test       the quick tests"
 	@echo "make test-processes  runs of several processes, killed and interrupted"
-	@echo "make lint       ruff check and ruff format --check"
+	@echo "make lint       ruff, directions of imports, types, documentation site"
 	@echo "make test-slow  the slow tests: every network, deep ones too"
 	@echo "make situations write docs/situations.md from what its tests see"
 	@echo "make format     let ruff mend and format"
@@ -42,13 +42,16 @@ situations: $(VENV)/dev.stamp
 lint: $(VENV)/dev.stamp
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	PYTHONPATH=training $(BIN)/lint-imports --no-logo
+	$(BIN)/mypy
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --strict
 
 format: $(VENV)/dev.stamp
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
 clean:
-	rm -rf $(VENV) build dist *.egg-info
+	rm -rf $(VENV) build dist site *.egg-info .mypy_cache .import_linter_cache
 
 $(VENV)/train.stamp: setup.cfg pyproject.toml
 	$(PYTHON) -m venv $(VENV)

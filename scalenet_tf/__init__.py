@@ -3,7 +3,7 @@
 `HyperScaleNet`, a hypermodel for KerasTuner, is imported when it is first asked for.
 """
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from scalenet_tf import allocation, layers
 from scalenet_tf._version import __version__
@@ -14,7 +14,8 @@ from scalenet_tf.architectures import (
     load_architecture,
 )
 from scalenet_tf.folding import fold_batch_norm
-from scalenet_tf.models import (
+from scalenet_tf.models import feature_pyramid
+from scalenet_tf.models.networks import (
     ResNet50,
     ResNet101,
     ResNet152,
@@ -30,13 +31,10 @@ from scalenet_tf.models import (
     ScaleNetCifar56,
     ScaleNetCifar101,
     create_model,
-    feature_pyramid,
 )
 from scalenet_tf.preprocessing import decode_predictions, preprocess_input
 from scalenet_tf.profiling import count_macs
-from scalenet_tf.saving import load_model
-from scalenet_tf.tensors import LoadReport
-from scalenet_tf.weights import load_pytorch_weights
+from scalenet_tf.weights import LoadReport, load_model, load_pytorch_weights
 
 __all__ = [
     "Architecture",
@@ -72,13 +70,17 @@ __all__ = [
 ]
 
 
-def __getattr__(name: str) -> Any:
-    # Its base class is keras_tuner's, which not everybody has or wants to wait for.
-    if name == "HyperScaleNet":
-        from scalenet_tf.tuner import HyperScaleNet
+if TYPE_CHECKING:
+    from scalenet_tf.tuner import HyperScaleNet as HyperScaleNet
+else:
 
-        return HyperScaleNet
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    def __getattr__(name: str) -> Any:
+        # Its base class is keras_tuner's, which not everybody has or waits for.
+        if name == "HyperScaleNet":
+            from scalenet_tf.tuner import HyperScaleNet
+
+            return HyperScaleNet
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
 def __dir__() -> list[str]:

@@ -19,6 +19,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any, Literal, get_args
 
+from scalenet_tf.names import BottleneckNames
+
 Stem = Literal["imagenet", "cifar"]
 
 DEFAULT_CLASSES: Mapping[str, int] = MappingProxyType({"imagenet": 1000, "cifar": 100})
@@ -48,13 +50,18 @@ class Block:
     width: int
     stride: int
     side: int
-    channels: tuple[int, ...]
+    channels: Sequence[int]
     kernel_sizes: tuple[int, ...]
 
     @property
     def name(self) -> str:
-        """Prefix of the names of the block's layers."""
-        return f"stage{self.stage}_block{self.index}"
+        """The name of the bottleneck, with which those of its layers begin."""
+        return self.names.prefix
+
+    @property
+    def names(self) -> BottleneckNames:
+        """The names of its layers."""
+        return BottleneckNames(self.stage, self.index)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -86,11 +93,11 @@ class Architecture:
     name: str
     stem: Stem
     native_size: int
-    scales: tuple[int, ...]
-    stage_widths: tuple[int, ...]
-    blocks_per_stage: tuple[int, ...]
-    budget_per_stage: tuple[int, ...] | None
-    allocation: tuple[tuple[int, ...], ...]
+    scales: Sequence[int]
+    stage_widths: Sequence[int]
+    blocks_per_stage: Sequence[int]
+    budget_per_stage: Sequence[int] | None
+    allocation: Sequence[Sequence[int]]
     learned_on: str | None = None
 
     def __post_init__(self) -> None:
@@ -348,6 +355,7 @@ def _checked_allocation(architecture: Architecture) -> tuple[tuple[int, ...], ..
             f"blocks_per_stage={list(blocks)}. Received: "
             f"{len(rows) if _is_list(rows) else rows!r}."
         )
+    by_stage: Sequence[int | None]
     by_stage = architecture.budget_per_stage or [None] * len(blocks)
     budgets = [
         budget

@@ -135,7 +135,7 @@ def with_depth(base: Architecture, depth: int | None) -> Architecture:
         stages = [s for s, count in enumerate(counts) if count + step > 0]
         stage = max(stages, key=lambda s: step * (wished[s] - counts[s]))
         counts[stage] += step
-    rows: list[tuple[int, ...]] = []
+    rows: list[Sequence[int]] = []
     start = 0
     for count, old in zip(counts, before, strict=True):
         of_stage = base.allocation[start : start + old]

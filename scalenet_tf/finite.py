@@ -1,4 +1,4 @@
-"""Numbers that are none: NaN and infinity in weights and outputs of networks."""
+"""NaN and infinity in the weights and outputs of networks."""
 
 from __future__ import annotations
 
@@ -44,22 +44,3 @@ def describe_not_finite(values: Any) -> tuple[int, str] | None:
     if not wrong.size:
         return None
     return wrong.size, "NaN" if np.isnan(wrong[0]) else "infinite"
-
-
-def check_finite_weights(model: keras.Model, argument: str = "`model`") -> None:
-    """Checks that all weights of a model are finite numbers.
-
-    Args:
-        model: Of which the weights are checked, moving statistics too.
-        argument: How the message calls the model.
-
-    Raises:
-        ValueError: One is not; the message names the first.
-    """
-    problem = first_not_finite(model.weights)
-    if problem is not None:
-        raise ValueError(
-            f"{argument} must have finite weights. Received: {model.name!r}, in which "
-            f"{problem}. Its training has diverged: take an earlier state, or train "
-            "it again with a lower learning rate."
-        )

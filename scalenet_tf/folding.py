@@ -8,16 +8,14 @@ pixels are equal ones, and the weights of bilinear interpolation add up to 1.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 from typing import Any
 
 import keras
-import numpy as np
 
 from scalenet_tf.layers import ScaleAggregation, check_data_format
-
-_NORM = re.compile(r"stem_bn|stage\d+_block\d+_(bn\d|shortcut_bn)")
+from scalenet_tf.layers.normalization import folded_weights
+from scalenet_tf.names import conv_norms
 
 
 def fold_batch_norm(model: keras.Model, dtype: str | None = None) -> keras.Model:
@@ -72,14 +70,11 @@ def _fold(model: keras.Model, dtype: str | None) -> keras.Model:
     def clone(layer: Any) -> Any:
         if _is_functional(layer):
             return _fold(layer, dtype)
-        config = layer.get_config()
+        is_block = isinstance(layer, ScaleAggregation)
+        config = layer.folded_config() if is_block else layer.get_config()
         if dtype is not None and isinstance(layer, keras.Layer):
             config["dtype"] = dtype
-        if isinstance(layer, ScaleAggregation):
-            config["folded"] = True
-            convs = [conv.name for conv in layer.convs.values() if not conv.trainable]
-            config["frozen"] = convs  # there are no batch norms to freeze
-        elif layer.name in pairs:
+        if layer.name in pairs:
             config["use_bias"] = True
         elif isinstance(layer, keras.layers.Activation):
             config["activation"] = layer.activation  # which may not be serialisable
@@ -96,9 +91,16 @@ def _fold(model: keras.Model, dtype: str | None) -> keras.Model:
         call_function=call,
     )
     for layer in model.layers:
-        if layer.weights and layer.name not in norms and not _is_functional(layer):
-            norm = model.get_layer(pairs[layer.name]) if layer.name in pairs else None
-            folded.get_layer(layer.name).set_weights(_folded_weights(layer, norm))
+        if not layer.weights or layer.name in norms or _is_functional(layer):
+            continue
+        copy = folded.get_layer(layer.name)
+        if isinstance(layer, ScaleAggregation):
+            layer.fold_into(copy)
+        elif layer.name in pairs:
+            norm = model.get_layer(pairs[layer.name])
+            copy.set_weights(folded_weights(layer, norm))
+        else:
+            copy.set_weights(layer.get_weights())
     return folded
 
 
@@ -127,40 +129,9 @@ def _pairs(model: keras.Model) -> dict[str, str]:
     A convolution whose own output is asked for keeps it, and its batch norm.
     """
     outputs = {id(tensor) for tensor in model.outputs}
-    norms = [layer.name for layer in model.layers if _NORM.fullmatch(layer.name)]
+    layers = {layer.name: layer for layer in model.layers}
     return {
-        name.replace("bn", "conv"): name
-        for name in norms
-        if id(model.get_layer(name.replace("bn", "conv")).output) not in outputs
+        pair.conv: pair.norm
+        for pair in conv_norms(layers)
+        if pair.norm in layers and id(layers[pair.conv].output) not in outputs
     }
-
-
-def _folded_weights(
-    layer: keras.Layer, norm: keras.layers.BatchNormalization | None
-) -> list[np.ndarray]:
-    if norm is not None:
-        return _folded_pair(layer, norm)
-    if isinstance(layer, ScaleAggregation) and not layer.folded:
-        weights = []
-        for scale, conv in layer.convs.items():
-            weights += _folded_pair(conv, layer.norms[scale])
-        return weights
-    return layer.get_weights()
-
-
-def _folded_pair(
-    conv: keras.layers.Conv2D, norm: keras.layers.BatchNormalization
-) -> list[np.ndarray]:
-    """Kernel and bias, computed in float64."""
-    kernel, gamma, beta, mean, variance = (
-        keras.ops.convert_to_numpy(variable).astype(np.float64)
-        for variable in (
-            conv.kernel,
-            norm.gamma,
-            norm.beta,
-            norm.moving_mean,
-            norm.moving_variance,
-        )
-    )
-    scale = gamma / np.sqrt(variance + norm.epsilon)
-    return [kernel * scale, beta - mean * scale]

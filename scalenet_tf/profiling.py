@@ -47,7 +47,7 @@ def _layer_macs(layer: keras.Layer) -> int:
     if isinstance(layer, keras.Model):
         return count_macs(layer)
     if isinstance(layer, ScaleAggregation):
-        return _scale_aggregation_macs(layer)
+        return layer.macs(*layer.input.shape[1:])
     if isinstance(layer, (keras.layers.Conv2D, keras.layers.Dense)):
         positions = math.prod(layer.output.shape[1:-1])
         return positions * math.prod(layer.kernel.shape)
@@ -56,11 +56,3 @@ def _layer_macs(layer: keras.Layer) -> int:
             f"MACs of layer {layer.name!r} ({type(layer).__name__}) cannot be counted."
         )
     return 0
-
-
-def _scale_aggregation_macs(layer: ScaleAggregation) -> int:
-    _, height, width, _ = layer.input.shape
-    return sum(
-        max(height // scale, 1) * max(width // scale, 1) * math.prod(conv.kernel.shape)
-        for scale, conv in layer.convs.items()
-    )

@@ -2,6 +2,8 @@
 
 import json
 import os
+import pathlib
+import tarfile
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 if "PYTEST_XDIST_WORKER" in os.environ:  # each worker has a core of its own
@@ -90,6 +92,16 @@ def tiny_cifar_file(tmp_path):
     path = tmp_path / "tiny_cifar.json"
     path.write_text(json.dumps(TINY_CIFAR.to_record()))
     return str(path)
+
+
+@pytest.fixture
+def written(tmp_path, monkeypatch):
+    """The current folder, with what version 0.1.0 wrote there."""
+    archive = pathlib.Path(__file__).parent / "data" / "written-by-0.1.0.tar.xz"
+    with tarfile.open(archive) as file:
+        file.extractall(tmp_path, filter="data")
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
 
 
 @pytest.fixture

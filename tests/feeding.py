@@ -27,7 +27,7 @@ def words(message):
     if asserted == message:
         return message
     text, *data = asserted.strip("[]").split("] [")
-    return " ".join([text, *(f"[{part}]" for part in data)])
+    return " ".join([text.strip(), *(f"[{part}]" for part in data)])
 
 
 class Server:

@@ -18,8 +18,8 @@ import tensorflow as tf
 from scalenet_training.cli import running
 from scalenet_training.devices import placement as distribution
 from scalenet_training.runs.run_folder import RunFolder
+from scalenet_training.settings.training import TrainConfig
 from scalenet_training.train import loop, plan
-from scalenet_training.train.config import TrainConfig
 from scalenet_training.train.interruption import StopRequest
 
 COLLECTIVES = ("Collective", "Nccl", "AllReduce")

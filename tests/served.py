@@ -2,10 +2,11 @@
 
 import contextlib
 import dataclasses
-import json
 
 import numpy as np
-from scalenet_training.runs.run_folder import FACTS_OF_A_RUN
+from records import record
+from scalenet_training.runs.run_folder import RunFolder
+from scalenet_training.settings.training import TrainConfig
 from serving_grpc import GrpcServer
 from serving_repository import Faults, Repository
 from serving_rest import RestServer
@@ -45,14 +46,13 @@ class Exports:
         """Makes the folder of a run with the network of version 1."""
         folder.mkdir()
         self.model.save(folder / "best.keras")
-        config = {
-            "config": {"normalization": TRANSFORM.normalization},
-            "image_size": TRANSFORM.image_size,
-            "eval_resize": TRANSFORM.resize,
-            "class_names": NAMES,
-        }
-        assert {*config} <= {"config", *FACTS_OF_A_RUN}
-        (folder / "config.json").write_text(json.dumps(config))
+        run = record(
+            TrainConfig(normalization=TRANSFORM.normalization),
+            image_size=TRANSFORM.image_size,
+            eval_resize=TRANSFORM.resize,
+            class_names=NAMES,
+        )
+        RunFolder(folder).write_record(run)
         return folder
 
     def loaded(self):

@@ -4,17 +4,26 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from PIL import Image
-from scalenet_training.data.batches import (
-    Transform,
-    evaluation_batches,
-    training_batches,
-)
+from scalenet_training.data.augmentation import find_augmentation
+from scalenet_training.data.batches import evaluation_batches, training_batches
 from scalenet_training.data.sources import open_source
 from scalenet_training.data.splits import IndexedSplit
+from scalenet_training.data.transform import Transform
 
-from scalenet_tf.preprocessing import decode_image, preprocess_input, resize_and_crop
+from scalenet_tf.preprocessing import (
+    EvaluationTransform,
+    decode_image,
+    preprocess_input,
+    resize_and_crop,
+)
 
-CROP = Transform(32, 32, "crop", "centered", classes=10)
+
+def transform_of(augment, size=32, resize=None, normalization="centered"):
+    evaluation = EvaluationTransform(size, resize or size, normalization)
+    return Transform(evaluation, 10, find_augmentation(augment))
+
+
+CROP = transform_of("crop")
 
 
 @pytest.fixture(scope="module")
@@ -104,7 +113,7 @@ def test_evaluation_has_every_example_once(digits, workers, replicas):
 
 @pytest.mark.parametrize("augment", ["crop", "crop-flip", "resized-crop"])
 def test_augmentation_is_a_function_of_seed_epoch_and_example(digits, augment):
-    transform = Transform(32, 32, augment, "centered", classes=10)
+    transform = transform_of(augment)
     split = digits.open_split("train[:20]")
 
     def images(seed, epoch):
@@ -126,7 +135,7 @@ def test_crop_shifts_by_at_most_four_pixels():
     image[16, 16] = 255
     shifts = set()
     for number in range(60):
-        shifted = CROP.training(tf.constant(image), tf.constant([0, number]))
+        shifted = CROP.for_training(tf.constant(image), tf.constant([0, number]))
         row, column = np.argwhere(shifted.numpy()[..., 0] > 0)[0]
         shifts.add((row - 16, column - 16))
     assert min(min(shift) for shift in shifts) == -4
@@ -143,20 +152,20 @@ def test_evaluation_is_resize_centre_crop_and_normalisation(tmp_path):
     expected = np.asarray(resized)[4:60, 20:76]
     cropped = resize_and_crop(pixels, 56, 64)
     assert np.abs(cropped - expected).max() <= 1.0
-    transform = Transform(56, 64, "crop", "imagenet", classes=10)
+    transform = transform_of("crop", 56, 64, "imagenet")
     np.testing.assert_allclose(
-        transform.evaluation(data), preprocess_input(cropped), rtol=1e-5, atol=1e-5
+        transform.for_evaluation(data), preprocess_input(cropped), rtol=1e-5, atol=1e-5
     )
 
 
 @pytest.mark.parametrize("suffix", ["jpg", "png"])
 def test_resized_crop_takes_encoded_images_of_any_size(tmp_path, suffix):
     rng = np.random.default_rng(0)
-    transform = Transform(48, 48, "resized-crop", "imagenet", classes=10)
+    transform = transform_of("resized-crop", 48)
     for index, size in enumerate([(9, 200, 3), (300, 40, 3), (64, 64, 3)]):
         path = str(tmp_path / f"{index}.{suffix}")
         Image.fromarray(rng.integers(0, 256, size, np.uint8)).save(path)
-        image = transform.training(tf.io.read_file(path), tf.constant([0, index]))
+        image = transform.for_training(tf.io.read_file(path), tf.constant([0, index]))
         assert image.shape == (48, 48, 3)
 
 
@@ -167,13 +176,13 @@ def test_grey_images_become_rgb(tmp_path):
 
 
 def test_cifar10_in_memory_and_streamed_are_the_same(data_dir, monkeypatch):
-    from scalenet_training.data import prepared
+    from scalenet_training.data.kinds import prepared_splits
 
-    transform = Transform(32, 32, "crop-flip", "cifar10", classes=10)
+    transform = transform_of("crop-flip", normalization="cifar10")
     folder = f"{data_dir}/tfds"
     split = open_source("cifar10", folder, False).open_split("test[:70]")
     assert isinstance(split, IndexedSplit)
-    monkeypatch.setattr(prepared, "_MEMORY_LIMIT", 0)
+    monkeypatch.setattr(prepared_splits, "_MEMORY_LIMIT", 0)
     streamed = open_source("cifar10", folder, False).open_split("test[:70]")
     assert not isinstance(streamed, IndexedSplit)
     results = [
@@ -193,7 +202,7 @@ def test_cifar10_in_memory_and_streamed_are_the_same(data_dir, monkeypatch):
 @pytest.mark.parametrize("workers", [1, 2, 4])
 def test_sharding_by_file_gives_each_worker_a_part_of_its_own(digits, workers):
     split = digits.open_split("train[:101]")
-    transform = Transform(32, 32, "none", "centered", classes=10)
+    transform = transform_of("none")
     seen = []
     for worker in range(workers):
         batches = training_batches(split, transform, 8, 0, 0, 0, sharding="file")

@@ -63,7 +63,7 @@ def test_a_missing_extra_is_named(monkeypatch, capsys, verb, package, extra):
 
     module = type(sys)("command")
     module.main = missing
-    monkeypatch.setitem(sys.modules, app.COMMANDS[verb].module, module)
+    monkeypatch.setitem(sys.modules, app.module_of(verb), module)
     code, _, err = called(monkeypatch, capsys, verb)
     assert code == 2
     assert err == (
@@ -78,7 +78,7 @@ def test_a_module_of_our_own_that_is_missing_is_a_bug(monkeypatch):
 
     module = type(sys)("command")
     module.main = broken
-    monkeypatch.setitem(sys.modules, app.COMMANDS["train"].module, module)
+    monkeypatch.setitem(sys.modules, app.module_of("train"), module)
     monkeypatch.setattr(sys, "argv", ["scalenet", "train"])
     with pytest.raises(ModuleNotFoundError, match=r"scalenet_tf\.nowhere"):
         app.main()

@@ -82,10 +82,10 @@ def test_a_wrong_tf_config_is_named(environment, message):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (("none", 2, None), r"--virtual-devices needs --strategy mirrored or auto"),
+        (("none", 2, None), r"`virtual_devices` needs `strategy` mirrored or auto"),
         (("multiworker", 0, None), r"needs the environment variable TF_CONFIG"),
-        (("tpu", 0, None), r"--strategy tpu and --tpu NAME go together"),
-        (("mirrored", 0, "local"), r"Received: --strategy mirrored --tpu local"),
+        (("tpu", 0, None), r"`strategy` tpu and `tpu` NAME go together"),
+        (("mirrored", 0, "local"), r"Received: `strategy` mirrored `tpu` local"),
         (("mirrored", 3, None), r"already runs with 2 CPU devices"),
     ],
 )

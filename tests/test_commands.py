@@ -173,6 +173,52 @@ def test_convert_takes_the_dictionary_that_was_chosen(
     np.testing.assert_array_equal(kernel, expected)
 
 
+def boom(*_, **__):
+    raise ValueError("boom")
+
+
+LOOP = "scalenet_training.train.loop"
+ONE_STEP = ["--train-split", "train[:32]", "--eval-split", "validation[:9]"]
+
+
+@pytest.mark.parametrize(
+    ("place", "broken", "command"),
+    [
+        ("scalenet_tf.ScaleNet", boom, "train.py"),
+        ("scalenet_tf.ScaleNet", boom, "allocate.py"),
+        (f"{LOOP}.make_train_step", lambda *_: boom, "train.py"),
+        (f"{LOOP}.plot_curves", boom, "train.py"),
+    ],
+)
+def test_an_error_in_the_work_is_a_bug_and_shows_its_traceback(
+    place, broken, command, tiny_cifar_file, tmp_path, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(place, broken)
+    options = [command, "--model", tiny_cifar_file, *ONE_STEP, "--max-steps", "1"]
+    with pytest.raises(ValueError, match="boom"):
+        in_process(monkeypatch, *options)
+
+
+@pytest.mark.parametrize(
+    ("place", "arguments"),
+    [
+        ("scalenet_training.runs.figures.plot_curves", ["plot.py", "curves", "run"]),
+        ("scalenet_training.evaluate.saved.Evaluator", ["evaluate.py", "run"]),
+        (
+            "scalenet_training.allocate.learning.plot_allocations",
+            ["allocate.py", "--seed-run", "seed", "--output", "a.json"],
+        ),
+    ],
+)
+def test_an_error_in_the_work_on_a_run_shows_its_traceback(
+    place, arguments, written, monkeypatch
+):
+    monkeypatch.setattr(place, boom)
+    with pytest.raises(ValueError, match="boom"):
+        in_process(monkeypatch, *arguments)
+
+
 BAD_COMMANDS = [
     (["train.py", "--preset", "mnist"], "Expected one of ('digits', 'cifar10'"),
     (["train.py", "--strategy", "horovod"], "--strategy"),
@@ -186,12 +232,13 @@ BAD_COMMANDS = [
     (["train.py", "--model", "VGG16"], "--model: unknown model 'VGG16'"),
     (["evaluate.py", "nothing.keras"], "RUN-OR-MODEL must be the folder of a run"),
     (["evaluate.py", "."], "is no run's config.json"),
-    (["plot.py", "curves", "."], "is no run that has finished an epoch"),
-    (["plot.py", "allocation", "ScaleNet5"], "Did you mean ScaleNet50"),
+    (["plot.py", "curves", "."], "is not a run that has finished an epoch"),
+    (["plot.py", "allocation", "ScaleNet5"], "NETWORKS: unknown model 'ScaleNet5'"),
+    (["plot.py", "curves", "none"], "'none' is not a run that has finished an epoch"),
     (["plot.py", "allocation"], "NETWORKS must be one or more"),
     (["allocate.py", "--target-macs", "much"], "--target-macs must be 'twin'"),
     (["allocate.py", "--model", "ResNet50"], "must have two scales or more"),
-    (["allocate.py", "--target-macs", "9x"], "`target_macs` must be from"),
+    (["allocate.py", "--target-macs", "9x"], "--target-macs must be from"),
     (
         ["convert.py", "none.pth", "--model", "ScaleNet50", "--output", "a.weights.h5"],
         "no checkpoint file at 'none.pth'",
@@ -216,6 +263,14 @@ def test_bad_input_ends_with_a_line_and_2_and_writes_nothing(
     assert in_process(monkeypatch, *arguments) == 2
     assert message in capsys.readouterr().err
     assert not list(tmp_path.iterdir())
+
+
+def test_a_table_of_metrics_that_is_none_is_named(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "metrics.csv").write_text("epoch,loss\n0,much\n")
+    assert in_process(monkeypatch, "plot.py", "curves", ".") == 2
+    assert "metrics.csv' is no run's metrics.csv: could" in capsys.readouterr().err
+    assert not (tmp_path / "curves.png").exists()
 
 
 def test_convert_does_not_replace_a_file_unless_told(tmp_path, monkeypatch, capsys):

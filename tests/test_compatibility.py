@@ -1,42 +1,39 @@
 """What version 0.1.0 wrote can be read: runs, exports, searches, allocations."""
 
-import pathlib
-import tarfile
+import dataclasses
+import json
 
 import numpy as np
 import pytest
 from scalenet_training.evaluate.config import EvaluateConfig
 from scalenet_training.evaluate.saved import evaluate_saved
 from scalenet_training.runs.run_folder import RunFolder
-from scalenet_training.train.config import TrainConfig
+from scalenet_training.settings.training import TrainConfig
 from scalenet_training.train.loop import train_and_evaluate
 from scalenet_training.tune.folder import SearchFolder
 
 import scalenet_tf
 from scalenet_tf.export import open_exported
 
-ARCHIVE = pathlib.Path(__file__).parent / "data" / "written-by-0.1.0.tar.xz"
 IMAGES = np.linspace(-1, 1, 2 * 32 * 32 * 3, dtype=np.float32).reshape(2, 32, 32, 3)
 
 
-@pytest.fixture
-def written(tmp_path, monkeypatch):
-    """The current folder, with what the old version wrote there."""
-    with tarfile.open(ARCHIVE) as archive:
-        archive.extractall(tmp_path, filter="data")
-    monkeypatch.chdir(tmp_path)
-    return tmp_path
-
-
 def test_a_run_resumes_where_it_was_stopped(written):
-    settings = RunFolder("run").read_config()["config"]
-    settings |= {"milestones": tuple(settings["milestones"]), "max_steps": None}
-    row = train_and_evaluate(TrainConfig(**settings), "run")
+    settings = RunFolder("run").read_record().config
+    row = train_and_evaluate(dataclasses.replace(settings, max_steps=None), "run")
     assert [row["epoch"] for row in RunFolder("run").rows()] == [0, 1]
     # What the old version gave for the same continuation.
     assert row["loss"] == pytest.approx(2.3784509897232056, rel=1e-3)
     assert row["val_loss"] == pytest.approx(2.3174058571457863, rel=1e-3)
     assert row["val_top1_error"] == pytest.approx(0.9375, abs=1 / 64)
+
+
+def test_a_record_keeps_what_was_written(written):
+    content = json.loads((written / "run/config.json").read_text())
+    again = RunFolder("run").read_record().to_json()
+    # A setting that did not exist has its default.
+    assert again.pop("config") == content.pop("config") | {"on_damaged": "stop"}
+    assert list(again.items()) == list(content.items())
 
 
 def test_a_run_is_evaluated(written):

@@ -21,11 +21,11 @@ from scalenet_training.evaluate.config import EvaluateConfig
 from scalenet_training.evaluate.exported import evaluate_exported
 from scalenet_training.runs.run_folder import RunFolder
 from scalenet_training.settings import Settings
-from scalenet_training.train.config import TrainConfig
+from scalenet_training.settings.training import TrainConfig
 from scalenet_training.train.divergence import NotFiniteError
 from scalenet_training.train.loop import Trainer, train_and_evaluate
 from scalenet_training.train.presets import PRESETS
-from scalenet_training.train.sums import sums
+from scalenet_training.train.step import sums
 from situations import situation
 from test_commands import in_process
 
@@ -258,17 +258,13 @@ def test_an_exported_file_that_gives_none_is_an_error(monkeypatch, outcome):
         "normalization": "centered",
     }
 
-    def nan(images, output="logits"):
-        return np.full((len(images), 10), NAN, np.float32)
+    def nan(images):
+        return {"logits": np.full((len(images), 10), NAN, np.float32)}
 
-    opened = export.Exported(metadata, nan)
+    opened = export.Exported(metadata, {"serving_default": nan})
     monkeypatch.setattr(
-        "scalenet_training.evaluate.exported.open_exported", lambda path: opened
-    )
-    monkeypatch.setattr(
-        export.Exported,
-        "transform",
-        property(lambda self: EvaluationTransform(32, 32, "centered")),
+        "scalenet_training.evaluate.exported.open_exported",
+        lambda path, formats: opened,
     )
     settings = EvaluateConfig("a.tflite", dataset="digits", eval_split="train[:9]")
     with pytest.raises(NotFiniteError, match=r"'a\.tflite' gives a loss of nan"):
@@ -282,7 +278,9 @@ def test_no_format_takes_a_network_that_is_none(write, tmp_path):
     variance = next(w for w in model.weights if w.path.endswith("moving_variance"))
     variance.assign(np.full_like(variance, INF))
     names = list("0123456789")
-    with pytest.raises(ValueError, match=r"numbers of '.*/moving_variance' are infi"):
+    with pytest.raises(
+        ValueError, match=r"'.*/moving_variance' of `model` must .* infinite"
+    ):
         getattr(export, write)(
             model, tmp_path / "out.tflite", EvaluationTransform(32, 32), names
         )
@@ -293,7 +291,7 @@ def test_no_format_takes_a_network_that_is_none(write, tmp_path):
 def test_weights_to_start_from_must_be_numbers(run, tmp_path, outcome):
     path = os.path.join(spoiled(run, tmp_path / "run", NAN), "best.keras")
     config = dataclasses.replace(run[1], weights=path)
-    with pytest.raises(UsageError, match=r"--weights '.*'stem_conv/kernel'.* NaN"):
+    with pytest.raises(UsageError, match=r"`weights` '.*'stem_conv/kernel'.* NaN"):
         train_and_evaluate(config, str(tmp_path / "new"))
     assert not (tmp_path / "new").exists()
     outcome("refused, exit code 2; nothing is written")
@@ -311,7 +309,7 @@ def test_no_allocation_comes_of_a_network_that_is_none(run, tmp_path, outcome):
     gamma = next(w for w in model.weights if w.path.endswith("gamma"))
     gamma.assign(np.full_like(gamma, NAN))
     model.save(folder / "last.keras")
-    config = AllocateConfig(TrainConfig(), seed_run=str(folder))
+    config = AllocateConfig(train=TrainConfig(), seed_run=str(folder))
     with pytest.raises(UsageError, match=r"bn/gamma' .* must hold finite numbers"):
         learn_allocation(config)
     assert not (folder / "allocation.json").exists()
@@ -361,8 +359,7 @@ def test_no_setting_is_nan_or_infinite():
     for kind, field, hint in checked:
         for value in (NAN, INF, -INF):
             given = value if hint is float else (0.25, value)
-            flag = field.replace("_", "-")
-            with pytest.raises(ValueError, match=f"--{flag} must be finite. Received"):
+            with pytest.raises(ValueError, match=f"`{field}` must be finite. Received"):
                 kind(**required.get(kind.__name__, {}), **{field: given})
 
 

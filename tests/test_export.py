@@ -11,7 +11,6 @@ import pytest
 import reference
 import tensorflow as tf
 from conftest import TINY, TINY_CIFAR
-from scalenet_training.data.batches import Transform
 from test_models import network, relative_error, slow_but
 
 import scalenet_tf
@@ -85,8 +84,8 @@ def refusing(model, tmp_path_factory):
 
 def evaluated(photos=PHOTOS):
     """The network's input as the training package evaluates."""
-    transform = Transform(32, 36, "none", "cifar10", classes=10)
-    return tf.stack([transform.evaluation(tf.constant(data)) for data in photos])
+    transform = EvaluationTransform(32, 36, "cifar10")
+    return tf.stack([transform(decode_image(data)) for data in photos])
 
 
 def test_every_signature_gives_what_keras_gives(model, saved):
@@ -361,8 +360,7 @@ def test_models_that_cannot_be_exported_are_errors(tmp_path):
 def test_missing_packages_are_errors_with_the_command(
     model, saved, tmp_path, monkeypatch
 ):
-    monkeypatch.setitem(sys.modules, "tensorflow_serving", None)
-    monkeypatch.setitem(sys.modules, "tensorflow_serving.apis", None)
+    monkeypatch.setitem(sys.modules, "tensorflow_serving.apis.predict_pb2", None)
     monkeypatch.setitem(sys.modules, "ai_edge_litert.interpreter", None)
     with pytest.raises(ImportError, match=r"pip install 'scalenet_tf\[export\]'"):
         export.save_savedmodel(
@@ -473,7 +471,7 @@ def test_a_failing_conversion_leaves_what_was_there(model, tmp_path, monkeypatch
     def full_disk(*args):
         raise OSError("no space left on device")
 
-    monkeypatch.setattr(export.tflite, "write_metadata", full_disk)
+    monkeypatch.setattr(export.tflite, "append_metadata", full_disk)
     with pytest.raises(OSError, match="no space"):
         export.convert_tflite(model, tmp_path / "new" / "b", TRANSFORM, NAMES)
     assert os.listdir(tmp_path) == ["a.tflite"]

@@ -1,6 +1,7 @@
 """training/export.py and what takes its output, on a run of a tiny network."""
 
 import csv
+import dataclasses
 import json
 import os
 import pathlib
@@ -16,7 +17,6 @@ import pytest
 import tensorflow as tf
 from conftest import TINY_CIFAR
 from processes import TRAINING, finish, start
-from scalenet_training.data.batches import Transform
 from scalenet_training.errors import UsageError
 from scalenet_training.export import exporter as export_model
 from scalenet_training.export import versions as version_folder
@@ -29,7 +29,9 @@ from test_export import PHOTOS
 from test_models import relative_error
 
 from scalenet_tf import export
-from scalenet_tf.export import verification
+from scalenet_tf.export import savedmodel
+from scalenet_tf.export.formats import get_format
+from scalenet_tf.preprocessing import EvaluationTransform, decode_image
 
 EXPORT = os.path.join(TRAINING, "export.py")
 SIGNATURES = ("serving_default", "serving_uint8", "serving_bytes", "features")
@@ -99,8 +101,8 @@ def test_exports_count_up_and_keep_what_is_known(exported, run, saved):
     card = card_of(saved.parent / "2")
     assert card["architecture"] == TINY_CIFAR.to_record()
     assert card["trainable_parameters"] == 3248
-    recorded = RunFolder(run).read_config()
-    assert card["macs"] == recorded["macs"]
+    recorded = RunFolder(run).read_record()
+    assert card["macs"] == recorded.macs
     training = card["training"]
     assert (training["dataset"], training["train_split"]) == ("digits", "train[:64]")
     rows = RunFolder(run).rows()
@@ -140,6 +142,7 @@ FORMATS = {
         "tiny/tflite/1/tiny-int8.tflite",
     ),
     "onnx": (["--format", "onnx"], "tiny/onnx/1/tiny.onnx"),
+    "openvino": (["--format", "openvino"], "tiny/openvino/1"),
 }
 SLOW = ("float16", "dynamic")  # the library's own tests convert to these
 
@@ -154,8 +157,8 @@ SLOW = ("float16", "dynamic")  # the library's own tests convert to these
 def test_every_format_is_verified_and_can_be_evaluated(
     kind, exported, run, tmp_path, monkeypatch, capsys
 ):
-    if kind == "onnx":
-        pytest.importorskip("tf2onnx", reason="needs the extra `onnx`")
+    if kind in ("onnx", "openvino"):
+        pytest.importorskip(kind, reason=f"needs the extra `{kind}`")
     options, place = FORMATS[kind]
     code, output = exported(*options, "--to", "models", "--saved", "last")
     assert code == 0, output
@@ -167,8 +170,8 @@ def test_every_format_is_verified_and_can_be_evaluated(
     if kind == "savedmodel":
         assert (settings["fold"], settings["top_k"]) == (False, 2)
         assert settings["on_corrupt"] == "error"
-    elif kind == "onnx":
-        assert settings["format"] == "onnx"
+    elif kind in ("onnx", "openvino"):
+        assert settings["format"] == kind
     else:
         quantization = "none" if kind == "float32" else kind
         assert settings["quantization"] == quantization
@@ -178,7 +181,7 @@ def test_every_format_is_verified_and_can_be_evaluated(
     printed = capsys.readouterr().out
     assert "100 examples: top-1 error" in printed
     assert "the same likeliest class for" in printed
-    if kind in ("savedmodel", "float32", "onnx"):
+    if kind in ("savedmodel", "float32", "onnx", "openvino"):
         assert "for 100.00% of the examples" in printed
         first, second = (
             line.split("top-1 error ")[1].split(",")[0]
@@ -212,8 +215,8 @@ def test_evaluations_of_exports_that_cannot_be(
 def test_serving_gives_what_evaluation_has_measured(saved, run):
     """The same pipeline, and the Keras model that the run saved."""
     model = keras.saving.load_model(run / "best.keras")
-    transform = Transform(32, 32, "none", "centered", classes=10)
-    images = tf.stack([transform.evaluation(tf.constant(data)) for data in PHOTOS])
+    transform = EvaluationTransform(32, 32, "centered")
+    images = tf.stack([transform(decode_image(data)) for data in PHOTOS])
     signature = tf.saved_model.load(saved).signatures["serving_bytes"]
     outputs = signature(image_bytes=tf.constant(PHOTOS))
     expected = model.predict(images, verbose=0)
@@ -277,7 +280,7 @@ BAD = [
     (["--images", "nowhere"], "--images: there is no folder 'nowhere'"),
     (["--images", "empty"], "--images: 'empty' has no files"),
     (["--images", "."], "cannot be decoded: not a JPEG, PNG"),
-    (["--class-names", "file"], "`class_names` must have one name for each of the"),
+    (["--class-names", "file"], "--class-names must have one name for each of the"),
     (["--class-names", "nowhere"], "No such file or directory: 'nowhere'"),
     (["--image-size", "64", "--eval-resize", "8"], "--eval-resize must be at least"),
     (["--eval-split", "x"], "--eval-split: no split 'x' in digits"),
@@ -297,17 +300,17 @@ def test_bad_input_is_an_error_and_changes_nothing(
 
 
 def break_a_weight(monkeypatch):
-    save = export.save_savedmodel
+    write = savedmodel.write
 
-    def broken(model, *arguments, **options):
-        other = keras.models.clone_model(model)
-        other.set_weights(model.get_weights())
+    def broken(content, path, options):
+        other = keras.models.clone_model(content.model)
+        other.set_weights(content.model.get_weights())
         other.get_layer("logits").kernel.assign_add(
             1e-3 * np.ones(other.get_layer("logits").kernel.shape)
         )
-        save(other, *arguments, **options)
+        write(dataclasses.replace(content, model=other), path, options)
 
-    monkeypatch.setattr(export, "save_savedmodel", broken)
+    monkeypatch.setattr(savedmodel, "write", broken)
 
 
 @pytest.mark.parametrize("kind", ["savedmodel", "float32"])
@@ -317,8 +320,7 @@ def test_an_export_that_differs_fails_and_leaves_nothing(
     if kind == "savedmodel":
         break_a_weight(monkeypatch)
     else:
-        bounds = {**verification.BOUNDS, "none": 1e-12}
-        monkeypatch.setattr(verification, "BOUNDS", bounds)
+        monkeypatch.setitem(get_format("tflite").bounds, "none", 1e-12)
     code, output = exported(*FORMATS[kind][0])
     assert code == 1
     assert "nothing was kept: largest error" in output
@@ -413,10 +415,10 @@ def test_saved_model_cli_runs_every_signature_without_project_code(
 ):
     """A batch of JPEGs of different sizes too."""
     model = keras.saving.load_model(run / "best.keras")
-    transform = Transform(32, 32, "none", "centered", classes=10)
-    x = np.stack([transform.evaluation(tf.constant(data)) for data in PHOTOS])
+    transform = EvaluationTransform(32, 32, "centered")
+    x = np.stack([transform(decode_image(data)) for data in PHOTOS])
     pixels = np.random.default_rng(0).integers(0, 256, (2, 50, 40, 3), np.uint8)
-    of_pixels = np.stack([transform.evaluation(tf.constant(i)) for i in pixels])
+    of_pixels = np.stack([transform(tf.constant(i)) for i in pixels])
     feeds = {
         "serving_default": ("images", x, x),
         "serving_uint8": ("images", pixels, of_pixels),
@@ -470,7 +472,7 @@ def saved_model_cli(*arguments, cwd):
 
 @pytest.mark.processes
 def test_a_full_disk_is_a_clear_error_and_leaves_nothing(run, tmp_path):
-    pytest.importorskip("tf2onnx", reason="needs the extra `onnx`")
+    pytest.importorskip("onnx", reason="needs the extra `onnx`")
     limited = (
         "import resource, runpy, signal, sys\n"
         "signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"

@@ -5,8 +5,8 @@ import pytest
 import tensorflow as tf
 from test_export import TRANSFORM
 
-from scalenet_tf.export.guards import guarded_images
 from scalenet_tf.export.inputs import ImageInput, largest_batch, normalized_input
+from scalenet_tf.export.savedmodel.guards import guarded_images
 from scalenet_tf.preprocessing import EvaluationTransform
 
 FIXED = normalized_input((32, 32), 2, TRANSFORM)

@@ -5,9 +5,9 @@ import os
 
 import image_folders as images
 import pytest
-from scalenet_training.data import index as module
-from scalenet_training.data.folder import list_folder
-from scalenet_training.data.index import Index
+from scalenet_training.data.files import index as module
+from scalenet_training.data.files.folder import list_folder
+from scalenet_training.data.files.index import Index
 from situations import situation
 
 
@@ -17,9 +17,9 @@ def opened_files(monkeypatch):
     names = []
     read_header = module.read_header
 
-    def noted(path):
-        names.append(os.path.basename(os.fsdecode(path)))
-        return read_header(path)
+    def noted(file):
+        names.append(os.path.basename(os.fsdecode(file.name)))
+        return read_header(file)
 
     monkeypatch.setattr(module, "read_header", noted)
     return names
@@ -48,6 +48,31 @@ def test_unchanged_files_are_not_opened_again(tmp_path, opened_files, outcome):
     assert sorted(opened_files) == ["0.png", "1.png", "new.png"]
     assert third.changed
     outcome(f"opened: {len(opened_files)} of 12, those new or changed")
+
+
+def test_files_of_equal_size_are_told_apart_by_their_first_bytes(tmp_path):
+    root, path = images.make(tmp_path / "photos"), str(tmp_path / "index.csv.gz")
+    examined(root)[0].save(path)
+    os.utime(tmp_path / "photos/a/0.png", ns=(0, 0))
+    changed = tmp_path / "photos/b/1.png"
+    changed.write_bytes(changed.read_bytes()[:-1] + b"x")
+    os.utime(changed, ns=(0, 0))
+    index, _ = examined(root, path)
+    assert (index.touched, index.replaced) == (["a/0.png"], ["b/1.png"])
+
+
+def test_an_index_without_first_bytes_can_still_be_read(tmp_path, opened_files):
+    root, path = images.make(tmp_path / "photos"), tmp_path / "index.csv.gz"
+    examined(root)[0].save(str(path))
+    header, *rows = gzip.decompress(path.read_bytes()).splitlines()
+    rows = [row.rpartition(b",")[0] for row in rows]
+    path.write_bytes(gzip.compress(b"\n".join([header, *rows])))
+    opened_files.clear()
+    os.utime(tmp_path / "photos/a/0.png", ns=(0, 0))
+    index, entries = examined(root, str(path))
+    assert opened_files == ["0.png"]
+    assert (index.touched, index.replaced) == (["a/0.png"], [])
+    assert sorted(len(entry.head) for entry in entries) == [0] * 11 + [32]
 
 
 def test_an_index_says_what_a_header_says(tmp_path):

@@ -15,7 +15,7 @@ from scalenet_training.allocate.report import training_command
 from scalenet_training.errors import RunError, UsageError
 from scalenet_training.networks.starting_point import resolve_architecture
 from scalenet_training.runs.figures import plot_allocations
-from scalenet_training.train.config import TrainConfig
+from scalenet_training.settings.training import TrainConfig
 from scalenet_training.train.loop import train_and_evaluate
 from scalenet_training.train.presets import PRESETS, options_of
 
@@ -43,7 +43,9 @@ def settings(folder, tmp_path):
     """Settings that allocate from run a, with all that they write in a new folder."""
     config = TrainConfig(model=str(folder / "tiny.json"), **QUICK)
     run = str(folder / "a")
-    return AllocateConfig(config, seed_run=run, output=str(tmp_path / "found.json"))
+    return AllocateConfig(
+        train=config, seed_run=run, output=str(tmp_path / "found.json")
+    )
 
 
 def test_a_trained_seed_gives_the_file_that_commands_read(settings, folder, tmp_path):
@@ -83,7 +85,7 @@ def test_the_same_settings_replace_the_file_and_others_do_not(settings, tmp_path
     learn_allocation(settings)
     assert (tmp_path / "found.json").read_bytes() == before
     other = dataclasses.replace(settings, target_macs="0.9x")
-    with pytest.raises(UsageError, match=r"--output .* exists.*'twin'.*'0\.9x'"):
+    with pytest.raises(UsageError, match=r"`output` .* exists.*'twin'.*'0\.9x'"):
         learn_allocation(other)
     (tmp_path / "found.json").write_text("mine")
     with pytest.raises(UsageError, match=r"exists.*it is no allocation"):
@@ -187,20 +189,20 @@ def test_runs_that_have_not_ended_are_refused(settings, folder, tmp_path):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"target_macs": "two"}, r"--target-macs must be 'twin'.*Received: 'two'"),
-        ({"target_macs": "-1x"}, r"--target-macs must be .*Received: '-1x'"),
-        ({"minimum": -1}, r"--minimum must be 0 or more\. Received: -1"),
-        ({"output": "a.png"}, r"--output must end in \.json\. Received: 'a\.png'"),
+        ({"target_macs": "two"}, r"`target_macs` must be 'twin'.*Received: 'two'"),
+        ({"target_macs": "-1x"}, r"`target_macs` must be .*Received: '-1x'"),
+        ({"minimum": -1}, r"`minimum` must be 0 or more\. Received: -1"),
+        ({"output": "a.png"}, r"`output` must end in \.json\. Received: 'a\.png'"),
     ],
 )
 def test_unfit_settings_are_errors(changes, message):
     with pytest.raises(ValueError, match=message):
-        AllocateConfig(TrainConfig(), **changes)
+        AllocateConfig(train=TrainConfig(), **changes)
 
 
 def test_an_output_folder_must_exist(settings, tmp_path):
     missing = str(tmp_path / "none/a.json")
-    with pytest.raises(UsageError, match=r"--output must be in a folder that exists"):
+    with pytest.raises(UsageError, match=r"`output` must be in a folder that exists"):
         learn_allocation(dataclasses.replace(settings, output=missing))
 
 
@@ -221,7 +223,7 @@ def test_seed_networks_have_names():
     )
     with pytest.raises(ValueError, match="two scales or more"):
         resolve_architecture("seed:ResNet50")
-    config = AllocateConfig(TrainConfig(model="a/b.json"))
+    config = AllocateConfig(train=TrainConfig(model="a/b.json"))
     assert config.output_file == "runs/digits-bSeed/allocation.json"
     assert config.seed_config.model == "seed:a/b.json"
 

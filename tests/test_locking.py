@@ -82,30 +82,19 @@ def test_a_lock_on_a_folder_that_was_removed_is_none(tmp_path, monkeypatch):
 
 
 HOLDER = """
-import fcntl, os, sys
+import sys
 from scalenet_training.runs.locking import locked_folder
-if sys.argv[2:] == ["second"]:
-    try:
-        fcntl.flock(os.open(sys.argv[1], os.O_RDONLY), fcntl.LOCK_EX | fcntl.LOCK_NB)
-        sys.exit("it was free for a moment")
-    except BlockingIOError:
-        pass
-with locked_folder(sys.argv[1], "--workdir") as lock:
-    if sys.argv[2:] == ["first"]:
-        lock.hand_over()
-        os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:-1], "second"])
-    assert "SCALENET_LOCK" not in os.environ
+with locked_folder(sys.argv[1], "--workdir"):
     print("held", flush=True)
     sys.stdin.read()
 """
 
 
 @pytest.mark.processes
-@pytest.mark.parametrize("stage", ["", "first"], ids=["one program", "execv"])
-def test_the_lock_ends_with_the_process_and_outlives_its_program(tmp_path, stage):
+def test_the_lock_ends_with_the_process(tmp_path):
     folder = str(tmp_path / "run")
     process = subprocess.Popen(
-        [sys.executable, "-c", HOLDER, folder, stage],
+        [sys.executable, "-c", HOLDER, folder],
         env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,

@@ -296,7 +296,7 @@ def test_imagenet_photographs_with_the_imagenet_recipe(tiny, tmp_path, data_dir)
 
 
 BAD_SETTINGS = [
-    ({"model": "ScaleNet5O"}, r"--model: unknown model 'ScaleNet5O'.*ScaleNet50"),
+    ({"model": "ScaleNet5O"}, r"`model`: unknown model 'ScaleNet5O'.*ScaleNet50"),
     ({"model": "none.json"}, r"no architecture file at 'none\.json'"),
     ({"dataset": "mnist_typo"}, r"--dataset: there is no 'mnist_typo' in .*mean mnist"),
     ({"dataset": "./no/folder"}, r"--dataset: there is no folder '\./no/folder'"),
@@ -305,21 +305,21 @@ BAD_SETTINGS = [
     ({"train_split": "trian"}, r"--train-split: no split 'trian' in digits.*train"),
     ({"eval_split": "test[:3"}, r"--eval-split: no split 'test\[:3' in digits"),
     ({"eval_split": "train[:0]"}, r"--eval-split: 'train\[:0\]'.*no examples"),
-    ({"batch_size": 33, "virtual_devices": 2}, r"--batch-size must be a multiple.*33"),
+    ({"batch_size": 33, "virtual_devices": 2}, r"`batch_size` must be a multiple.*33"),
     ({"batch_size": 129}, r"--batch-size must be at most the 128 examples.*129"),
-    ({"virtual_devices": 2, "strategy": "none"}, r"--virtual-devices needs --strategy"),
+    ({"virtual_devices": 2, "strategy": "none"}, r"`virtual_devices` needs `strategy`"),
     ({"strategy": "multiworker"}, r"needs the environment variable TF_CONFIG"),
-    ({"strategy": "tpu"}, r"--strategy tpu and --tpu NAME go together"),
-    ({"sync_batch_norm": True, "jit": "on"}, r"--sync-batch-norm excludes --jit on"),
+    ({"strategy": "tpu"}, r"`strategy` tpu and `tpu` NAME go together"),
+    ({"sync_batch_norm": True, "jit": "on"}, r"`sync_batch_norm` excludes `jit` on"),
     (
         {"accumulate": 3},
-        r"a multiple of the number of replicas, 1 times --accumulate 3",
+        r"a multiple of the number of replicas, 1 times `accumulate` 3",
     ),
-    ({"virtual_devices": 3}, r"--virtual-devices: TensorFlow already runs with 2"),
+    ({"virtual_devices": 3}, r"`virtual_devices`: TensorFlow already runs with 2"),
     ({"image_size": 1}, r"--image-size must be at least 2.*1"),
     ({"eval_resize": 31}, r"--eval-resize must be at least the image size, 32.*31"),
-    ({"weights": "none.weights.h5"}, r"--weights must be the path of.*none\.weights"),
-    ({"weights": "imagenet"}, r"--weights must be the path of.*'imagenet'"),
+    ({"weights": "none.weights.h5"}, r"`weights` must be the path of.*none\.weights"),
+    ({"weights": "imagenet"}, r"`weights` must be the path of.*'imagenet'"),
 ]
 
 
@@ -343,7 +343,7 @@ def test_weights_of_a_deeper_network_are_an_error(config, tmp_path, suffix):
     path = str(tmp_path / f"deeper{suffix}")
     deeper.save(path) if suffix == ".keras" else deeper.save_weights(path)
     config = dataclasses.replace(config, weights=path)
-    message = r"--weights .*(is another network|must be those of tinycifar)"
+    message = r"`weights` .*(is another network|must be those of tinycifar)"
     with pytest.raises(UsageError, match=message):
         train_and_evaluate(config, str(tmp_path / "run"))
     assert not (tmp_path / "run").exists()
@@ -411,11 +411,11 @@ def test_a_workdir_with_another_run_is_refused_naming_the_fields(config, tmp_pat
 def test_a_workdir_that_is_no_run_is_refused(config, tmp_path):
     (tmp_path / "thesis").mkdir()
     (tmp_path / "thesis/chapter1.tex").write_text("text")
-    with pytest.raises(UsageError, match=r"--workdir must be new, empty, or"):
+    with pytest.raises(UsageError, match=r"`workdir` must be new, empty, or"):
         train_and_evaluate(config, str(tmp_path / "thesis"))
-    with pytest.raises(UsageError, match=r"--workdir must be a folder"):
+    with pytest.raises(UsageError, match=r"`workdir` must be a folder"):
         train_and_evaluate(config, str(tmp_path / "thesis/chapter1.tex"))
-    with pytest.raises(UsageError, match=r"--workdir .* cannot be written"):
+    with pytest.raises(UsageError, match=r"`workdir` .* cannot be written"):
         train_and_evaluate(config, str(tmp_path / "thesis/chapter1.tex/run"))
 
 
@@ -546,13 +546,13 @@ def test_digits_reach_95_percent_on_one_device_and_within_a_point_on_two(tmp_pat
 
 
 def test_labels_outside_the_classes_are_an_error():
-    from scalenet_training.data.batches import Transform
+    from scalenet_training.data.errors import checked_label, data_errors
     from scalenet_training.data.splits import IndexedSplit
-    from scalenet_training.train.evaluation import data_errors
 
-    transform = Transform(32, 32, "none", "centered", classes=10)
     split = IndexedSplit(np.arange(3), lambda i: (tf.zeros((32, 32, 3), tf.uint8), i))
-    labels = tf.data.Dataset.from_tensor_slices([3, 10]).map(transform.checked_label)
+    labels = tf.data.Dataset.from_tensor_slices([3, 10]).map(
+        lambda label: checked_label(label, classes=10)
+    )
     with (
         pytest.raises(RunError, match=r"labels must be from 0 to 9.*10"),
         data_errors(split),

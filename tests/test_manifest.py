@@ -4,7 +4,7 @@ import os
 
 import image_folders as images
 import pytest
-from scalenet_training.data.images import Reading
+from scalenet_training.data.files.listing import Reading
 from scalenet_training.data.sources import open_source
 from scalenet_training.train.config import TrainConfig
 from situations import situation

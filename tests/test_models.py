@@ -8,6 +8,7 @@ import tensorflow as tf
 from conftest import ALL_NETWORKS, TINY
 
 import scalenet_tf
+from scalenet_tf.models.networks import ModelOptions
 from scalenet_tf.weights import pytorch_shapes
 
 
@@ -182,6 +183,11 @@ def test_signature_is_that_of_keras_applications(name):
     assert inspect.signature(function).parameters["classes"].default == classes
     assert function.__name__ == name
     assert name in function.__doc__
+
+
+def test_a_type_checker_knows_all_options_of_a_network():
+    parameters = inspect.signature(scalenet_tf.ScaleNet).parameters
+    assert list(ModelOptions.__annotations__) == list(parameters)[1:]
 
 
 def test_published_network_without_arguments():

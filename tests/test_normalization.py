@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from scalenet_tf.normalization import (
+from scalenet_tf.layers.normalization import (
     BATCH_NORM,
     BatchNormalization,
     SynchronizedBatchNormalization,

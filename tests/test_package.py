@@ -1,6 +1,5 @@
-"""The house: directions of imports, what an import costs, what a wheel holds."""
+"""The house: what an import costs, what a wheel holds. `make lint` has the rest."""
 
-import ast
 import pathlib
 import shutil
 import subprocess
@@ -15,102 +14,12 @@ ROOT = pathlib.Path(__file__).parent.parent
 LIBRARY = ROOT / "scalenet_tf"
 TRAINING = ROOT / "training"
 
-# A module may import those to its left; a package may import leaves too.
-ORDER = [
-    "_version",
-    "architectures",
-    "normalization",
-    "resampling",
-    "layers",
-    "tensors",
-    "pytorch_files",
-    "models",
-]
-LEAVES = ["files", "finite", "folding", "profiling", "saving", "weights"]
-# Packages and modules that any other may import; each may import those before it.
-IMAGES = ["decoding", "preprocessing"]
-# A module may import those before it.
-SEARCH = ["budget", "tuner"]
-PACKAGES = {
-    "decoding": [
-        "formats",
-        "headers",
-        "reading",
-        "orientation",
-        "bmp",
-        "gif",
-        "images",
-    ],
-    "allocation": ["importance", "selection", "targets"],
-    "export": [
-        "metadata",
-        "classifier",
-        "inputs",
-        "guards",
-        "calibration",
-        "requests",
-        "savedmodel",
-        "tflite",
-        "onnx",
-        "runtime",
-        "verification",
-    ],
-    "serving": [
-        "errors",
-        "endpoint",
-        "extras",
-        "messages",
-        "rest",
-        "rpc",
-        "client",
-    ],
-}
 
-
-def imported(path):
-    """Names of the modules that a file imports at its top or anywhere inside."""
-    names = set()
-    for node in ast.walk(ast.parse(path.read_text())):
-        if isinstance(node, ast.Import):
-            names |= {alias.name for alias in node.names}
-        elif isinstance(node, ast.ImportFrom):
-            names.add(node.module)
-    return names
-
-
-def test_every_module_of_the_library_has_its_place():
-    modules = {path.stem for path in LIBRARY.glob("*.py")} - {"__init__"}
-    assert modules | {*PACKAGES} == {*ORDER, *LEAVES, *IMAGES, *SEARCH, *PACKAGES}
-    packages = {path.parent.name for path in LIBRARY.glob("*/__init__.py")}
-    assert packages == {*PACKAGES}
-    for package, order in PACKAGES.items():
-        modules = {path.stem for path in (LIBRARY / package).glob("*.py")}
-        assert modules == {*order, "__init__"}
-
-
-@pytest.mark.parametrize("module", [*ORDER, *LEAVES, "preprocessing", *SEARCH])
-def test_imports_of_the_library_go_one_way(module):
-    allowed = ORDER[: ORDER.index(module)] if module in ORDER else ORDER
-    if module in SEARCH:
-        allowed = [*ORDER, *SEARCH[: SEARCH.index(module)]]
-    if module in IMAGES:
-        allowed = IMAGES[: IMAGES.index(module)]
-    for name in imported(LIBRARY / f"{module}.py"):
-        assert not name.startswith(("scalenet_training", "training"))
-        if name.startswith("scalenet_tf"):
-            assert name.removeprefix("scalenet_tf.") in allowed, name
-
-
-@pytest.mark.parametrize("package", PACKAGES)
-def test_imports_of_a_package_go_one_way(package):
-    order = PACKAGES[package]
-    for index, module in enumerate(order):
-        others = [] if package in IMAGES else [*ORDER, *LEAVES, *IMAGES]
-        allowed = [*others, *(f"{package}.{m}" for m in order[:index])]
-        for name in imported(LIBRARY / package / f"{module}.py"):
-            assert not name.startswith(("scalenet_training", "training"))
-            if name.startswith("scalenet_tf"):
-                assert name.removeprefix("scalenet_tf.") in allowed, name
+@pytest.mark.parametrize(
+    "folder", [LIBRARY, *(path.parent for path in LIBRARY.glob("*/__init__.py"))]
+)
+def test_no_folder_of_the_library_has_more_modules_than_can_be_taken_in(folder):
+    assert len(list(folder.glob("*.py"))) <= 12, folder
 
 
 def test_import_pulls_in_no_optional_package():
@@ -119,9 +28,9 @@ def test_import_pulls_in_no_optional_package():
         "before = set(sys.modules)\n"
         "import scalenet_tf, scalenet_tf.export\n"
         "optional = {'keras_tuner', 'tensorflow_datasets', 'matplotlib', 'torch',\n"
-        "            'sklearn', 'tyro', 'safetensors', 'PIL',\n"
+        "            'sklearn', 'scipy', 'tyro', 'safetensors', 'PIL',\n"
         "            'tensorflow_serving', 'ai_edge_litert', 'grpc', 'requests',\n"
-        "            'onnx', 'tf2onnx', 'onnxruntime', 'tenacity',\n"
+        "            'onnx', 'onnxruntime', 'openvino', 'tenacity',\n"
         "            'scalenet_tf.serving'}\n"
         "pulled = optional & (set(sys.modules) - before)\n"
         "assert not pulled, pulled\n"
@@ -162,6 +71,7 @@ def test_a_wheel_works_outside_the_repository(tmp_path):
             "scalenet_training",
             f"scalenet_tf-{scalenet_tf.__version__}.dist-info",
         }
+        assert "scalenet_tf/py.typed" in archive.namelist()
         modules = {name for name in archive.namelist() if name.endswith(".py")}
         assert modules == {
             path.relative_to(folder).as_posix()
@@ -188,40 +98,20 @@ def test_a_wheel_works_outside_the_repository(tmp_path):
     )
 
 
-# A module of the data room may import those before it, and nothing else of its package.
-DATA = [
-    "listing",
-    "folder",
-    "manifest",
-    "division",
-    "image_files",
-    "index",
-    "inventory",
-    "table",
-    "prepared_features",
-    "splits",
-    "source",
-    "fingerprint",
-    "images",
-    "digits",
-    "prepared",
-    "sources",
-    "batches",
-]
-
-
-def test_imports_of_the_data_room_go_one_way():
-    room = ROOT / "training" / "scalenet_training" / "data"
-    assert {path.stem for path in room.glob("*.py")} == {*DATA, "__init__"}
-    for number, module in enumerate(DATA):
-        allowed = {f"scalenet_training.data.{before}" for before in DATA[:number]}
-        names = imported(room / f"{module}.py")
-        used = {name for name in names if name and name.startswith("scalenet_training")}
-        assert used <= allowed, module
+def test_a_room_of_the_commands_has_few_modules():
+    package = TRAINING / "scalenet_training"
+    for room in {path.parent for path in package.rglob("*.py")}:
+        modules = {path.stem for path in room.glob("*.py")} - {"__init__"}
+        assert len(modules) <= 12, room
 
 
 @pytest.mark.parametrize(
-    "module", ["train.config", "networks.saved_network_config", "tune.config"]
+    "module",
+    [
+        *("settings.training", "networks.saved_network_config", "tune.config"),
+        *("allocate.config", "evaluate.config", "runs.position", "runs.record"),
+        *("tune.roles", "tune.processes"),
+    ],
 )
 def test_settings_import_no_tensorflow(module):
     code = (

@@ -7,11 +7,10 @@ import socket
 import numpy as np
 import pytest
 import tensorflow as tf
-from scalenet_training.data.batches import Transform
+from scalenet_training.data.errors import checked_label, data_errors
 from scalenet_training.data.source import open_split
 from scalenet_training.data.sources import open_source
 from scalenet_training.errors import RunError
-from scalenet_training.train.evaluation import data_errors
 from situations import situation
 
 from scalenet_tf.preprocessing import decode_image
@@ -118,7 +117,9 @@ def test_training_sees_the_pixels_that_tensorflow_datasets_gives(
     channels = expected.shape[-1]
     expected = expected.repeat(3, -1) if channels == 1 else expected[..., :3]
     for limit in (2**30, 0):  # held in memory, and streamed
-        monkeypatch.setattr("scalenet_training.data.prepared._MEMORY_LIMIT", limit)
+        monkeypatch.setattr(
+            "scalenet_training.data.kinds.prepared_splits._MEMORY_LIMIT", limit
+        )
         actual, actual_labels = seen(open_split(source, "train", "--train-split"))
         assert actual.dtype == np.uint8
         np.testing.assert_array_equal(actual, expected)
@@ -142,7 +143,7 @@ def test_other_features_are_not_read(folder, monkeypatch, outcome):
     split = source.open_split("train")
     expected = of_tensorflow_datasets(folder, "boxes")[0]
     np.testing.assert_array_equal(seen(split)[0], expected)
-    monkeypatch.setattr("scalenet_training.data.prepared._MEMORY_LIMIT", 0)
+    monkeypatch.setattr("scalenet_training.data.kinds.prepared_splits._MEMORY_LIMIT", 0)
     streamed = source.open_split("train").references(None)
     assert set(streamed.element_spec) == {"image", "label", "tfds_id"}
     outcome("passed over; the image is equal to TFDS' pixels")
@@ -302,12 +303,11 @@ def test_unlabelled_examples_are_an_error_at_the_start(folder, outcome):
 def test_unlabelled_examples_that_are_streamed_are_an_error_when_met(
     folder, outcome, monkeypatch
 ):
-    monkeypatch.setattr("scalenet_training.data.prepared._MEMORY_LIMIT", 0)
+    monkeypatch.setattr("scalenet_training.data.kinds.prepared_splits._MEMORY_LIMIT", 0)
     prepare(folder, "unlabelled", F.Image(), pixels(3), labels=(0, 1, -1, -1))
     split = open_source("unlabelled", folder, download=False).open_split("train")
-    transform = Transform(8, 8, "none", "centered", classes=2)
     labels = split.references(None).map(
-        lambda reference: transform.checked_label(split.fetch(reference)["label"])
+        lambda reference: checked_label(split.fetch(reference)["label"], classes=2)
     )
     expected = (
         "--dataset: labels must be from 0 to 1. Received: -1, which marks an example "

@@ -11,8 +11,7 @@ from conftest import TINY_CIFAR
 from situations import situation
 
 import scalenet_tf
-from scalenet_tf.pytorch_files import read_pytorch_weights
-from scalenet_tf.weights import pytorch_shapes
+from scalenet_tf.weights import pytorch_shapes, read_pytorch_weights
 
 AREA = "PyTorch checkpoints"
 VARIANCE = "layer1.0.bn2.1.running_var"

@@ -14,7 +14,7 @@ from test_export import NAMES, PHOTOS, TRANSFORM, TRUNCATED, classifier, evaluat
 
 import scalenet_tf
 from scalenet_tf import export
-from scalenet_tf.export import savedmodel
+from scalenet_tf.export.savedmodel import signatures
 
 pytestmark = pytest.mark.processes
 
@@ -238,7 +238,7 @@ def test_without_the_checks_the_same_request_ends_the_process(
     tmp_path, right, monkeypatch
 ):
     """That it is asked in a way in which TensorFlow lets it through."""
-    monkeypatch.setattr(savedmodel, "guarded_images", lambda images, _: images)
+    monkeypatch.setattr(signatures, "guarded_images", lambda images, _: images)
     export.save_savedmodel(classifier(), tmp_path / "1", TRANSFORM, NAMES)
     with feeding.Server({"tiny": tmp_path / "1"}) as server:
         server.ask("tiny", "serving_default", right["serving_default"])

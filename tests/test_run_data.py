@@ -8,7 +8,8 @@ import shutil
 
 import image_folders as images
 import pytest
-from scalenet_training.data.images import Reading
+from records import record
+from scalenet_training.data.files.listing import Reading
 from scalenet_training.data.source import Source
 from scalenet_training.data.sources import open_source
 from scalenet_training.data.splits import IndexedSplit
@@ -17,7 +18,7 @@ from scalenet_training.evaluate.config import EvaluateConfig
 from scalenet_training.networks.saved_network import SavedNetwork
 from scalenet_training.runs.run_data import RunData
 from scalenet_training.runs.run_folder import RunFolder
-from scalenet_training.train.config import TrainConfig
+from scalenet_training.settings.training import TrainConfig
 from scalenet_training.train.loop import train_and_evaluate
 from situations import situation
 
@@ -32,7 +33,7 @@ def data_of(dataset, workdir=None, on_damaged="stop", parts=("train", "validatio
 def begin(dataset, workdir, **options):
     """A run's folder, as its first step leaves it."""
     folder, data = RunFolder(workdir), data_of(dataset, **options)
-    folder.write_config({"config": {}, "data": data.facts})
+    folder.write_record(record(data=data.facts))
     data.write(folder)
     return folder
 
@@ -54,6 +55,14 @@ def replaced(root):
     (root / "a/0.png").write_bytes(images.encoded(0, "JPEG", (32, 32)))
 
 
+def replaced_by_one_of_its_size(root):
+    path = root / "a/0.png"
+    data, size = images.encoded(1), path.stat().st_size
+    assert len(data) <= size  # what follows an image's end is not read
+    path.write_bytes(data.ljust(size, b"\0"))
+    os.utime(path, ns=(0, 0))
+
+
 def moved(root):
     os.rename(root / "a/0.png", root / "b/0 of a.png")
 
@@ -72,6 +81,8 @@ CHANGES = [
     ("an image added", added, r"1 file is new \('b/new.png'\)"),
     ("an image replaced by another", replaced,
      r"1 file is of another size \('a/0.png'\)"),
+    ("an image replaced by another of the same size", replaced_by_one_of_its_size,
+     r"1 file is of the same size, with other content \('a/0.png'\)"),
     ("an image in another class's folder", moved,
      r"1 file is gone \('a/0.png'\); 1 file is new \('b/0 of a.png'\)"),
     ("an image renamed, one replaced, one added", many,
@@ -199,7 +210,7 @@ def test_another_version_of_a_prepared_dataset_is_refused(tmp_path, outcome):
         source = Source("x", ("a",), ("train",), lambda _: split, identity)
         return RunData(source, split, split)
 
-    folder.write_config({"config": {}, "data": data("1.0.0", 5).facts})
+    folder.write_record(record(data=data("1.0.0", 5).facts))
     data("1.0.0", 5).check(folder)
     with pytest.raises(UsageError, match=r"splits .*'examples': 5.*'examples': 6"):
         data("1.0.0", 6).check(folder)
@@ -214,10 +225,10 @@ def test_another_version_of_a_prepared_dataset_is_refused(tmp_path, outcome):
 def test_a_run_that_was_divided_by_places_is_refused(tmp_path, outcome):
     root = images.make(tmp_path / "photos")
     folder = RunFolder(tmp_path / "run")
-    folder.write_config({"config": {}})
+    folder.write_record(record())
     with pytest.raises(UsageError, match="earlier version, which held out other") as e:
         data_of(root).check(folder)
-    assert "another --workdir" in str(e.value)
+    assert "another folder" in str(e.value)
     outcome("refused: it held out other images")
 
 
@@ -226,7 +237,7 @@ def test_a_run_of_an_earlier_version_with_splits_goes_on(tmp_path, outcome):
     for split in ("train", "val"):
         images.make(tmp_path / "photos" / split)
     folder = RunFolder(tmp_path / "run")
-    folder.write_config({"config": {}})
+    folder.write_record(record())
     data_of(tmp_path / "photos").check(folder)
     data_of("digits").check(folder)
     outcome("goes on; so does one on digits")
@@ -235,13 +246,13 @@ def test_a_run_of_an_earlier_version_with_splits_goes_on(tmp_path, outcome):
 @situation("resuming", "evaluation of a run of an earlier version, without splits")
 def test_a_run_that_was_divided_by_places_is_not_evaluated(tmp_path, outcome):
     root = images.make(tmp_path / "photos")
-    recorded = {"config": {"dataset": root}, "eval_split": "validation"}
+    recorded = record(TrainConfig(dataset=root))
     source = open_source(root, None, False)
     old = SavedNetwork(str(tmp_path / "run/best.keras"), recorded)
-    new = SavedNetwork(old.path, {**recorded, "data": {}})
+    new = SavedNetwork(old.path, dataclasses.replace(recorded, data={}))
     settings = EvaluateConfig("run")
     new.check_division(source, settings)
-    with pytest.raises(UsageError, match=r"RUN-OR-MODEL .* held out other images"):
+    with pytest.raises(UsageError, match=r"`run_or_model` .* held out other images"):
         old.check_division(source, settings)
     old.check_division(source, dataclasses.replace(settings, eval_split="all"))
     outcome("refused, but for --eval-split all")
@@ -251,8 +262,7 @@ def test_a_run_that_was_divided_by_places_is_not_evaluated(tmp_path, outcome):
 def test_an_evaluation_says_what_was_trained_on(tmp_path, outcome):
     root = tmp_path / "photos"
     folder = begin(images.make(root, count=20), tmp_path / "run")
-    recorded = {**folder.read_config(), "eval_split": "validation"}
-    recorded["config"] = {"dataset": str(root)}
+    recorded = record(TrainConfig(dataset=str(root)))
     network = SavedNetwork(folder.file("best.keras"), recorded)
 
     def notes(**given):
@@ -275,11 +285,7 @@ def test_an_evaluation_says_what_was_trained_on(tmp_path, outcome):
 
 def test_what_may_differ_when_a_run_resumes():
     config = TrainConfig(on_damaged="skip")
-    assert config.differences(TrainConfig().to_json()) == {
-        "on_damaged": ("stop", "skip")
-    }
-    old = {k: v for k, v in TrainConfig().to_json().items() if k != "on_damaged"}
-    assert TrainConfig().differences(old) == {}
+    assert config.differences(TrainConfig()) == {"on_damaged": ("stop", "skip")}
 
 
 @situation("resuming", "damaged images, --on-damaged skip")
@@ -334,12 +340,12 @@ def test_training_refuses_a_run_on_renamed_images(tmp_path, tiny_cifar_file, out
     root, workdir = tmp_path / "photos", tmp_path / "run"
     config = tiny_run(root, tiny_cifar_file)
     folder = begin(root, workdir)
-    recorded = {**folder.read_config(), "config": config.to_json()}
-    folder.write_config(recorded)
+    recorded = dataclasses.replace(folder.read_record(), config=config)
+    folder.write_record(recorded)
     renamed(root)
     with pytest.raises(UsageError, match=r"1 file is gone .*1 file is new") as caught:
         train_and_evaluate(config, str(workdir))
-    assert folder.read_config() == recorded
+    assert folder.read_record() == recorded
     outcome(
         "exit code 2: "
         f"{str(caught.value).split('on other data: ')[1].split('. Put')[0]}"

@@ -10,10 +10,11 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from PIL import Image, ImageOps
-from scalenet_training.data.batches import Transform, evaluation_batches
+from scalenet_training.data.batches import evaluation_batches
 from scalenet_training.data.sources import open_source
+from scalenet_training.data.transform import Transform
 from scalenet_training.predict.config import PredictConfig
-from scalenet_training.predict.predictors import find_backend
+from scalenet_training.predict.predictors import open_predictor
 from served import running
 from test_export import NAMES, TRANSFORM
 
@@ -67,7 +68,7 @@ def evaluated(model, folder):
         place.mkdir(parents=True)
         (place / name).write_bytes(data)
     split = open_source(str(folder), None, False).open_split("all")
-    transform = Transform.for_evaluation(TRANSFORM, classes=len(FILES))
+    transform = Transform(TRANSFORM, classes=len(FILES))
     batches = evaluation_batches(split, transform, 3)(tf.distribute.InputContext())
     ((images, labels, _),) = batches
     return model.predict(images, verbose=0)[np.argsort(labels)]
@@ -82,9 +83,8 @@ def by_class(predictions):
 
 
 def predicted(model):
-    """Probabilities by predict.py's back-end for a model."""
-    config = PredictConfig(images=(), model=str(model))
-    with find_backend(config.model).open(config) as predictor:
+    """Probabilities by what predict.py opens for a model."""
+    with open_predictor(PredictConfig(images=(), model=str(model))) as predictor:
         return by_class(predictor.predict(IMAGES, len(NAMES)))
 
 

@@ -194,7 +194,7 @@ def check_frozen_subset(model, folder, frozen, ways):
     block = model.layers[-1]
     block.trainable = True
     for index in frozen:
-        block._sublayers[index].trainable = False
+        list(block.sublayers.values())[index].trainable = False
     rebuilt = ScaleAggregation.from_config(block.get_config())
     assert rebuilt.frozen == block.frozen
     assert rebuilt.get_config() == block.get_config()
@@ -599,7 +599,7 @@ def test_weights_that_cannot_be_right_are_refused(
 
 
 def test_a_weights_file_that_is_refused_leaves_the_model_as_it_was(tmp_path):
-    from scalenet_tf.models import load_weights
+    from scalenet_tf.weights import load_weights
 
     model, other = network(), network()
     damaged("logits/kernel", np.nan)(other)

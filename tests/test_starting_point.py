@@ -76,7 +76,7 @@ def test_weights_that_cannot_be_right_leave_the_model_as_it_was(
     path = written(donor, tmp_path, suffix)
     model = network(3)
     before = model.get_weights()
-    with pytest.raises(ValueError, match="--weights") as refused:
+    with pytest.raises(ValueError, match="`weights`") as refused:
         start_from(model, path)
     assert f"tensor 'stem_bn/moving_variance' of {path!r} {message}" in str(
         refused.value

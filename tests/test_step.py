@@ -5,15 +5,17 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from conftest import TINY_CIFAR
-from scalenet_training.train.loss_scale import LossScale
 from scalenet_training.train.schedule import RecipeSchedule
 from scalenet_training.train.step import (
     Learner,
+    LossScale,
     Objective,
+    cross_entropy,
     make_evaluation_step,
     make_train_step,
+    means,
+    sums,
 )
-from scalenet_training.train.sums import cross_entropy, means, sums
 
 import scalenet_tf
 

@@ -6,7 +6,7 @@ import shutil
 
 import image_folders as images
 import numpy as np
-from scalenet_training.data.images import Reading
+from scalenet_training.data.files.listing import Reading
 from scalenet_training.data.inventory import Inventory
 from scalenet_training.data.sources import open_source
 from scalenet_training.data.table import render

@@ -3,6 +3,7 @@
 import json
 
 import pytest
+import tensorflow as tf
 from scalenet_training.tune.config import TuneConfig
 from test_commands import in_process
 
@@ -25,16 +26,20 @@ BAD = [
     (["--target-macs", "lots"], "--target-macs must be 'twin'"),
     (
         ["--target-macs", "1e3"],
-        "--target-macs 1e3 must be from 16,958,976 to 91,343,360, what ScaleNetCifar38 "
-        "can cost with 10 classes. Received: 1,000.",
+        "--target-macs 1e3: `target_macs` must be from 16,958,976 to 91,343,360, what "
+        "ScaleNetCifar38 can cost with 10 classes. Received: 1,000.",
     ),
-    (["--budgets", "1x", "9x"], "--budgets 9x must be from 16,958,976 to 91,343,360"),
+    (["--budgets", "1x", "9x"], "--budgets 9x: `target_macs` must be from 16,958"),
     (["--budgets", "1x", "twin"], "--budgets must be different from each other"),
     (
         ["--budgets", "1x", "--target-macs", "1x"],
         "--budgets and --target-macs exclude each other",
     ),
-    (["--depth", "2", "9"], "--depth must be None or a range"),
+    (
+        ["--depth", "2", "9"],
+        "--target-macs twin with --depth 2 9: `depth` must be None or a range of two "
+        "ascending numbers of bottlenecks, from 3, the number of stages.",
+    ),
     (["--learning-rate", "0", "1"], "--learning-rate must be two ascending numbers"),
     (["--label-smoothing", "0", "1"], "--label-smoothing must be two ascending"),
     (["--model", "VGG16"], "--model: unknown model 'VGG16'"),
@@ -74,6 +79,23 @@ def test_several_processes_share_one_target_alone(tmp_path, monkeypatch, capsys)
     assert in_process(monkeypatch, "tune.py", "--budgets", "1x", "0.5x") == 2
     assert "--budgets: several processes can share" in capsys.readouterr().err
     assert not list(tmp_path.iterdir())
+
+
+def test_a_bug_comes_out_as_itself(monkeypatch):
+    def run(self, role, call):
+        raise ValueError("shapes do not fit")
+
+    monkeypatch.setattr("scalenet_training.tune.search.Search.run", run)
+    with pytest.raises(ValueError, match=r"^shapes do not fit$"):
+        in_process(monkeypatch, "tune.py", "--eval-split", "validation[:9]")
+
+
+def test_the_process_that_chooses_trials_leaves_the_gpus_to_them(monkeypatch):
+    seen = []
+    monkeypatch.setattr(tf.config, "list_physical_devices", lambda kind: [kind])
+    monkeypatch.setattr(tf.config, "set_visible_devices", lambda *a: seen.append(a))
+    assert in_process(monkeypatch, "tune.py", "--dataset", "./none") == 2
+    assert seen == [([], "GPU")]
 
 
 def test_settings_become_options_of_the_training_command():

@@ -7,11 +7,15 @@ import pathlib
 import re
 import shlex
 import signal
+import subprocess
+import sys
 import time
 
 import pytest
 from conftest import TINY_CIFAR
-from processes import ROOT, TRAINING, finish, finish_all, free_ports, start
+from processes import ROOT, TRAINING, environment, finish, finish_all, free_ports, start
+from scalenet_training.errors import RunError
+from scalenet_training.tune.processes import other_process
 
 import scalenet_tf
 
@@ -42,12 +46,10 @@ def table(workdir):
 
 
 def ended(workdir, project="twin"):
-    """The trials that have ended, by name: the content of their files."""
-    texts = {
-        path.parent.name: path.read_text()
-        for path in workdir.glob(f"{project}/trial_*/trial.json")
-    }
-    return {name: text for name, text in texts.items() if "COMPLETED" in text}
+    """The trials that have ended, by name."""
+    path = workdir / project / "oracle.json"
+    trials = json.loads(path.read_text())["trials"] if path.exists() else {}
+    return {n: trial for n, trial in trials.items() if trial["status"] == "COMPLETED"}
 
 
 def test_eight_trials_on_digits_and_the_command_that_trains_the_best(
@@ -101,7 +103,7 @@ def test_a_chief_and_two_workers_share_a_search(architecture, tmp_path):
         "KERASTUNER_ORACLE_IP": "127.0.0.1",
         "KERASTUNER_ORACLE_PORT": str(port),
     }
-    # The workers go on in fresh processes meanwhile.
+    # The workers train in fresh processes meanwhile.
     arguments = command(architecture, tmp_path, 6, "--trials-per-process", "2")
     outputs = finish_all(
         [
@@ -137,13 +139,61 @@ def test_kill_9_in_the_middle_loses_no_trial(architecture, tmp_path, kind):
         before = ended(tmp_path)
     finish(start(arguments))
     after = ended(tmp_path)
-    assert sorted(after) == [f"trial_{number}" for number in range(8)] or (
-        kind == "hyperband" and len(after) == 8
-    )
+    assert sorted(after) == [str(number) for number in range(8)]
     assert before.items() <= after.items()
     assert len(table(tmp_path)) == 8
+    if kind == "hyperband":  # its fourth trial goes on with the best of three
+        logs = [path.read_text() for path in tmp_path.glob("twin/*/train.log")]
+        assert any("Resuming at step 6 of 18" in log for log in logs)
     left = [path.name for path in tmp_path.rglob(".writing-*")]
     assert not left
+
+
+def test_calls_are_made_in_another_process_and_then_in_a_fresh_one():
+    with other_process(2) as call:
+        numbers = [call(os.getpid) for _ in range(5)]
+        with pytest.raises(ValueError, match="invalid literal for int"):
+            call(int, "x")
+    assert [numbers[0], numbers[2]] == [numbers[1], numbers[3]]
+    assert len({os.getpid(), *numbers}) == 4
+
+
+def test_a_process_that_dies_is_an_error():
+    with (
+        pytest.raises(RunError, match="process of the trials has died"),
+        other_process(2) as call,
+    ):
+        call(os._exit, 3)
+
+
+CALLER = """
+import os, sys, time
+from scalenet_training.tune.processes import other_process
+if __name__ == "__main__":
+    with other_process(2) as call:
+        print(call(os.getpid), flush=True)
+        call(time.sleep, 60)
+"""
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
+def test_the_other_process_ends_with_its_caller(tmp_path, number):
+    (tmp_path / "caller.py").write_text(CALLER)
+    process = subprocess.Popen(
+        [sys.executable, tmp_path / "caller.py"],
+        env=environment(),
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    other = int(process.stdout.readline())
+    process.send_signal(number)
+    process.wait(timeout=20)
+    for _ in range(200):
+        if not os.path.exists(f"/proc/{other}"):
+            return
+        time.sleep(0.1)
+    os.kill(other, signal.SIGKILL)
+    raise AssertionError("it is still there")
 
 
 def test_the_ten_lines_of_the_guide_run(tmp_path):

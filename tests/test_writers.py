@@ -7,12 +7,15 @@ import signal
 import pytest
 from conftest import TINY_CIFAR
 from processes import TRAINING, finish, start
+from records import record
 from scalenet_training.allocate.config import AllocateConfig
 from scalenet_training.allocate.learning import learn_allocation
+from scalenet_training.cli.options import with_flags
 from scalenet_training.errors import UsageError
 from scalenet_training.export.versions import new_version
 from scalenet_training.runs.locking import locked_folder
-from scalenet_training.train.config import TrainConfig
+from scalenet_training.runs.run_folder import RunFolder
+from scalenet_training.settings.training import TrainConfig
 from scalenet_training.train.loop import train_and_evaluate
 from scalenet_training.tune.config import TuneConfig
 from situations import situation
@@ -44,7 +47,7 @@ WRITERS = {
     "train": (lambda folder: train(folder, model="none"), "--workdir"),
     "allocate, which trains": (
         lambda folder: learn_allocation(
-            AllocateConfig(TrainConfig(workdir=str(folder), model="none"))
+            AllocateConfig(train=TrainConfig(workdir=str(folder), model="none"))
         ),
         "--workdir",
     ),
@@ -75,20 +78,22 @@ def test_a_second_writer_is_refused_before_it_writes(
     folder = tmp_path / "run"
     with (
         locked_folder(str(folder), "--workdir"),
-        pytest.raises(UsageError, match=f"{option}: {IN_USE} '{folder}'"),
+        pytest.raises(UsageError) as refused,
     ):
         command(folder)
+    words = with_flags(str(refused.value), TrainConfig)
+    assert f"{option}: {IN_USE} '{folder}'" in words
     assert not listing(folder)
     outcome(f"refused, exit code 2, naming {option}; nothing is written")
 
 
 @situation(AREA, "allocate --seed-run: folder in use")
 def test_an_allocation_into_a_run_that_is_trained_is_refused(tmp_path, outcome):
-    (tmp_path / "config.json").write_text(json.dumps({"config": {}}))
-    config = AllocateConfig(TrainConfig(), seed_run=str(tmp_path))
+    RunFolder(tmp_path).write_record(record())
+    config = AllocateConfig(train=TrainConfig(), seed_run=str(tmp_path))
     with (
         locked_folder(str(tmp_path), "--workdir"),
-        pytest.raises(UsageError, match=f"--seed-run: {IN_USE}"),
+        pytest.raises(UsageError, match=f"`seed_run`: {IN_USE}"),
     ):
         learn_allocation(config)
     assert [path.name for path in tmp_path.iterdir()] == ["config.json"]
@@ -111,7 +116,7 @@ def test_a_worker_shares_the_folder_with_its_chief(tmp_path, monkeypatch, outcom
     folder = tmp_path / "run"
     with (
         locked_folder(str(folder), "--workdir"),
-        pytest.raises(UsageError, match="--model: unknown model"),
+        pytest.raises(UsageError, match="`model`: unknown model"),
     ):
         train(folder, model="none")
     outcome("let in: the chief of the same run has the lock")
@@ -171,5 +176,5 @@ def test_settings_are_checked_under_the_lock(tmp_path, monkeypatch):
 
 def test_sequential_runs_in_one_process_are_no_conflict(tmp_path):
     for _ in range(2):
-        with pytest.raises(UsageError, match="--model: unknown model"):
+        with pytest.raises(UsageError, match="`model`: unknown model"):
             train(tmp_path / "run", model="none")

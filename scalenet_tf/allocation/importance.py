@@ -14,6 +14,7 @@ from collections.abc import Iterator, Mapping, Sequence
 import keras
 import numpy as np
 
+from scalenet_tf.extras import import_extra
 from scalenet_tf.layers import ScaleAggregation
 
 Importance = Sequence[Mapping[int, np.ndarray]]
@@ -54,20 +55,7 @@ def neuron_importance(model: keras.Model) -> tuple[dict[int, np.ndarray], ...]:
             "`model` must have SA blocks (layers.ScaleAggregation). "
             f"Received: {model.name!r}, which has none."
         )
-    if any(layer.folded for layer in layers):
-        raise ValueError(
-            "`model` must have its batch norms. Received: "
-            f"{model.name!r}, in which they are folded into the convolutions."
-        )
-    return tuple(
-        {
-            scale: _absolute_gamma(layer.norms[scale])
-            if scale in layer.norms
-            else np.zeros(0)
-            for scale in layer.scales
-        }
-        for layer in layers
-    )
+    return tuple(layer.importance() for layer in layers)
 
 
 def check_spread(importance: Importance, tolerance: float = 1e-3) -> None:
@@ -102,9 +90,10 @@ def check_spread(importance: Importance, tolerance: float = 1e-3) -> None:
 def rank_correlation(first: Importance, second: Importance) -> RankCorrelation:
     """Spearman's rank correlation of two importances of one architecture.
 
-    Equal values have the mean of their ranks.
+    Equal values have the mean of their ranks. Needs scipy, as the extra `train` has it.
 
     Raises:
+        ImportError: scipy is not installed.
         ValueError: They differ in blocks, scales or neurons.
     """
     pair = [checked(importance) for importance in (first, second)]
@@ -189,22 +178,10 @@ def _scale_aggregations(model: keras.Model) -> Iterator[ScaleAggregation]:
             yield from _scale_aggregations(layer)
 
 
-def _absolute_gamma(norm: keras.layers.BatchNormalization) -> np.ndarray:
-    gamma = keras.ops.convert_to_numpy(norm.gamma)
-    return np.abs(gamma.astype(np.float64))
-
-
 def _spearman(first: np.ndarray, second: np.ndarray) -> float:
-    ranks = [_ranks(values) for values in (first, second)]
-    centred = [values - values.mean() for values in ranks]
-    norm = math.sqrt(math.prod(float(values @ values) for values in centred))
-    return float(centred[0] @ centred[1]) / norm if norm else math.nan
-
-
-def _ranks(values: np.ndarray) -> np.ndarray:
-    """Ranks from 1; equal values have the mean of theirs."""
-    _, places, counts = np.unique(values, return_inverse=True, return_counts=True)
-    return (counts.cumsum() - (counts - 1) / 2)[places]
+    stats = import_extra("scipy.stats", "scipy", "train", "rank_correlation")
+    is_constant = not (np.ptp(first) and np.ptp(second))
+    return math.nan if is_constant else float(stats.spearmanr(first, second).statistic)
 
 
 def is_int(value: object) -> bool:

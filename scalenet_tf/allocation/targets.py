@@ -212,7 +212,7 @@ def _stage_limits(
     architecture: Architecture, blocks: Blocks, minimum: int
 ) -> tuple[list[int], list[int]]:
     """The least and the most budget by stage that all its blocks can meet."""
-    stages = [[] for _ in architecture.stage_widths]
+    stages: list[list[Sequence[np.ndarray]]] = [[] for _ in architecture.stage_widths]
     for place, block in zip(architecture.blocks(), blocks, strict=True):
         stages[place.stage - 1].append(block)
     least = [max(least_budget(block, minimum) for block in stage) for stage in stages]
@@ -273,9 +273,9 @@ def _by_one_ranking(
     places = np.repeat(np.arange(len(blocks)), [len(item.scales) for item in rankings])
     order = np.lexsort((-values, ~required))  # stable: ties stay in the blocks' order
 
-    costs = np.asarray(architecture.neuron_macs(), np.int64)
-    fixed = architecture.macs(classes) - int((costs * architecture.allocation).sum())
-    totals = fixed + costs[places[order], scales[order]].cumsum()
+    macs = np.asarray(architecture.neuron_macs(), np.int64)
+    fixed = architecture.macs(classes) - int((macs * architecture.allocation).sum())
+    totals = fixed + macs[places[order], scales[order]].cumsum()
     _check_target(target, int(totals[required.sum() - 1]), int(totals[-1]))
     kept = order[: np.searchsorted(totals, math.floor(target), side="right")]
     rows = np.zeros((len(blocks), len(architecture.scales)), int)

@@ -12,7 +12,7 @@ import io
 import os
 import struct
 from collections.abc import Iterator
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 from scalenet_tf.decoding.formats import (
     HEAD_BYTES,
@@ -103,7 +103,7 @@ def _opened(source: str | bytes | os.PathLike[str] | BinaryIO) -> Iterator[Binar
         yield source
 
 
-def _unpack(file: BinaryIO, layout: str) -> tuple[int, ...]:
+def _unpack(file: BinaryIO, layout: str) -> tuple[Any, ...]:
     return struct.unpack(layout, file.read(struct.calcsize(layout)))
 
 

@@ -1,17 +1,22 @@
-"""Models for servers and devices: SavedModel with signatures, TFLite (LiteRT), ONNX.
+"""Models for servers and devices: SavedModel, TFLite (LiteRT), ONNX, OpenVINO.
 
 Needs `pip install 'scalenet_tf[export]'` for warm-up requests and for running TFLite
-files, and `'scalenet_tf[onnx]'` for ONNX; everything else needs TensorFlow alone.
+files, `'scalenet_tf[onnx]'` for ONNX and `'scalenet_tf[openvino]'` for OpenVINO;
+everything else needs TensorFlow alone.
+`FORMATS` is the table of the formats; `docs/export.md` says how to add one.
 """
 
-from scalenet_tf.export.metadata import read_metadata
+from scalenet_tf.export.formats import FORMATS, ExportFormat, find_exported
+from scalenet_tf.export.interface import Exportable, ExportError, FormatOptions
 from scalenet_tf.export.onnx import convert_onnx
-from scalenet_tf.export.runtime import Exported, open_exported
+from scalenet_tf.export.openvino import convert_openvino
+from scalenet_tf.export.runtime import Exported, open_exported, read_metadata
 from scalenet_tf.export.savedmodel import next_version, save_savedmodel
 from scalenet_tf.export.tflite import convert_tflite
 from scalenet_tf.export.verification import (
     BOUNDS,
     Verification,
+    verify,
     verify_onnx,
     verify_savedmodel,
     verify_tflite,
@@ -19,14 +24,22 @@ from scalenet_tf.export.verification import (
 
 __all__ = [
     "BOUNDS",
+    "FORMATS",
+    "ExportError",
+    "ExportFormat",
+    "Exportable",
     "Exported",
+    "FormatOptions",
     "Verification",
     "convert_onnx",
+    "convert_openvino",
     "convert_tflite",
+    "find_exported",
     "next_version",
     "open_exported",
     "read_metadata",
     "save_savedmodel",
+    "verify",
     "verify_onnx",
     "verify_savedmodel",
     "verify_tflite",

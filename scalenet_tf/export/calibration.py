@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from scalenet_tf.export.inputs import ImageInput, as_floats
+from scalenet_tf.export.interface import ExportError
 from scalenet_tf.preprocessing import EvaluationTransform
 
 # Of the width of the range of values: what 16-bit types round to.
@@ -25,8 +26,8 @@ def calibration_images(
     """The images of all batches, `(height, width, 3)` float32, checked on the way.
 
     Raises:
-        ValueError: There is no image, or one is not as `preprocess_input` leaves it, or
-            all are of one colour, or are pixels divided by 255.
+        ExportError: There is no image, or one is not as `preprocess_input` leaves it,
+            or all are of one colour, or are pixels divided by 255.
     """
     lowest, highest, varied = np.inf, -np.inf, False
     start = 0
@@ -37,14 +38,14 @@ def calibration_images(
         varied = varied or bool(np.ptp(images, axis=(1, 2)).any())
         yield from images
     if not start:
-        raise ValueError("`calibration` must have images. Received none.")
+        raise ExportError("`calibration` must have images. Received none.")
     if not varied:
-        raise ValueError(
+        raise ExportError(
             "`calibration` must have images that show something. Received: "
             f"{start} of one colour each."
         )
     if lowest >= 0 and highest <= 1:
-        raise ValueError(
+        raise ExportError(
             f"`calibration` must be {_wanted(transform)}. Received: values from "
             f"{lowest:.2f} to {highest:.2f} in all {start} images, as of pixels "
             "divided by 255. If they are normalised, add images with dark parts."
@@ -62,7 +63,7 @@ def _checked(batch: Any, start: int, transform: EvaluationTransform) -> np.ndarr
     bad = np.flatnonzero(~within.all(axis=(1, 2, 3)))
     if bad.size:
         image = images[bad[0]]
-        raise ValueError(
+        raise ExportError(
             f"`calibration` must be {_wanted(transform)}. Received: image "
             f"{start + bad[0]} (counted from 0) with values from {image.min():.4g} to "
             f"{image.max():.4g}; pixels from 0 to 255 must go through preprocess_input "

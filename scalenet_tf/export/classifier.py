@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import keras
 import tensorflow as tf
 
-from scalenet_tf.finite import check_finite_weights
+from scalenet_tf.export.interface import Exportable, ExportError
 from scalenet_tf.folding import fold_batch_norm
 from scalenet_tf.models import HEAD, smallest_side
-from scalenet_tf.preprocessing import EvaluationTransform
+from scalenet_tf.weights.tensors import check_model
 
 _POOLED = "avg_pool"
 
@@ -59,17 +57,18 @@ class Classifier(tf.Module):
         return self._call(images)
 
 
-def check_classifier(
-    model: keras.Model, transform: EvaluationTransform, class_names: Sequence[str]
-) -> None:
+def check_classifier(content: Exportable) -> None:
     """Checks that a model can be exported with a transform and names of classes.
 
     Raises:
-        ValueError: It cannot; the message names the argument.
+        ExportError: It cannot; the message names the argument.
+        ValueError: A weight is NaN or infinite, or a variance negative.
     """
+    model, class_names = content.model, content.class_names
+    size = content.transform.image_size
     names = [layer.name for layer in getattr(model, "layers", [])]
     if _POOLED not in names or HEAD not in names:
-        raise ValueError(
+        raise ExportError(
             "`model` must be a network of this package with its top. Received: "
             f"{getattr(model, 'name', model)!r}, without the layers {_POOLED!r} and "
             f"{HEAD!r}."
@@ -80,20 +79,20 @@ def check_classifier(
         or image.shape[-1] != 3
         or not keras.backend.is_float_dtype(image.dtype)
     ):
-        raise ValueError(
+        raise ExportError(
             "`model` must take normalised RGB images, (batch, height, width, 3) of a "
             f"floating type. Received: an input of shape {tuple(image.shape)} and type "
             f"{image.dtype}."
         )
-    if not {*image.shape[1:3]} <= {None, transform.image_size}:
-        raise ValueError(
+    if not {*image.shape[1:3]} <= {None, size}:
+        raise ExportError(
             "`transform.image_size` must be the side of the model's input, of shape "
-            f"{tuple(image.shape)}. Received: image_size={transform.image_size}."
+            f"{tuple(image.shape)}. Received: image_size={size}."
         )
     classes = model.get_layer(HEAD).units
     if len(class_names) != classes:
-        raise ValueError(
+        raise ExportError(
             f"`class_names` must have one name for each of the model's {classes} "
             f"classes. Received: {len(class_names)} names."
         )
-    check_finite_weights(model)
+    check_model("`model`", model)

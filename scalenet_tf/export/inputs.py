@@ -1,7 +1,7 @@
 """What an exported model takes: shapes, types and values, and how it says so.
 
-The same facts and sentences stand in the graph of a SavedModel (`guards`) and before
-the runtimes that run files (`runtime`). Imports no TensorFlow by itself.
+The same facts and sentences stand in the graph of a SavedModel (`savedmodel.guards`)
+and before the runtimes that run files (`runtime`). Imports no TensorFlow by itself.
 """
 
 from __future__ import annotations
@@ -76,7 +76,9 @@ class ImageInput:
     @property
     def highest_mean_square(self) -> float:
         """Of the values of an image; there must be `values`."""
-        return (_LEEWAY * max(map(abs, self.values))) ** 2
+        assert self.values is not None
+        low, high = self.values
+        return (_LEEWAY * max(abs(low), abs(high))) ** 2
 
     @property
     def shape_refusal(self) -> str:
@@ -111,6 +113,7 @@ class ImageInput:
     @property
     def range_refusal(self) -> str:
         """What to say of values that no image has: index, lowest and highest go in."""
+        assert self.values is not None
         low, high = self.values
         return (
             f"`{self.name}` must be as preprocess_input leaves them, from {low:.2f} to "

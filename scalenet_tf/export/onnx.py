@@ -3,22 +3,33 @@
 from __future__ import annotations
 
 import json
-import logging
 import os
 from collections.abc import Sequence
-from types import ModuleType
 from typing import Any
 
 import keras
 import numpy as np
-import tensorflow as tf
 
-from scalenet_tf.export.classifier import Classifier, check_classifier
+from scalenet_tf.export.classifier import check_classifier
+from scalenet_tf.export.interface import (
+    Exportable,
+    ExportError,
+    FormatOptions,
+    Function,
+)
 from scalenet_tf.export.metadata import METADATA_FILE, metadata
+from scalenet_tf.export.requests import DEFAULT
+from scalenet_tf.extras import import_extra
 from scalenet_tf.files import made_folder, replaced
+from scalenet_tf.folding import fold_batch_norm
+from scalenet_tf.names import HEAD
 from scalenet_tf.preprocessing import EvaluationTransform
 
-_OPSET = 18  # the first whose Resize takes the sizes of some axes alone
+OUTPUTS = ("logits", "probabilities")
+
+
+class Options(FormatOptions):
+    """An ONNX file has none."""
 
 
 def convert_onnx(
@@ -27,7 +38,7 @@ def convert_onnx(
     transform: EvaluationTransform,
     class_names: Sequence[str],
 ) -> None:
-    """Writes a model as an ONNX file of opset 18, by tf2onnx.
+    """Writes a model as an ONNX file of opset 18.
 
     Input `images`, `(batch, image_size, image_size, 3)`, float32, as `preprocess_input`
     leaves them; outputs `logits` and `probabilities`. Batch norms are folded; a model
@@ -41,19 +52,18 @@ def convert_onnx(
         class_names: Names of the classes, in the order of the logits.
 
     Raises:
-        ImportError: tf2onnx is not installed.
+        MissingPackageError: onnx is not installed.
         OSError: The file cannot be written; what was there is left as it was.
-        ValueError: An argument does not fit, or the model needs operations that ONNX
-            does not have.
+        ExportError: An argument does not fit, or the model has a layer for which there
+            is no ONNX here.
     """
-    path = os.path.abspath(os.fspath(path))
-    check_classifier(model, transform, class_names)
-    converted = _convert(Classifier(model, fold=True, dtype="float32"), transform)
-    entry = converted.metadata_props.add()
-    entry.key = METADATA_FILE
-    entry.value = json.dumps(
-        {**metadata(model, transform, class_names), "input_type": "float32"}
-    )
+    write(Exportable(model, transform, class_names), os.fspath(path), Options())
+
+
+def write(content: Exportable, path: str, options: Options) -> None:
+    """As `convert_onnx`."""
+    path = os.path.abspath(path)
+    converted = onnx_model(content)
     with (
         made_folder(os.path.dirname(path)),
         replaced(path) as temporary,
@@ -62,75 +72,69 @@ def convert_onnx(
         file.write(converted.SerializeToString())
 
 
-def _convert(network: Classifier, transform: EvaluationTransform) -> Any:
-    onnx, tf2onnx = _packages()
+def onnx_model(content: Exportable) -> Any:
+    """The ONNX model (an `onnx.ModelProto`) that `convert_onnx` writes.
 
-    def classify(images: tf.Tensor) -> dict[str, tf.Tensor]:
-        outputs = network(images)
-        return {key: outputs[key] for key in ("logits", "probabilities")}
-
-    side = transform.image_size
-    spec = [tf.TensorSpec((None, side, side, 3), tf.float32, name="images")]
-    handlers = {
-        name: (_resize, []) for name in ("ResizeBilinear", "ResizeNearestNeighbor")
-    }
-    converted, _ = tf2onnx.convert.from_function(
-        tf.function(classify, input_signature=spec),
-        input_signature=spec,
-        opset=_OPSET,
-        custom_op_handlers=handlers,
-    )
-    for value in (*converted.graph.input, *converted.graph.output):
-        value.type.tensor_type.shape.dim[0].dim_param = "batch"
-    try:
-        onnx.checker.check_model(converted)
-    except onnx.checker.ValidationError as error:
-        raise ValueError(
-            f"`model` needs operations that ONNX does not have: {error}"
-        ) from error
-    return converted
-
-
-def _resize(context: Any, node: Any, name: str, _: Any) -> None:
-    """Resizes to sides in pixels.
-
-    The converter's own way is by a factor, which is rounded: of 3 pixels, 4.6666665
-    makes 13 and not 14; and by a mode that newer opsets do not have.
+    Raises:
+        MissingPackageError: onnx is not installed.
+        ExportError: As for `convert_onnx`.
     """
-    attributes = {
-        "axes": [2, 3],
-        "coordinate_transformation_mode": "half_pixel",
-        "mode": "linear",
-    }
-    if node.type == "ResizeNearestNeighbor":  # by whole factors, in an SA block
-        attributes |= {
-            "coordinate_transformation_mode": "asymmetric",
-            "mode": "nearest",
-            "nearest_mode": "floor",
-        }
-    sides = np.array(context.get_shape(node.output[0])[1:3], np.int64)
-    sizes = context.make_const(f"{name}_sizes", sides)
-    # ONNX has channels first.
-    moved = context.make_node("Transpose", [node.input[0]], {"perm": [0, 3, 1, 2]})
-    inputs = [moved.output[0], "", "", sizes.output[0]]
-    resized = context.make_node("Resize", inputs, attributes)
-    outputs = {
-        "outputs": node.output,
-        "shapes": node.output_shapes,
-        "dtypes": node.output_dtypes,
-    }
-    context.remove_node(node.name)
-    back = {"perm": [0, 2, 3, 1]}
-    context.make_node("Transpose", resized.output, back, name=node.name, **outputs)
+    import_extra("onnx", "onnx", "onnx")
+    from scalenet_tf.export.onnx_graph import onnx_graph
 
-
-def _packages() -> tuple[ModuleType, ModuleType]:
+    check_classifier(content)
+    network = _network(content.model)
     try:
-        import onnx
-        import tf2onnx
-    except ImportError as error:
-        raise ImportError(
-            "ONNX files need the package tf2onnx: pip install 'scalenet_tf[onnx]'."
-        ) from error
-    logging.getLogger("tf2onnx").setLevel(logging.ERROR)
-    return onnx, tf2onnx
+        model = onnx_graph(network, OUTPUTS, content.transform.image_size)
+    except ValueError as error:
+        raise ExportError(str(error)) from error
+    entry = model.metadata_props.add()
+    entry.key = METADATA_FILE
+    entry.value = json.dumps({**metadata(content), "input_type": "float32"})
+    return model
+
+
+def _network(model: keras.Model) -> keras.Model:
+    """Logits and probabilities, in float32, without batch norms."""
+    folded = fold_batch_norm(model, "float32")
+    logits, last = folded.get_layer(HEAD).output, folded.outputs[0]
+    if last is logits:
+        last = keras.layers.Activation("softmax", name="predictions")(logits)
+    return keras.Model(folded.inputs[0], [logits, last], name=model.name)
+
+
+def read_metadata(path: str) -> dict[str, Any]:
+    """Reads what `convert_onnx` has kept among the file's own metadata.
+
+    Raises:
+        KeyError, OSError, ValueError: It has none.
+        MissingPackageError: onnx is not installed.
+    """
+    from google.protobuf.message import DecodeError
+
+    onnx = import_extra("onnx", "onnx", "onnx")
+    try:
+        properties = onnx.load(path).metadata_props
+    except DecodeError as error:
+        raise ValueError(str(error)) from error
+    return json.loads({e.key: e.value for e in properties}[METADATA_FILE])
+
+
+def load(path: str, threads: int) -> dict[str, Function]:
+    """Loads a file into onnxruntime, on the CPU.
+
+    Raises:
+        MissingPackageError: onnxruntime is not installed.
+    """
+    onnxruntime = import_extra("onnxruntime", "onnxruntime", "onnx")
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    session = onnxruntime.InferenceSession(
+        path, options, providers=["CPUExecutionProvider"]
+    )
+
+    def run(images: np.ndarray) -> dict[str, np.ndarray]:
+        values = session.run(list(OUTPUTS), {"images": images})
+        return dict(zip(OUTPUTS, values, strict=True))
+
+    return {DEFAULT: run}

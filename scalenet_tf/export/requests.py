@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Mapping, Sequence
-from types import ModuleType
-from typing import NamedTuple
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 import tensorflow as tf
 
 from scalenet_tf.decoding import decode_image, why_undecodable
-from scalenet_tf.export.metadata import EXTRA_ASSETS
+from scalenet_tf.export.interface import ExportError, Function
 from scalenet_tf.preprocessing import EvaluationTransform
+
+_DECODERS = 8  # images that are decoded at the same time, at most
+DEFAULT = "serving_default"  # the signature of normalised images
 
 
 class Requests(NamedTuple):
@@ -29,7 +30,7 @@ def requests(
     """Makes the requests to each signature, one entry an image.
 
     Raises:
-        ValueError: An image cannot be decoded; the message names its index.
+        ExportError: An image cannot be decoded; the message names its index.
     """
     crops = [_crop(index, data, transform) for index, data in enumerate(images)]
     pixels = np.round(np.stack(crops)).astype(np.uint8)
@@ -37,53 +38,64 @@ def requests(
     encoded = np.array(images, dtype=object)
     of_pixels = transform(pixels).numpy().astype(np.float32)
     return {
-        "serving_default": Requests("images", normalized, normalized),
+        DEFAULT: Requests("images", normalized, normalized),
         "serving_uint8": Requests("images", pixels, of_pixels),
         "serving_bytes": Requests("image_bytes", encoded, normalized),
         "features": Requests("images", normalized, normalized),
     }
 
 
+def decode_batch(
+    decode: Callable[[tf.Tensor], tf.Tensor],
+    encoded: tf.Tensor,
+    transform: EvaluationTransform,
+) -> tuple[tf.Tensor, tf.Tensor]:
+    """The network's input for each image, and whether the image could be decoded.
+
+    For graphs: each call makes a dataset, since a dataset can pass over an element that
+    fails, and no operation decodes an image without failing the whole batch where it is
+    corrupt.
+
+    Args:
+        decode: From the content of a file to pixels.
+        encoded: The content of files, `(batch,)`.
+        transform: What evaluation does to an image.
+    """
+    count = tf.size(encoded, tf.int64)
+
+    def load(index: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        image = transform(decode(tf.gather(encoded, index)))
+        return index, tf.cast(image, tf.float32)
+
+    shape = (transform.image_size, transform.image_size, 3)
+    decoded = tf.data.Dataset.range(count).map(load, num_parallel_calls=_DECODERS)
+    # One row more, so that the batch is not empty where no image can be decoded.
+    spare = tf.data.Dataset.from_tensors((count, tf.zeros(shape)))
+    batch = decoded.ignore_errors().concatenate(spare).batch(count + 1)
+    indices, images = batch.get_single_element()
+    rows = tf.concat([[count + 1], tf.constant(shape, tf.int64)], 0)
+    images = tf.scatter_nd(indices[:, tf.newaxis], images, rows)
+    valid = tf.scatter_nd(indices[:, tf.newaxis], tf.ones_like(indices), rows[:1]) > 0
+    return tf.ensure_shape(images[:count], (None, *shape)), valid[:count]
+
+
+def in_parts(run: Function, largest: Callable[[np.ndarray], int]) -> Function:
+    """A function that takes more images than `run` does, `largest` of a batch."""
+
+    def run_parts(values: np.ndarray) -> Mapping[str, Any]:
+        most = largest(values)
+        if len(values) <= most:
+            return run(values)
+        parts = [run(values[at : at + most]) for at in range(0, len(values), most)]
+        return {key: np.concatenate([p[key] for p in parts]) for key in parts[0]}
+
+    return run_parts
+
+
 def _crop(index: int, data: bytes, transform: EvaluationTransform) -> np.ndarray:
     try:
         return transform.crop(decode_image(data)).numpy()
     except tf.errors.InvalidArgumentError as error:
-        raise ValueError(
+        raise ExportError(
             f"image {index} (counted from 0) cannot be decoded: {why_undecodable(data)}"
         ) from error
-
-
-def serving_protos() -> tuple[ModuleType, ModuleType, ModuleType]:
-    """The modules of TensorFlow Serving's messages: model, predict, prediction_log.
-
-    Raises:
-        ImportError: tensorflow-serving-api is not installed.
-    """
-    try:
-        from tensorflow_serving.apis import model_pb2, predict_pb2, prediction_log_pb2
-    except ImportError as error:
-        raise ImportError(
-            "warm-up requests need the package tensorflow-serving-api: "
-            "pip install 'scalenet_tf[export]'."
-        ) from error
-    return model_pb2, predict_pb2, prediction_log_pb2
-
-
-def write_warmup(
-    directory: str, by_signature: Mapping[str, Requests], batch_sizes: Sequence[int]
-) -> None:
-    """Writes what TensorFlow Serving runs when it loads the model, a batch a record."""
-    model, predict, log = serving_protos()
-    folder = os.path.join(directory, EXTRA_ASSETS)
-    os.makedirs(folder, exist_ok=True)
-    path = os.path.join(folder, "tf_serving_warmup_requests")
-    with tf.io.TFRecordWriter(path) as writer:
-        for signature, (input_name, values, _) in by_signature.items():
-            for size in batch_sizes:
-                batch = values[np.arange(size) % len(values)]
-                request = predict.PredictRequest(
-                    model_spec=model.ModelSpec(signature_name=signature),
-                    inputs={input_name: tf.make_tensor_proto(batch)},
-                )
-                record = log.PredictionLog(predict_log=log.PredictLog(request=request))
-                writer.write(record.SerializeToString())

@@ -2,26 +2,19 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
-import logging
 import os
-from collections.abc import Iterator, Mapping
-from typing import Any, Protocol
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
-import tensorflow as tf
 
-from scalenet_tf.export.inputs import ImageInput, as_floats, file_input, largest_batch
-from scalenet_tf.export.metadata import read_metadata, transform_of
+from scalenet_tf.export.formats import FORMATS, ExportFormat, find_exported
+from scalenet_tf.export.inputs import ImageInput, as_floats, file_input
+from scalenet_tf.export.interface import ExportError, Function
+from scalenet_tf.export.metadata import METADATA_FILE, transform_of
+from scalenet_tf.export.requests import DEFAULT
 from scalenet_tf.preprocessing import EvaluationTransform
-
-
-class Run(Protocol):
-    """A function of an exported model."""
-
-    def __call__(self, images: np.ndarray, output: str = "logits") -> np.ndarray:
-        """An output, by its name, of a batch as the file takes it."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -30,18 +23,23 @@ class Exported:
 
     Attributes:
         metadata: What was kept with it, as `read_metadata` gives it.
-        run: From a batch of images as the file takes them, `(batch, size, size, 3)`,
-            to its `"logits"`, by default, or `"probabilities"`, `(batch, classes)`.
-            Another shape or type, or values that no image has, are a ValueError.
+        functions: Its functions by name, see `interface.FormatModule.load`.
+        bound: Largest error that counts as equal; `None` where it is not bounded.
     """
 
     metadata: Mapping[str, Any]
-    run: Run
+    functions: Mapping[str, Function]
+    bound: float | None = None
 
     @property
     def transform(self) -> EvaluationTransform:
         """What evaluation does to an image."""
         return transform_of(self.metadata)
+
+    @property
+    def class_names(self) -> Sequence[str]:
+        """Names of the classes, in the order of the logits."""
+        return self.metadata["class_names"]
 
     @property
     def takes_pixels(self) -> bool:
@@ -53,11 +51,29 @@ class Exported:
         """What `run` takes."""
         return file_input(self.metadata, self.transform)
 
+    def run(self, images: np.ndarray, output: str = "logits") -> np.ndarray:
+        """An output of images as the file takes them.
+
+        Args:
+            images: `(batch, size, size, 3)`.
+            output: `"logits"` or `"probabilities"`, `(batch, classes)`.
+
+        Raises:
+            ValueError: They are of another shape or type, or have values that no image
+                has.
+        """
+        return np.asarray(self.functions[DEFAULT](self.input.check(images))[output])
+
     def logits(self, images: Any) -> np.ndarray:
-        """Logits of images as `preprocess_input` leaves them, whatever the file takes.
+        """Logits of images as `preprocess_input` leaves them; see `outputs`."""
+        return self.outputs(images, "logits")
+
+    def outputs(self, images: Any, output: str) -> np.ndarray:
+        """An output of images as `preprocess_input` leaves them, whatever `run` takes.
 
         Args:
             images: `(batch, size, size, 3)`, of a floating type.
+            output: `"logits"` or `"probabilities"`.
 
         Raises:
             ValueError: They are not: another shape, whole numbers, NaN, or values far
@@ -68,98 +84,78 @@ class Exported:
         images = wanted.check(as_floats(images))
         if self.takes_pixels:
             images = np.round(self.transform.pixels(images)).astype(np.uint8)
-        return self.run(images)
+        return self.run(images, output)
 
 
-def open_exported(path: str | os.PathLike[str], threads: int | None = None) -> Exported:
+def open_exported(
+    path: str | os.PathLike[str],
+    threads: int | None = None,
+    formats: Sequence[ExportFormat] = FORMATS,
+) -> Exported:
     """Opens what was exported: a SavedModel's folder, a .tflite or an .onnx file.
 
     A SavedModel is run by its signature `serving_default`. A TFLite file takes one
     image at a time, so that a batch of 16 is 16 runs.
 
     Args:
-        path: The folder or file.
+        path: The folder or file, or a folder of numbered SavedModels, of which the
+            highest is opened.
         threads: Threads of LiteRT or onnxruntime; by default one for each core that the
             process may use. TensorFlow's are set by `tf.config.threading`.
+        formats: The formats that are known.
 
     Raises:
         FileNotFoundError: There is no such file or folder.
-        ImportError: The runtime is not installed.
-        ValueError: It was not exported by this package.
+        MissingPackageError: The runtime is not installed.
+        ExportError: It was not exported by this package.
     """
-    path = os.fspath(path)
-    content = read_metadata(path)
+    entry, path = _found(path, formats)
+    content = _metadata(entry, path)
     threads = threads or len(os.sched_getaffinity(0))
-    if os.path.isdir(path):
-        run = _saved_model(path)
-    elif path.endswith(".onnx"):
-        run = _onnx(path, threads)
-    else:
-        run = _tflite(path, threads)
-    wanted = file_input(content, transform_of(content))
-    return Exported(
-        content, lambda images, output="logits": run(wanted.check(images), output)
-    )
+    return Exported(content, entry.loaded.load(path, threads), entry.bound(content))
 
 
-def load_saved_model(path: str | os.PathLike[str]) -> Any:
-    """Loads a SavedModel, without the warning that it has no gradients to train by."""
-    with _errors_alone():
-        return tf.saved_model.load(os.fspath(path))
+def read_metadata(
+    path: str | os.PathLike[str], formats: Sequence[ExportFormat] = FORMATS
+) -> dict[str, Any]:
+    """Reads what was kept with an exported model.
+
+    Args:
+        path: As for `open_exported`.
+        formats: The formats that are known.
+
+    Returns:
+        `name`, `image_size`, `resize`, `normalization`, `mean`, `standard_deviation`,
+        `class_names`, and entries of the format.
+
+    Raises:
+        FileNotFoundError: There is no such file or folder.
+        MissingPackageError: An ONNX file needs onnx, which is not installed.
+        ExportError: It was not exported by this package.
+    """
+    return _metadata(*_found(path, formats))
 
 
-@contextlib.contextmanager
-def _errors_alone() -> Iterator[None]:
-    logger = logging.getLogger("absl")
-    before = logger.level
-    logger.setLevel(logging.ERROR)
-    try:
-        yield
-    finally:
-        logger.setLevel(before)
-
-
-def _saved_model(path: str) -> Run:
-    signature = load_saved_model(path).signatures["serving_default"]
-
-    def run(images: np.ndarray, output: str = "logits") -> np.ndarray:
-        most = largest_batch(*images.shape[1:3])
-        parts = (images[at : at + most] for at in range(0, len(images), most))
-        return np.concatenate(
-            [signature(images=tf.constant(part))[output].numpy() for part in parts]
+def _found(
+    path: str | os.PathLike[str], formats: Sequence[ExportFormat]
+) -> tuple[ExportFormat, str]:
+    path = os.fspath(path)
+    if not os.path.exists(path):
+        raise FileNotFoundError(f"no exported model at {path!r}.")
+    found = find_exported(path, formats)
+    if found is None:
+        forms = ", ".join(entry.form for entry in formats)
+        raise ExportError(
+            f"{path!r} was not exported by scalenet_tf: it is none of {forms}."
         )
+    return found
 
-    return run
 
-
-def _tflite(path: str, threads: int) -> Run:
+def _metadata(entry: ExportFormat, path: str) -> dict[str, Any]:
     try:
-        from ai_edge_litert.interpreter import Interpreter
-    except ImportError as error:
-        raise ImportError(
-            "running a TFLite file needs the package ai-edge-litert: "
-            "pip install 'scalenet_tf[export]'."
+        return entry.loaded.read_metadata(path)
+    except (OSError, KeyError, ValueError) as error:
+        raise ExportError(
+            f"{path!r} was not exported by scalenet_tf: it has no {METADATA_FILE} "
+            f"({error})."
         ) from error
-    interpreter = Interpreter(path, num_threads=threads)
-    run = interpreter.get_signature_runner("serving_default")
-
-    def one_by_one(images: np.ndarray, output: str = "logits") -> np.ndarray:
-        return np.concatenate([run(images=i[np.newaxis])[output] for i in images])
-
-    return one_by_one
-
-
-def _onnx(path: str, threads: int) -> Run:
-    try:
-        import onnxruntime
-    except ImportError as error:
-        raise ImportError(
-            "running an ONNX file needs the package onnxruntime: "
-            "pip install 'scalenet_tf[onnx]'."
-        ) from error
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = threads
-    session = onnxruntime.InferenceSession(
-        path, options, providers=["CPUExecutionProvider"]
-    )
-    return lambda images, output="logits": session.run([output], {"images": images})[0]

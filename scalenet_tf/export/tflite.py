@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import re
 import warnings
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Any, Literal, get_args
+from typing import Any, Literal
 
 import keras
 import numpy as np
@@ -14,12 +15,37 @@ import tensorflow as tf
 
 from scalenet_tf.export.calibration import calibration_images
 from scalenet_tf.export.classifier import Classifier, check_classifier
-from scalenet_tf.export.metadata import metadata, write_metadata
+from scalenet_tf.export.interface import (
+    Exportable,
+    ExportError,
+    FormatOptions,
+    Function,
+)
+from scalenet_tf.export.metadata import append_metadata, metadata, read_appended
+from scalenet_tf.export.requests import DEFAULT, in_parts
+from scalenet_tf.extras import import_extra
 from scalenet_tf.files import made_folder, replaced
 from scalenet_tf.preprocessing import EvaluationTransform, preprocess_input
 
 Quantization = Literal["none", "float16", "dynamic", "int8"]
 InputType = Literal["float32", "uint8"]
+
+read_metadata = read_appended
+
+
+@dataclasses.dataclass(frozen=True)
+class Options(FormatOptions):
+    """Options of a TFLite file, as `convert_tflite` takes them."""
+
+    CALIBRATED = ("quantization", "int8")
+
+    quantization: Quantization = "none"
+    input_type: InputType = "float32"
+
+    @property
+    def label(self) -> str:
+        """How the weights are kept."""
+        return f"-{'float32' if self.quantization == 'none' else self.quantization}"
 
 
 def convert_tflite(
@@ -28,8 +54,8 @@ def convert_tflite(
     transform: EvaluationTransform,
     class_names: Sequence[str],
     *,
-    quantization: Quantization = "none",
-    input_type: InputType = "float32",
+    quantization: Quantization = Options.quantization,
+    input_type: InputType = Options.input_type,
     calibration: Iterable[Any] | None = None,
 ) -> None:
     """Writes a model as a TFLite file of TFLite's own operations, for one image.
@@ -56,41 +82,49 @@ def convert_tflite(
 
     Raises:
         OSError: The file cannot be written; what was there is left as it was.
-        ValueError: An argument does not fit, or the model needs operations that are
+        ExportError: An argument does not fit, or the model needs operations that are
             not TFLite's.
     """
-    path = os.path.abspath(os.fspath(path))
-    check_classifier(model, transform, class_names)
-    _check_options(quantization, input_type, calibration)
-    converter = _converter(model, transform, quantization, input_type)
-    if calibration is not None:
-        converter.representative_dataset = lambda: _representative_dataset(
-            calibration, transform, input_type
-        )
-    content = _convert(converter)
-    operations = _operations(content)
+    content = Exportable(model, transform, class_names, calibration=calibration)
+    write(content, os.fspath(path), Options(quantization, input_type))
+
+
+def write(content: Exportable, path: str, options: Options) -> None:
+    """As `convert_tflite`."""
+    path = os.path.abspath(path)
+    check_classifier(content)
+    _check_calibration(content, options)
+    converted = _convert(_converter(content, options))
+    operations = _operations(converted)
     if "CUSTOM" in operations:  # the converter refuses them: it was not asked to allow
-        raise ValueError("`model` needs operations that are not TFLite's own.")
+        raise ExportError("`model` needs operations that are not TFLite's own.")
     details = {
-        **metadata(model, transform, class_names),
-        "quantization": quantization,
-        "input_type": input_type,
+        **metadata(content),
+        **dataclasses.asdict(options),
         "operations": sorted(operations),
     }
     with made_folder(os.path.dirname(path)), replaced(path) as temporary:
         with open(temporary, "wb") as file:
-            file.write(content)
-        write_metadata(temporary, details)
+            file.write(converted)
+        append_metadata(temporary, details)
 
 
-def _converter(
-    model: keras.Model,
-    transform: EvaluationTransform,
-    quantization: Quantization,
-    input_type: InputType,
-) -> tf.lite.TFLiteConverterV2:
-    network = Classifier(model, fold=True, dtype="float32")
-    takes_pixels = input_type == "uint8"
+def load(path: str, threads: int) -> dict[str, Function]:
+    """Loads a file into LiteRT. Images run one by one.
+
+    Raises:
+        MissingPackageError: ai-edge-litert is not installed.
+    """
+    litert = import_extra("ai_edge_litert.interpreter", "ai-edge-litert", "export")
+    interpreter = litert.Interpreter(path, num_threads=threads)
+    run = interpreter.get_signature_runner(DEFAULT)
+    return {DEFAULT: in_parts(lambda image: run(images=image), lambda images: 1)}
+
+
+def _converter(content: Exportable, options: Options) -> tf.lite.TFLiteConverterV2:
+    network = Classifier(content.model, fold=True, dtype="float32")
+    transform, quantization = content.transform, options.quantization
+    takes_pixels = options.input_type == "uint8"
     side = transform.image_size
     # A fully quantised graph is quantised from one that takes floating pixels.
     dtype = tf.uint8 if takes_pixels and quantization != "int8" else tf.float32
@@ -113,6 +147,9 @@ def _converter(
     if quantization == "int8":
         converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
         converter.inference_input_type = tf.uint8 if takes_pixels else tf.float32
+        converter.representative_dataset = lambda: _representative_dataset(
+            content, takes_pixels
+        )
     return converter
 
 
@@ -127,16 +164,19 @@ def _convert(converter: tf.lite.TFLiteConverterV2) -> bytes:
     except ConverterError as error:
         others = re.findall("(?:Custom|Flex) ops: (.*)", str(error))
         reason = ", ".join(others) or str(error)
-        raise ValueError(
+        raise ExportError(
             f"`model` needs operations that are not TFLite's own: {reason}."
         ) from error
 
 
 def _representative_dataset(
-    batches: Iterable[Any], transform: EvaluationTransform, input_type: InputType
+    content: Exportable, takes_pixels: bool
 ) -> Iterator[dict[str, np.ndarray]]:
-    for index, image in enumerate(calibration_images(batches, transform)):
-        if input_type == "uint8":
+    transform = content.transform
+    for index, image in enumerate(
+        calibration_images(content.calibration or (), transform)
+    ):
+        if takes_pixels:
             image = transform.pixels(image)
             if not index:  # so that the scale is 1 and a pixel is its own quantum
                 image[0, 0], image[-1, -1] = 0, 255
@@ -160,22 +200,10 @@ def _operations(content: bytes) -> set[str]:
     }
 
 
-def _check_options(
-    quantization: str, input_type: str, calibration: Iterable[Any] | None
-) -> None:
-    if quantization not in get_args(Quantization):
-        raise ValueError(
-            f"`quantization` must be one of {get_args(Quantization)}. "
-            f"Received: quantization={quantization!r}."
-        )
-    if input_type not in get_args(InputType):
-        raise ValueError(
-            f"`input_type` must be one of {get_args(InputType)}. "
-            f"Received: input_type={input_type!r}."
-        )
-    if (quantization == "int8") != (calibration is not None):
-        raise ValueError(
+def _check_calibration(content: Exportable, options: Options) -> None:
+    if options.needs_calibration != (content.calibration is not None):
+        raise ExportError(
             "`calibration` must be given for quantization='int8' and for no other. "
-            f"Received: quantization={quantization!r}, calibration="
-            f"{'None' if calibration is None else 'images'}."
+            f"Received: quantization={options.quantization!r}, calibration="
+            f"{'None' if content.calibration is None else 'images'}."
         )

@@ -14,26 +14,16 @@ import numpy as np
 import tensorflow as tf
 
 from scalenet_tf.export.classifier import Classifier
-from scalenet_tf.export.metadata import read_metadata, transform_of
-from scalenet_tf.export.requests import Requests, requests
-from scalenet_tf.export.runtime import (
-    Exported,
-    load_saved_model,
-    open_exported,
-)
+from scalenet_tf.export.formats import FORMATS, ExportFormat
+from scalenet_tf.export.interface import ExportError
+from scalenet_tf.export.requests import DEFAULT, Requests, requests
+from scalenet_tf.export.runtime import open_exported
 from scalenet_tf.finite import describe_not_finite
 
-# Largest error that counts as equal, by format. Where there is none, a format rounds
-# by design: look at the agreement.
+# Largest error that counts as equal, by kind. Where there is none, a format rounds by
+# design: look at the agreement.
 BOUNDS: Mapping[str, float | None] = MappingProxyType(
-    {
-        "savedmodel": 1e-5,
-        "onnx": 1e-5,
-        "none": 1e-5,
-        "float16": 5e-3,
-        "dynamic": None,
-        "int8": None,
-    }
+    {kind: bound for entry in FORMATS for kind, bound in entry.bounds.items()}
 )
 # What the agreement must be for a format without a bound to be trusted, and on how many
 # images: with fewer of them chance decides.
@@ -81,103 +71,54 @@ class Verification:
         return self.bound is None and (low or self.error >= 1)
 
 
-def verify_savedmodel(
-    model: keras.Model, directory: str | os.PathLike[str], images: Sequence[bytes]
+def verify(
+    model: keras.Model,
+    path: str | os.PathLike[str],
+    images: Sequence[bytes],
+    formats: Sequence[ExportFormat] = FORMATS,
 ) -> Verification:
-    """Runs every signature of a SavedModel by TensorFlow alone and compares.
+    """Runs every function of an exported model by its runtime, and compares.
 
     Args:
         model: The Keras model that was exported.
-        directory: What `save_savedmodel` wrote.
+        path: What was written of it.
         images: Encoded images.
+        formats: The formats that are known.
 
     Returns:
         The comparison; the bound holds for models that compute in 32 bits or more.
 
     Raises:
-        FileNotFoundError: There is no such folder.
-        ValueError: There are no images, one cannot be decoded, the model gives NaN or
-            infinity, or the folder is not that of an export.
+        FileNotFoundError: There is no such file or folder.
+        MissingPackageError: The runtime is not installed.
+        ExportError: There are no images, one cannot be decoded, the model gives NaN or
+            infinity, or this is not an export.
     """
-    transform = transform_of(read_metadata(directory))
-    loaded = load_saved_model(directory)
-    comparison = _Comparison(model, "savedmodel")
-    for chunk in _chunks(images):
-        for signature, batch in requests(chunk, transform).items():
-            run = loaded.signatures[signature]
-            outputs = run(**{batch.input_name: tf.constant(batch.values)})
-            comparison.add(signature, batch, outputs)
-    return comparison.result()
-
-
-def verify_tflite(
-    model: keras.Model, path: str | os.PathLike[str], images: Sequence[bytes]
-) -> Verification:
-    """Runs a TFLite file by the LiteRT interpreter and compares.
-
-    Args:
-        model: The Keras model that was converted.
-        path: What `convert_tflite` wrote.
-        images: Encoded images.
-
-    Returns:
-        The comparison; the bound holds for models that compute in 32 bits or more.
-
-    Raises:
-        FileNotFoundError: There is no such file.
-        ImportError: ai-edge-litert is not installed.
-        ValueError: There are no images, one cannot be decoded, the model gives NaN or
-            infinity, or the file is not that of an export.
-    """
-    exported = open_exported(path)
-    return _verify_file(model, exported, exported.metadata["quantization"], images)
-
-
-def verify_onnx(
-    model: keras.Model, path: str | os.PathLike[str], images: Sequence[bytes]
-) -> Verification:
-    """Runs an ONNX file by onnxruntime, on the CPU, and compares.
-
-    Args:
-        model: The Keras model that was converted.
-        path: What `convert_onnx` wrote.
-        images: Encoded images.
-
-    Returns:
-        The comparison; the bound holds for models that compute in 32 bits or more.
-
-    Raises:
-        FileNotFoundError: There is no such file.
-        ImportError: onnx or onnxruntime is not installed.
-        ValueError: There are no images, one cannot be decoded, the model gives NaN or
-            infinity, or the file is not that of an export.
-    """
-    return _verify_file(model, open_exported(path), "onnx", images)
-
-
-def _verify_file(
-    model: keras.Model, exported: Exported, kind: str, images: Sequence[bytes]
-) -> Verification:
-    comparison = _Comparison(model, kind)
+    exported = open_exported(path, formats=formats)
     transform = exported.transform
+    comparison = _Comparison(model, exported.bound)
     for chunk in _chunks(images):
-        by_signature = requests(chunk, transform)
-        batch = by_signature["serving_default"]
+        batches = requests(chunk, transform)
         if exported.takes_pixels:
-            pixels = by_signature["serving_uint8"].values
-            batch = Requests("images", pixels, transform.normalize(pixels).numpy())
-        logits = exported.run(batch.values)
-        comparison.add("serving_default", batch, {"logits": logits})
+            pixels = batches["serving_uint8"].values
+            seen = transform.normalize(pixels).numpy()
+            batches[DEFAULT] = Requests("images", pixels, seen)
+        for name, function in exported.functions.items():
+            comparison.add(name, batches[name], function(batches[name].values))
     return comparison.result()
+
+
+# The names that 0.1.0 had, one for each format.
+verify_savedmodel = verify_tflite = verify_onnx = verify
 
 
 class _Comparison:
     """Differences from a Keras model, gathered over chunks of images."""
 
-    def __init__(self, model: keras.Model, kind: str):
+    def __init__(self, model: keras.Model, bound: float | None):
         self._expected = Classifier(model, fold=False)
         in_16_bits = any("16" in str(layer.compute_dtype) for layer in model.layers)
-        self._bound = None if in_16_bits else BOUNDS[kind]
+        self._bound = None if in_16_bits else bound
         self._difference: dict[str, float] = defaultdict(float)
         self._largest: dict[str, float] = defaultdict(float)
         self._agrees: dict[str, list[bool]] = defaultdict(list)
@@ -189,7 +130,7 @@ class _Comparison:
         expected = self._expected(tf.constant(batch.network_input))[key].numpy()
         wrong = describe_not_finite(expected)
         if wrong is not None:
-            raise ValueError(
+            raise ExportError(
                 f"`model` must give finite {key}. Received: {wrong[0]} of "
                 f"{expected.size} are {wrong[1]}."
             )
@@ -214,6 +155,6 @@ class _Comparison:
 
 def _chunks(images: Sequence[bytes]) -> Iterator[Sequence[bytes]]:
     if not images:
-        raise ValueError("`images` must have an image or more. Received none.")
+        raise ExportError("`images` must have an image or more. Received none.")
     for start in range(0, len(images), _CHUNK):
         yield images[start : start + _CHUNK]

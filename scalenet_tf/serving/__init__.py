@@ -14,6 +14,7 @@ from scalenet_tf.serving.errors import (
     ServerUnavailableError,
     ServingError,
     SignatureNotFoundError,
+    TopKError,
 )
 from scalenet_tf.serving.messages import (
     ModelMetadata,
@@ -38,6 +39,7 @@ __all__ = [
     "Signature",
     "SignatureNotFoundError",
     "TensorSpec",
+    "TopKError",
     "VersionStatus",
     "parse_url",
 ]

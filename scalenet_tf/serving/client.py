@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any, Protocol, TypeVar
 
-from scalenet_tf.serving.endpoint import parse_url
+from scalenet_tf.extras import import_extra
+from scalenet_tf.serving.endpoint import CLIENT, Endpoint, parse_url
 from scalenet_tf.serving.errors import (
     InvalidImageError,
     RequestRefusedError,
     ServerFaultError,
     ServerUnavailableError,
 )
-from scalenet_tf.serving.extras import import_extra
 from scalenet_tf.serving.messages import (
     ModelMetadata,
     Prediction,
@@ -26,7 +27,9 @@ from scalenet_tf.serving.rpc import GrpcTransport
 
 T = TypeVar("T")
 
-_TRANSPORTS = {"http": RestTransport, "https": RestTransport, "grpc": GrpcTransport}
+_TRANSPORTS: Mapping[str, Callable[[Endpoint, float], Transport]] = MappingProxyType(
+    {"http": RestTransport, "https": RestTransport, "grpc": GrpcTransport}
+)
 _INPUT = "image_bytes"
 # Seconds: attempts are a random time apart, up to 0.2, 0.4, 0.8, ... and never more
 # than the second.
@@ -89,7 +92,7 @@ class Client:
         self._endpoint = parse_url(url)
         self._batch_size = batch_size
         self._signature = signature
-        self._tenacity = import_extra("tenacity", "tenacity")
+        self._tenacity = import_extra("tenacity", "tenacity", "serving", CLIENT)
         self._attempts = attempts
         transport = _TRANSPORTS[self._endpoint.scheme]
         self._transport: Transport = transport(self._endpoint, timeout)

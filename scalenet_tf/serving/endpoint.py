@@ -6,6 +6,7 @@ import dataclasses
 import re
 import urllib.parse
 
+CLIENT = "the client for TensorFlow Serving"  # what messages call it
 FORMS = (
     "http[s]://HOST:PORT/v1/models/NAME[/versions/NUMBER | /labels/LABEL] (REST) or "
     "grpc://HOST[:PORT]/NAME[/NUMBER | /versions/NUMBER | /labels/LABEL]"

@@ -46,6 +46,10 @@ class InvalidImageError(RequestRefusedError):
         self.indices = tuple(indices)
 
 
+class TopKError(ValueError):
+    """The model does not name as many classes as were asked for."""
+
+
 # What an exported model says of images, see `scalenet_tf.export`; the list ends with
 # three points where it was cut.
 _UNDECODABLE = re.compile(r"cannot be decoded at the indices [^\[\]]*\]? \[([0-9 ]+)")

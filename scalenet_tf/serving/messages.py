@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from scalenet_tf.serving.errors import ServerFaultError
+from scalenet_tf.serving.errors import ServerFaultError, TopKError
 
 
 @dataclasses.dataclass(frozen=True)
@@ -78,7 +78,7 @@ def predictions(
 
     Raises:
         ServerFaultError: They are not those of such a signature.
-        ValueError: The model does not name as many classes as `top_k`.
+        TopKError: The model does not name as many classes as `top_k`.
     """
     keys = ("classes", "labels", "probabilities")
     try:
@@ -101,7 +101,7 @@ def predictions(
             f"{server} answered for {len(rows)} images where it was asked for {count}."
         )
     if top_k is not None and named < min(top_k, of_all):
-        raise ValueError(
+        raise TopKError(
             f"`top_k` must be at most {named}: the model was exported to name that "
             f"many of its {of_all} classes. Received: top_k={top_k}."
         )

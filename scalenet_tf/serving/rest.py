@@ -10,7 +10,8 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
-from scalenet_tf.serving.endpoint import Endpoint
+from scalenet_tf.extras import import_extra
+from scalenet_tf.serving.endpoint import CLIENT, Endpoint
 from scalenet_tf.serving.errors import (
     ModelNotFoundError,
     ServerFaultError,
@@ -19,7 +20,6 @@ from scalenet_tf.serving.errors import (
     ServingError,
     refused,
 )
-from scalenet_tf.serving.extras import import_extra
 
 
 class RestTransport:
@@ -34,7 +34,7 @@ class RestTransport:
     """
 
     def __init__(self, endpoint: Endpoint, timeout: float):
-        self._requests = import_extra("requests", "requests")
+        self._requests = import_extra("requests", "requests", "serving", CLIENT)
         self._session = self._requests.Session()
         self._url = endpoint.rest_url
         self._server = endpoint.server

@@ -10,7 +10,8 @@ from typing import Any
 
 import tensorflow as tf
 
-from scalenet_tf.serving.endpoint import Endpoint
+from scalenet_tf.extras import import_extra
+from scalenet_tf.serving.endpoint import CLIENT, Endpoint
 from scalenet_tf.serving.errors import (
     ModelNotFoundError,
     ServerFaultError,
@@ -19,7 +20,6 @@ from scalenet_tf.serving.errors import (
     ServingError,
     refused,
 )
-from scalenet_tf.serving.extras import import_extra
 
 # What a protocol buffer can be at most; gRPC refuses answers above 4 MB otherwise.
 _MESSAGE_BYTES = 2**31 - 1
@@ -38,9 +38,11 @@ class GrpcTransport:
     """
 
     def __init__(self, endpoint: Endpoint, timeout: float):
-        self._grpc = import_extra("grpc", "grpcio")
+        self._grpc = import_extra("grpc", "grpcio", "serving", CLIENT)
         modules = {
-            name: import_extra(f"{_APIS}.{name}", "tensorflow-serving-api")
+            name: import_extra(
+                f"{_APIS}.{name}", "tensorflow-serving-api", "serving", CLIENT
+            )
             for name in (
                 "get_model_metadata_pb2",
                 "get_model_status_pb2",

@@ -1,5 +1,5 @@
 """Where version 0.1.0 had `TrainConfig`, for scripts that were written for it."""
 
-from scalenet_training.train.config import TrainConfig
+from scalenet_training.settings.training import TrainConfig
 
 __all__ = ["TrainConfig"]

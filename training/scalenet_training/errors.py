@@ -1,22 +1,36 @@
-"""The ways in which a command ends before its end, and says why in a line."""
+"""The errors that end a command with one line on stderr, and its exit codes."""
 
 from __future__ import annotations
 
 import contextlib
 import signal
 from collections.abc import Iterator
+from typing import Any
 
 
 class UsageError(Exception):
-    """What was asked for cannot be done: exit code 2, nothing was written."""
+    """What was asked for cannot be done: exit code 2, nothing was written.
+
+    Messages name settings in backticks, as in "`batch_size` must be more than 0"; the
+    command line shows its options instead ("--batch-size must be more than 0").
+    """
+
+
+class SettingError(UsageError, ValueError):
+    """A setting is not allowed, by itself or together with others."""
+
+    @classmethod
+    def of(cls, field: str, rule: str, received: Any) -> SettingError:
+        """The error of a value that breaks a rule, such as "must be more than 0"."""
+        return cls(f"`{field}` {rule}. Received: {received!r}.")
 
 
 class RunError(Exception):
     """The work began and could not be finished.
 
     Attributes:
-        exit_code: Of the process. Schedulers such as the Kubeflow operator take codes
-            below 128 as permanent and restart after the others.
+        exit_code: Exit code of the process. Schedulers such as the Kubeflow operator
+            take codes below 128 as permanent and restart after the others.
     """
 
     exit_code = 1
@@ -32,17 +46,26 @@ class InterruptedRunError(RunError):
     """A signal asked the run to stop, and it has saved what it did."""
 
     def __init__(self, message: str, received: signal.Signals):
-        super().__init__(message)
+        super().__init__(message, received)  # both, or it could not be pickled
         self.exit_code = 128 + received
+
+    def __str__(self) -> str:
+        return self.args[0]
 
 
 @contextlib.contextmanager
-def usage_errors() -> Iterator[None]:
+def usage_errors(*kinds: type[Exception], about: str = "") -> Iterator[None]:
     """Turns what libraries raise for unfit arguments and files into UsageError.
 
-    For the checks before the work: afterwards such errors are bugs.
+    For calls that check settings or open files, and nothing else: elsewhere these
+    errors are bugs, which show their traceback.
+
+    Args:
+        kinds: What is turned; by default ValueError, OSError and ImportError.
+        about: How the message begins.
     """
+    kinds = kinds or (ValueError, OSError, ImportError)
     try:
         yield
-    except (ValueError, OSError, ImportError) as error:
-        raise UsageError(str(error)) from error
+    except kinds as error:
+        raise UsageError(f"{about}{error}") from error

@@ -11,10 +11,14 @@ from collections.abc import Sequence
 from scalenet_training.allocate.config import AllocateConfig
 from scalenet_training.cli.running import parse_with_preset
 
+SETTINGS = AllocateConfig
+
 
 def main(arguments: Sequence[str], program: str) -> None:
     """Runs the command line."""
-    config = parse_with_preset(AllocateConfig, __doc__, arguments, program)
+    config = parse_with_preset(
+        lambda preset: AllocateConfig(train=preset), __doc__, arguments, program
+    )
 
     from scalenet_training.allocate import report
     from scalenet_training.allocate.learning import learn_allocation

@@ -4,21 +4,22 @@ from __future__ import annotations
 
 import dataclasses
 import os
-from typing import Any, Literal
-
-import tyro
+from typing import Annotated, Any, Literal
 
 from scalenet_training.networks.targets import parse_target
-from scalenet_training.settings import Settings
-from scalenet_training.train.config import TrainConfig
+from scalenet_training.settings.base import (
+    NOT_NEGATIVE,
+    OptionGroup,
+    Settings,
+    fields_of,
+    suffix,
+)
+from scalenet_training.settings.training import TrainConfig
 
 
 @dataclasses.dataclass(frozen=True)
-class AllocateConfig(Settings):
-    """The seed network's training, and what to make of it."""
-
-    train: tyro.conf.OmitArgPrefixes[TrainConfig]
-    """How the seed network is trained; its --model is the network to allocate for."""
+class SelectionOptions(OptionGroup):
+    """Which neurons are kept."""
 
     target_macs: str = "twin"
     """The most multiply-accumulates of an image of the native size: twin (those of the
@@ -28,8 +29,13 @@ class AllocateConfig(Settings):
     """block: the most important neurons of each block, as published; global: of all
     blocks in one ranking by importance per MAC."""
 
-    minimum: int = 0
+    minimum: Annotated[int, NOT_NEGATIVE] = 0
     """Least neurons to keep at each scale of a block."""
+
+
+@dataclasses.dataclass(frozen=True)
+class AllocationOptions(OptionGroup):
+    """What is read and written."""
 
     seed_run: str | None = None
     """Folder of a finished run of a seed network ('train.py --model seed:NAME').
@@ -40,17 +46,25 @@ class AllocateConfig(Settings):
     the rank correlation of the two importances, which says how far the ranking can be
     trusted."""
 
-    output: str | None = None
+    output: Annotated[str | None, suffix(".json")] = None
     """The JSON file to write; the chart is beside it, as PNG. Default:
     allocation.json in the folder of the seed network's run."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class AllocateConfig(AllocationOptions, SelectionOptions, Settings):
+    """The seed network's training, and what to make of it.
+
+    Attributes:
+        train: How the seed network is trained; its `model` is the network to allocate
+            for.
+    """
+
+    train: TrainConfig
 
     def __post_init__(self) -> None:
         super().__post_init__()
         parse_target(self.target_macs)
-        if self.minimum < 0:
-            raise ValueError(f"--minimum must be 0 or more. Received: {self.minimum}.")
-        if self.output is not None and not self.output.endswith(".json"):
-            raise ValueError(f"--output must end in .json. Received: {self.output!r}.")
 
     @property
     def seed_config(self) -> TrainConfig:
@@ -73,5 +87,4 @@ class AllocateConfig(Settings):
 
     def selection(self) -> dict[str, Any]:
         """What, beside the seed network, decides the result."""
-        names = ("target_macs", "criterion", "minimum")
-        return {name: getattr(self, name) for name in names}
+        return {name: getattr(self, name) for name in fields_of(SelectionOptions)}

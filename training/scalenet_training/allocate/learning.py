@@ -21,12 +21,13 @@ from scalenet_training.errors import RunError, UsageError, usage_errors
 from scalenet_training.networks.allocation_file import PROVENANCE, write_allocation
 from scalenet_training.networks.targets import target_macs
 from scalenet_training.runs.figures import plot_allocations
-from scalenet_training.runs.files import disk_errors, replaced
+from scalenet_training.runs.files import replacing
 from scalenet_training.runs.locking import locked_folder
+from scalenet_training.runs.record import RunRecord
 from scalenet_training.runs.run_folder import RunFolder
-from scalenet_training.train.config import identity
+from scalenet_training.runs.versions import versions
 from scalenet_training.train.loop import train_and_evaluate
-from scalenet_training.train.plan import Plan, versions
+from scalenet_training.train.plan import Plan
 
 
 @dataclasses.dataclass(frozen=True)
@@ -35,16 +36,16 @@ class Seed:
 
     Attributes:
         architecture: The seed network's.
-        importance: Of its neurons.
-        classes: Of the dataset.
-        recorded: The run's config.json.
+        importance: Importance of its neurons, by block and scale.
+        classes: Classes of the dataset.
+        record: The run's record.
         metrics: The last row of its metrics.csv.
     """
 
     architecture: Architecture
     importance: Importance
     classes: int
-    recorded: dict[str, Any]
+    record: RunRecord
     metrics: dict[str, float]
 
 
@@ -54,7 +55,8 @@ class Learned:
 
     Attributes:
         found: The architecture and its cost.
-        correlation: Of the importances of two seed networks, if they were compared.
+        correlation: How far the importances of two seed networks agree; `None` where
+            they were not compared.
     """
 
     found: MacsAllocation
@@ -75,15 +77,14 @@ def learn_allocation(config: AllocateConfig) -> Learned | None:
         UsageError: The settings cannot be run; nothing was written.
         RunError: The seed network cannot be trained or gives no ranking.
     """
-    with usage_errors():
-        chief = is_chief(os.environ)
-        _check_output(config)
+    chief = is_chief(os.environ)
+    _check_output(config)
     if config.seed_run is None:
         check = functools.partial(_check_target, config)
         train_and_evaluate(config.seed_config, config.seed_folder, check)
     if not chief:
         return None
-    RunFolder(config.seed_folder).read_config()  # or a folder would be made
+    RunFolder(config.seed_folder).read_record()  # or a folder would be made
     with _output_locked(config):
         return _learn(config)
 
@@ -92,13 +93,12 @@ def _output_locked(config: AllocateConfig) -> contextlib.AbstractContextManager[
     """Keeps writers out of the run's folder where the allocation is written there."""
     if config.output is not None:
         return contextlib.nullcontext()
-    option = "--seed-run" if config.seed_run else "--workdir"
+    option = "`seed_run`" if config.seed_run else "`workdir`"
     return locked_folder(config.seed_folder, option)
 
 
 def _learn(config: AllocateConfig) -> Learned:
-    with usage_errors():
-        _check_output(config)  # again, as another command may have written meanwhile
+    _check_output(config)  # again, as another command may have written meanwhile
     seed = read_seed(config.seed_folder)
     try:
         # The range that can be reached depends on what was learned.
@@ -117,24 +117,23 @@ def read_seed(folder: str) -> Seed:
         UsageError: It is no such run, or has not ended.
     """
     run = RunFolder(folder)
-    recorded, rows = run.read_config(), run.rows()
+    record, rows = run.read_record(), run.rows()
     path = run.file("last.keras")
-    settings = recorded["config"]
     if not rows or not os.path.isfile(path):
-        raise UsageError(f"{folder!r} is no run that has finished an epoch.")
-    epochs = int(rows[-1]["epoch"]) + 1
-    if epochs < settings["epochs"] and settings["max_steps"] is None:
+        raise UsageError(f"{folder!r} is not a run that has finished an epoch.")
+    epochs, planned = int(rows[-1]["epoch"]) + 1, record.config.epochs
+    if epochs < planned and record.config.max_steps is None:
         raise UsageError(
-            f"{folder!r} has finished {epochs} of {settings['epochs']} epochs: resume "
-            "it first with the command that began it."
+            f"{folder!r} has finished {epochs} of {planned} epochs: resume it first "
+            "with the command that began it."
         )
     with usage_errors():
         importance = allocation.neuron_importance(load_model(path, compile=False))
     return Seed(
-        architecture=architecture_from_record(recorded["architecture"]),
+        architecture=architecture_from_record(record.architecture),
         importance=importance,
-        classes=len(recorded["class_names"]),
-        recorded=recorded,
+        classes=len(record.class_names),
+        record=record,
         metrics=rows[-1],
     )
 
@@ -155,7 +154,7 @@ def allocate(config: AllocateConfig, seed: Seed) -> MacsAllocation:
         criterion=config.criterion,
         classes=seed.classes,
     )
-    learned_on = seed.recorded["config"]["dataset"]
+    learned_on = seed.record.config.dataset
     return dataclasses.replace(
         found,
         architecture=dataclasses.replace(
@@ -186,14 +185,15 @@ def _check_target(config: AllocateConfig, plan: Plan) -> None:
         }
         for block in seed.blocks()
     ]
-    allocation.allocate_for_macs(
-        seed,
-        coarse_first,
-        target,
-        minimum=config.minimum,
-        criterion=config.criterion,
-        classes=classes,
-    )
+    with usage_errors():
+        allocation.allocate_for_macs(
+            seed,
+            coarse_first,
+            target,
+            minimum=config.minimum,
+            criterion=config.criterion,
+            classes=classes,
+        )
 
 
 def _check_output(config: AllocateConfig) -> None:
@@ -201,20 +201,20 @@ def _check_output(config: AllocateConfig) -> None:
     folder = os.path.dirname(path) or "."
     if config.output is not None and not os.path.isdir(folder):
         raise UsageError(
-            f"--output must be in a folder that exists. Received: {path!r}."
+            f"`output` must be in a folder that exists. Received: {path!r}."
         )
     if not os.path.exists(path):
         return
     try:
         with open(path, encoding="utf-8") as file:
             before = json.load(file)[PROVENANCE]["selection"]
-    except (ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError):
         before = None
     if before != config.selection():
         raise UsageError(
-            f"--output {path!r} exists, and was not made by these settings "
+            f"`output` {path!r} exists, and was not made by these settings "
             f"({before or 'it is no allocation of this command'}; now "
-            f"{config.selection()}). Give another --output."
+            f"{config.selection()}). Give another `output`."
         )
 
 
@@ -232,15 +232,15 @@ def _write(config: AllocateConfig, seed: Seed, learned: Learned) -> None:
         "rank_correlation": learned.correlation
         and dataclasses.asdict(learned.correlation),
         "seed_run": {
-            "config": identity(seed.recorded["config"]),
+            "config": seed.record.config.identity(),
             "architecture": seed.architecture.name,
-            "training_examples": seed.recorded["training_examples"],
+            "training_examples": seed.record.training_examples,
             "metrics": seed.metrics,
-            "versions": seed.recorded["versions"],
+            "versions": seed.record.versions,
         },
         "versions": versions(),
     }
     chart = f"{os.path.splitext(path)[0]}.png"
-    with disk_errors(chart), replaced(chart) as temporary:
+    with replacing(chart) as temporary:
         plot_allocations({found.architecture.name: found.architecture}, temporary)
     write_allocation(path, found.architecture, provenance)

@@ -1,7 +1,8 @@
-"""What `allocate.py` prints."""
+"""What the command `allocate` prints."""
 
 from __future__ import annotations
 
+import dataclasses
 import os
 
 from rich.console import Console
@@ -10,7 +11,6 @@ from rich.table import Table
 from scalenet_tf.allocation import MacsAllocation, RankCorrelation
 from scalenet_training.invocation import typed_as
 from scalenet_training.runs.run_folder import RunFolder
-from scalenet_training.train.config import TrainConfig
 from scalenet_training.train.presets import options_of
 
 
@@ -52,15 +52,12 @@ def training_command(found: MacsAllocation, file: str, seed_folder: str) -> list
         file: Its JSON file.
         seed_folder: Folder of the seed network's run.
     """
-    recorded = RunFolder(seed_folder).read_config()["config"]
-    dataset = os.path.basename(os.path.normpath(recorded["dataset"]))
-    config = TrainConfig(
-        **{
-            **recorded,
-            "milestones": tuple(recorded["milestones"]),
-            "model": file,
-            "gamma_l1": 0.0,
-            "workdir": os.path.join("runs", f"{dataset}-{found.architecture.name}"),
-        }
+    recorded = RunFolder(seed_folder).read_record().config
+    dataset = os.path.basename(os.path.normpath(recorded.dataset))
+    config = dataclasses.replace(
+        recorded,
+        model=file,
+        gamma_l1=0.0,
+        workdir=os.path.join("runs", f"{dataset}-{found.architecture.name}"),
     )
     return typed_as("train", options_of(config))

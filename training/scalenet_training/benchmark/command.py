@@ -8,6 +8,8 @@ import tyro
 from scalenet_training.benchmark.export_speed_config import ExportSpeedConfig
 from scalenet_training.benchmark.scaling import ScalingConfig, measure_scaling
 
+SETTINGS = ExportSpeedConfig
+
 app = tyro.extras.SubcommandApp()
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import dataclasses
-import importlib.util
 import os
 import statistics
 import tempfile
@@ -16,11 +15,18 @@ import keras
 import numpy as np
 from tqdm import tqdm
 
-from scalenet_tf import export
+from scalenet_tf.export import (
+    FORMATS,
+    Exportable,
+    ExportError,
+    ExportFormat,
+    open_exported,
+)
+from scalenet_tf.extras import MissingPackageError
 from scalenet_tf.preprocessing import EvaluationTransform, preprocess_input
 from scalenet_training.benchmark.export_speed_config import ExportSpeedConfig
 from scalenet_training.errors import UsageError, usage_errors
-from scalenet_training.networks.saved_network import find_network, image_size
+from scalenet_training.networks.saved_network import find_network
 from scalenet_training.runs.files import disk_errors, replaced
 
 _KERAS = "Keras predict"
@@ -46,8 +52,15 @@ class FormatSpeed:
     ratio: float
 
 
-def measure_export(config: ExportSpeedConfig) -> list[FormatSpeed]:
+def measure_export(
+    config: ExportSpeedConfig, formats: Sequence[ExportFormat] = FORMATS
+) -> list[FormatSpeed]:
     """Measures, prints a table, and writes it where that was asked for.
+
+    Args:
+        config: What to measure, how often.
+        formats: The formats that are known; those whose packages are not installed are
+            left out.
 
     Raises:
         UsageError: A setting or the network do not fit.
@@ -60,11 +73,15 @@ def measure_export(config: ExportSpeedConfig) -> list[FormatSpeed]:
     with usage_errors():
         network = find_network(config.run_or_model, config.saved)
         model = network.load()
-        wished = config.image_size or network.recorded.get("image_size")
-        size = image_size(model, wished)
-    with tempfile.TemporaryDirectory() as folder, usage_errors():
-        paths = _export_all(model, network.path, size, folder)
-        rows = _rows(config, model, paths, size)
+        size = network.image_size(model, config.image_size)
+    with tempfile.TemporaryDirectory() as folder:
+        with usage_errors(ExportError, MissingPackageError):
+            paths = _export_all(model, size, folder, formats)
+        runs = {
+            _KERAS: model.predict_on_batch,
+            **{n: open_exported(p, formats=formats).run for n, p in paths.items()},
+        }
+        rows = _rows(config, runs, {_KERAS: network.path, **paths}, size)
     _print(rows)
     if output is not None:
         _write(rows, output)
@@ -72,56 +89,39 @@ def measure_export(config: ExportSpeedConfig) -> list[FormatSpeed]:
 
 
 def _export_all(
-    model: keras.Model, file: str, size: int, folder: str
+    model: keras.Model, size: int, folder: str, formats: Sequence[ExportFormat]
 ) -> dict[str, str]:
-    """Format -> what was written; ONNX where tf2onnx is installed."""
+    """Title of a variant of a format -> what was written."""
     names = [str(index) for index in range(model.output_shape[-1])]
-    arguments = (EvaluationTransform(size, size), names)
-    pixels = np.random.default_rng(0).integers(
-        0, 256, (_CALIBRATION_IMAGES, size, size, 3)
-    )
-    calibration = preprocess_input(pixels)
-    paths = {_KERAS: file}
-
-    def target(name: str, suffix: str = "") -> str:
-        paths[name] = os.path.join(folder, f"{name.replace(' ', '-')}{suffix}")
-        return paths[name]
-
-    steps: list[Callable[[], None]] = [
-        lambda: export.save_savedmodel(
-            model, target("SavedModel, not folded"), *arguments, fold=False
-        ),
-        lambda: export.save_savedmodel(model, target("SavedModel"), *arguments),
+    content = Exportable(model, EvaluationTransform(size, size), names)
+    shape = (_CALIBRATION_IMAGES, size, size, 3)
+    pixels = np.random.default_rng(0).integers(0, 256, shape)
+    calibrated = dataclasses.replace(content, calibration=[preprocess_input(pixels)])
+    variants = [
+        (entry, title, entry.options(given))
+        for entry in formats
+        if entry.installed
+        for title, given in entry.variants.items()
     ]
-    for kind in ("none", "float16", "dynamic", "int8"):
-        name = f"TFLite {'float32' if kind == 'none' else kind}"
-        steps.append(
-            lambda kind=kind, name=name: export.convert_tflite(
-                model,
-                target(name, ".tflite"),
-                *arguments,
-                quantization=kind,
-                calibration=[calibration] if kind == "int8" else None,
-            )
+    paths = {}
+    for number, (entry, title, options) in enumerate(
+        tqdm(variants, desc="exporting", unit="format", leave=False)
+    ):
+        paths[title] = entry.write(
+            calibrated if options.needs_calibration else content,
+            os.path.join(folder, str(number)),
+            "network",
+            options,
         )
-    if all(importlib.util.find_spec(n) for n in ("tf2onnx", "onnxruntime")):
-        steps.append(
-            lambda: export.convert_onnx(model, target("ONNX", ".onnx"), *arguments)
-        )
-    for step in tqdm(steps, desc="exporting", unit="format", leave=False):
-        step()
     return paths
 
 
 def _rows(
-    config: ExportSpeedConfig, model: keras.Model, paths: Mapping[str, str], size: int
+    config: ExportSpeedConfig,
+    runs: Mapping[str, Callable[[np.ndarray], Any]],
+    paths: Mapping[str, str],
+    size: int,
 ) -> list[FormatSpeed]:
-    runs: dict[str, Callable[[np.ndarray], Any]] = {
-        name: model.predict_on_batch
-        if name == _KERAS
-        else export.open_exported(path).run
-        for name, path in paths.items()
-    }
     rows = []
     for batch_size in config.batch_sizes:
         times = _interleaved(runs, _noise(batch_size, size), config.rounds, batch_size)

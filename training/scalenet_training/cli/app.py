@@ -18,65 +18,42 @@ _OWN_PACKAGES = ("scalenet_tf", "scalenet_training")
 
 @dataclasses.dataclass(frozen=True)
 class Command:
-    """A command.
+    """A command, which is in the module `scalenet_training.<verb>.command`.
+
+    Its function `main(arguments, program)` runs it; messages show the options of its
+    `SETTINGS`, if it has them.
 
     Attributes:
-        summary: What it does, in a line.
-        module: Where its function `main(arguments, program)` is.
+        summary: What it does, in one line.
         extra: The extra of the package that it needs at least.
     """
 
     summary: str
-    module: str
     extra: str = "train"
 
 
 COMMANDS: Mapping[str, Command] = MappingProxyType(
     {
-        "train": Command(
-            "trains a ScaleNet, or a ResNet twin", "scalenet_training.train.command"
-        ),
-        "evaluate": Command(
-            "evaluates a run, a saved model or an export",
-            "scalenet_training.evaluate.command",
-        ),
-        "predict": Command(
-            "names what is on images", "scalenet_training.predict.command"
-        ),
-        "export": Command(
-            "exports a run as a SavedModel, a TFLite or an ONNX file",
-            "scalenet_training.export.command",
-        ),
-        "convert": Command(
-            "converts a PyTorch checkpoint to Keras weights",
-            "scalenet_training.convert.command",
-        ),
-        "allocate": Command(
-            "learns an allocation of neurons from data",
-            "scalenet_training.allocate.command",
-        ),
-        "tune": Command(
-            "searches channel budgets with KerasTuner",
-            "scalenet_training.tune.command",
-            extra="tune",
-        ),
+        "train": Command("trains a ScaleNet, or a ResNet twin"),
+        "evaluate": Command("evaluates a run, a saved model or an export"),
+        "predict": Command("names what is on images"),
+        "export": Command("exports a run as a SavedModel, a TFLite or an ONNX file"),
+        "convert": Command("converts a PyTorch checkpoint to Keras weights"),
+        "allocate": Command("learns an allocation of neurons from data"),
+        "tune": Command("searches channel budgets with KerasTuner", extra="tune"),
         "study": Command(
-            "trains several networks with several seeds and reports what came out",
-            "scalenet_training.study.command",
+            "trains several networks with several seeds and reports what came out"
         ),
-        "plot": Command(
-            "draws figures of runs and allocations", "scalenet_training.plot.command"
-        ),
-        "benchmark": Command(
-            "measures speed, as ratios of interleaved runs",
-            "scalenet_training.benchmark.command",
-        ),
-        "doctor": Command(
-            "says what is installed here and what will not work",
-            "scalenet_training.doctor.command",
-        ),
+        "plot": Command("draws figures of runs and allocations"),
+        "benchmark": Command("measures speed, as ratios of interleaved runs"),
+        "doctor": Command("says what is installed here and what will not work"),
     }
 )
+
+
+def module_of(verb: str) -> str:
+    """The name of a command's module."""
+    return f"scalenet_training.{verb}.command"
 
 
 def main() -> None:
@@ -105,18 +82,18 @@ def run_command(verb: str, arguments: Sequence[str], program: str) -> None:
         arguments: The words of the command line after the verb.
         program: How the command is called in its help.
     """
-    command = COMMANDS[verb]
     try:
         running = importlib.import_module("scalenet_training.cli.running")
-        main = importlib.import_module(command.module).main
-        running.run(lambda: main(arguments, program))
+        module = importlib.import_module(module_of(verb))
+        settings = getattr(module, "SETTINGS", None)
+        running.run(lambda: module.main(arguments, program), settings)
     except ModuleNotFoundError as error:
         missing = (error.name or "").partition(".")[0]
         if missing in _OWN_PACKAGES:
             raise
         _fail(
             f"{PROGRAM} {verb} needs the package {missing}, which is not installed: "
-            f"pip install 'scalenet_tf[{command.extra}]'."
+            f"pip install 'scalenet_tf[{COMMANDS[verb].extra}]'."
         )
 
 

@@ -1,40 +1,35 @@
-"""What the commands share: options from a dataclass, messages, exit codes."""
+"""What the commands share: reading options, messages, exit codes."""
 
 from __future__ import annotations
 
 import argparse
-import contextlib
 import os
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from typing import NoReturn, TypeVar
 
-import tyro
-
+from scalenet_training.cli.options import parse, with_flags
 from scalenet_training.errors import RunError, UsageError
-from scalenet_training.train.config import TrainConfig
+from scalenet_training.settings.base import Settings
+from scalenet_training.settings.training import TrainConfig
 from scalenet_training.train.presets import PRESETS
 
-T = TypeVar("T")
+__all__ = ["parse", "parse_with_preset", "run", "warn"]
 
-
-def parse(kind: type[T], description: str, arguments: Sequence[str], program: str) -> T:
-    """Reads a command line into a dataclass; exits with 2 where it does not fit."""
-    with usage_errors_exit():
-        return tyro.cli(kind, description=description, args=arguments, prog=program)
+T = TypeVar("T", bound=Settings)
 
 
 def parse_with_preset(
     wrap: Callable[[TrainConfig], T],
-    description: str,
+    description: str | None,
     arguments: Sequence[str],
     program: str,
 ) -> T:
-    """Reads the command line of a training: the preset chooses the other defaults.
+    """As `parse`, for a training: the preset chooses the other defaults.
 
     Args:
-        wrap: Makes the settings of the command of those of a preset.
-        description: Of the command.
+        wrap: Makes the settings of the command from those of a preset.
+        description: What the command does, for the help.
         arguments: The words of the command line after the command.
         program: How the command is called in its help.
     """
@@ -47,42 +42,27 @@ def parse_with_preset(
         f"  {key}: `{preset.command}` ({preset.expectation})"
         for key, preset in PRESETS.items()
     )
-    with usage_errors_exit():
-        return tyro.cli(
-            type(default),
-            default=default,
-            description=f"{description}\n\nPresets:\n{presets}",
-            args=arguments,
-            prog=program,
-        )
+    described = f"{description}\n\nPresets:\n{presets}"
+    return parse(type(default), described, arguments, program, default)
 
 
-def run(command: Callable[[], None]) -> None:
-    """Runs a command; its known errors become a line on stderr and an exit code."""
+def run(command: Callable[[], None], settings: type[Settings] | None = None) -> None:
+    """Runs a command; its known errors become one line on stderr and an exit code.
+
+    Args:
+        command: What to run.
+        settings: The settings of the command: where a message names their fields in
+            backticks, it is shown with their options.
+    """
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-    with usage_errors_exit():
-        try:
-            command()
-        except RunError as error:
-            _exit(str(error), error.exit_code)
-        except KeyboardInterrupt:
-            _exit("interrupted", 130)
-
-
-def start_again() -> NoReturn:
-    """Runs the same command in a fresh process of the same number."""
-    sys.stdout.flush()
-    sys.stderr.flush()
-    os.execv(sys.executable, sys.orig_argv)
-
-
-@contextlib.contextmanager
-def usage_errors_exit() -> Iterator[None]:
-    """Ends the process with exit code 2 on UsageError and unfit settings."""
     try:
-        yield
-    except UsageError as error:
-        _exit(str(error), 2)
+        command()
+    except (UsageError, RunError) as error:
+        message = str(error)
+        code = error.exit_code if isinstance(error, RunError) else 2
+        _exit(with_flags(message, settings) if settings else message, code)
+    except KeyboardInterrupt:
+        _exit("interrupted", 130)
 
 
 def warn(message: str | None) -> None:
@@ -91,6 +71,6 @@ def warn(message: str | None) -> None:
         print(f"warning: {message}", file=sys.stderr)
 
 
-def _exit(message: str, code: int) -> None:
+def _exit(message: str, code: int) -> NoReturn:
     print(f"error: {message}", file=sys.stderr)
     sys.exit(code)

@@ -30,6 +30,9 @@ class ConvertConfig(Settings):
     them: state_dict_ema, or ema.model for one inside another."""
 
 
+SETTINGS = ConvertConfig
+
+
 def main(arguments: Sequence[str], program: str) -> None:
     """Runs the command line."""
     config = parse(ConvertConfig, __doc__, arguments, program)

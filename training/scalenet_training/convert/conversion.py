@@ -7,8 +7,7 @@ import os
 import keras
 
 import scalenet_tf
-from scalenet_tf.pytorch_files import read_pytorch_weights
-from scalenet_tf.tensors import LoadReport
+from scalenet_tf.weights import LoadReport, read_pytorch_weights
 from scalenet_training.errors import UsageError, usage_errors
 from scalenet_training.networks.starting_point import resolve_architecture
 from scalenet_training.runs.files import disk_errors, replaced
@@ -51,7 +50,8 @@ def convert(
     with usage_errors():
         architecture = resolve_architecture(model_name)
         content = read_pytorch_weights(checkpoint, key)
-        model = scalenet_tf.ScaleNet(architecture, classes=content.classes)
+    model = scalenet_tf.ScaleNet(architecture, classes=content.classes)
+    with usage_errors():  # of tensors that do not fit the model
         report = scalenet_tf.load_pytorch_weights(model, content)
     with disk_errors(output), replaced(output) as path:
         if output.endswith(".keras"):

@@ -1,4 +1,4 @@
-"""How data that come without a division are divided."""
+"""How data without splits are divided."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ BY_NAME = "a tenth of each class, by the hash of the name"
 
 
 def split_once(size: int, validation: float) -> dict[str, np.ndarray]:
-    """A fixed random division, for data that always come in the same order."""
+    """A fixed random division, for data that are always in the same order."""
     order = np.random.default_rng(_DIVISION_SEED).permutation(size)
     count = max(1, round(size * validation))
     return {
@@ -27,25 +27,24 @@ def split_once(size: int, validation: float) -> dict[str, np.ndarray]:
 def hold_out(names: Sequence[str], labels: Sequence[int]) -> dict[str, np.ndarray]:
     """Divides examples by their names, class by class.
 
-    An example is held out where the hash of its name is below a tenth. In a class of
-    two or more, the one with the lowest hash always is, and the one with the highest
-    never. So examples that are added leave the others where they are, but for these
-    two: one that was held out since a class needs one may go back to training; and one
-    with a hash below a tenth, in training since a class had no other there, is held
-    out once the class has.
+    An example is held out if the hash of its name is below a tenth. In a class of two
+    or more, the example with the lowest hash is always held out, and the one with the
+    highest never. So adding examples leaves the others where they are, except these
+    two: an example that was held out because its class needed one may return to
+    training, and an example with a hash below a tenth that trained because its class
+    had no other is held out once there is another.
 
     Args:
-        names: Of the examples; in a class, no two are equal.
-        labels: Their classes.
+        names: Names of the examples, different within a class.
+        labels: Classes of the examples.
 
     Returns:
-        Numbers of examples, ascending, of "train", "validation" and "all".
+        Ascending numbers of the examples of "train", "validation" and "all".
     """
     hashes = np.array([_hash(name) for name in names])
-    labels = np.asarray(labels)
     held_out = np.zeros(len(hashes), bool)
-    order = np.lexsort((hashes, labels))
-    for own in np.split(order, np.flatnonzero(np.diff(labels[order])) + 1):
+    order = np.lexsort((hashes, np.asarray(labels)))
+    for own in np.split(order, np.flatnonzero(np.diff(np.take(labels, order))) + 1):
         count = np.count_nonzero(hashes[own] < _HELD_OUT)
         held_out[own[: min(max(count, 1), len(own) - 1)]] = True
     return {
@@ -56,6 +55,6 @@ def hold_out(names: Sequence[str], labels: Sequence[int]) -> dict[str, np.ndarra
 
 
 def _hash(name: str) -> float:
-    """From 0 to below 1, spread evenly."""
+    """A number from 0 to below 1, evenly distributed over names."""
     digest = hashlib.blake2b(os.fsencode(name), digest_size=8).digest()
     return int.from_bytes(digest, "big") / 2**64

@@ -1,16 +1,13 @@
-"""What tells the data of one run from those of another, and how they differ."""
+"""Which data a run had, and how other data differ from them."""
 
 from __future__ import annotations
 
-import csv
-import gzip
 import hashlib
-import io
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from scalenet_tf.files import replaced
-from scalenet_training.data.listing import some
+from scalenet_training.data.files.listing import some
+from scalenet_training.data.files.rows import encoded_rows, read_rows, write_rows
 from scalenet_training.data.source import Source
 from scalenet_training.data.splits import IndexedSplit, Split
 
@@ -23,8 +20,8 @@ class Listed(NamedTuple):
     Attributes:
         part: "train" or "evaluation".
         name: Path relative to the dataset's folder.
-        class_name: Its class.
-        size: Of the file, in bytes.
+        class_name: Name of its class.
+        size: Size of the file, in bytes.
     """
 
     part: str
@@ -46,39 +43,51 @@ def list_examples(source: Source, parts: Mapping[str, Split]) -> list[Listed]:
     ]
 
 
+def replaced_examples(source: Source, examples: Iterable[Listed]) -> list[str]:
+    """Names of files that have the size, but not the content, that the index knows."""
+    if source.images is None:
+        return []
+    replaced = {*source.images.index.replaced}
+    return [e.name for e in examples if e.name in replaced]
+
+
 def fingerprint(source: Source, examples: Iterable[Listed]) -> dict[str, Any]:
-    """What config.json says of the data: small, and other where the data are others."""
+    """What config.json says of the data: small, and different for other data."""
     parts: dict[str, list[Listed]] = {}
     for example in examples:
         parts.setdefault(example.part, []).append(example)
-    return {
-        **source.identity,
-        **{part: hashlib.sha256(_rows(own)).hexdigest() for part, own in parts.items()},
+    digests = {
+        part: hashlib.sha256(encoded_rows(own)).hexdigest()
+        for part, own in parts.items()
     }
+    return {**source.identity, **digests}
 
 
 def write_list(path: str, examples: Sequence[Listed]) -> None:
-    """Writes the examples as a compressed CSV file."""
-    data = gzip.compress(_rows([_HEADER, *examples]), 3, mtime=0)
-    with replaced(path) as temporary, open(temporary, "wb") as file:
-        file.write(data)
+    """Writes the examples to a compressed CSV file."""
+    write_rows(path, [_HEADER, *examples])
 
 
 def read_list(path: str) -> list[Listed] | None:
     """The examples of a file; None where it cannot be read."""
-    try:
-        with gzip.open(path, "rb") as file:
-            text = file.read().decode("utf-8", "surrogateescape")
-        rows = csv.reader(io.StringIO(text, newline=""))
-        if tuple(next(rows)) != _HEADER:
-            return None
-        return [Listed(part, *names, int(size)) for part, *names, size in rows]
-    except (OSError, EOFError, ValueError, TypeError, StopIteration, csv.Error):
-        return None
+    return read_rows(path, _HEADER, _listed)
 
 
-def differences(before: Sequence[Listed], now: Sequence[Listed]) -> list[str]:
-    """What differs, in words, with the first names: "1 file is new ('a/7.png')"."""
+def _listed(row: Sequence[str]) -> Listed:
+    part, name, class_name, size = row
+    return Listed(part, name, class_name, int(size))
+
+
+def differences(
+    before: Sequence[Listed], now: Sequence[Listed], replaced: Sequence[str] = ()
+) -> list[str]:
+    """What differs, in words, with the first names: "1 file is new ('a/7.png')".
+
+    Args:
+        before: The examples of a run.
+        now: The examples that there are now.
+        replaced: Names of files with other content of the same size.
+    """
     old = {(example.part, example.name): example for example in before}
     new = {(example.part, example.name): example for example in now}
     gone = [name for part, name in old if (part, name) not in new]
@@ -91,6 +100,7 @@ def differences(before: Sequence[Listed], now: Sequence[Listed]) -> list[str]:
         "now in the other split": [name for name in gone if name in moved],
         "of another size": [a.name for a, b in both if a.size != b.size],
         "of another class": [a.name for a, b in both if a.class_name != b.class_name],
+        "of the same size, with other content": replaced,
     }
     # An example may be in both parts.
     unique = {what: list(dict.fromkeys(names)) for what, names in found.items()}
@@ -100,9 +110,3 @@ def differences(before: Sequence[Listed], now: Sequence[Listed]) -> list[str]:
         for what, names in unique.items()
         if names
     ]
-
-
-def _rows(rows: Iterable[Sequence[Any]]) -> bytes:
-    text = io.StringIO(newline="")
-    csv.writer(text, lineterminator="\n").writerows(rows)
-    return text.getvalue().encode("utf-8", "surrogateescape")

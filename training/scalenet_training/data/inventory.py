@@ -1,4 +1,4 @@
-"""What there is in a dataset: the content of the table before a training."""
+"""What a dataset contains: the content of the table that a run prints first."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from scalenet_training.data.index import Entry, Index
-from scalenet_training.data.listing import ImageFile, Unused
+from scalenet_training.data.files.index import Entry, Index
+from scalenet_training.data.files.listing import ImageFile, Unused
 
 
 class Spread(NamedTuple):
@@ -31,20 +31,20 @@ class EqualPair(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class Inventory:
-    """What there is, as far as it is known without decoding.
+    """What a dataset contains, as far as is known without decoding.
 
     Attributes:
-        class_names: All classes.
+        class_names: Names of all classes.
         totals: Split -> number of images.
-        by_class: Split -> number of images of each class; empty where not known.
-        widths: In pixels; None where not known.
-        heights: In pixels; None where not known.
-        formats: Format -> number of images; empty where not known.
-        division: How data without splits were divided; "" where they have splits.
-        left_out: What was not meant as an image.
-        damaged: What was meant as an image and is left out.
+        by_class: Split -> number of images of each class; empty if not known.
+        widths: Widths in pixels; None if not known.
+        heights: Heights in pixels; None if not known.
+        formats: Format -> number of images; empty if not known.
+        division: How data without splits were divided; "" if they have splits.
+        left_out: Files that were not meant as images.
+        damaged: Files that were meant as images and are left out.
         equal: Equal files in training and in another split.
-        touched: Files with another time than before, and the same size.
+        touched: Files with a new modification time and the same size.
     """
 
     class_names: tuple[str, ...]
@@ -60,7 +60,7 @@ class Inventory:
     touched: Sequence[str] = ()
 
     def classes_without(self, split: str) -> list[str]:
-        """Classes that have no image in a split; none where that is not known."""
+        """Classes without images in a split; none if that is not known."""
         counts = self.by_class.get(split)
         if counts is None:
             return []
@@ -72,14 +72,13 @@ def inventory_of_labels(
     splits: Mapping[str, np.ndarray],
     labels: Sequence[int],
 ) -> Inventory:
-    """Of examples of which the labels alone are known."""
-    labels = np.asarray(labels, np.int64)
+    """The inventory of examples of which only the labels are known."""
     parts = {name: indices for name, indices in splits.items() if name != "all"}
     return Inventory(
         class_names,
         totals={name: len(indices) for name, indices in parts.items()},
         by_class={
-            name: np.bincount(labels[indices], minlength=len(class_names))
+            name: np.bincount(np.take(labels, indices), minlength=len(class_names))
             for name, indices in parts.items()
         },
     )
@@ -92,7 +91,7 @@ def inventory_of_images(
     entries: Sequence[Entry],
     index: Index,
 ) -> Inventory:
-    """Of image files, all of which can be used, and what the index knows of them."""
+    """The inventory of usable image files, from their entries in the index."""
     return dataclasses.replace(
         inventory_of_labels(class_names, splits, [file.label for file in files]),
         widths=_spread([entry.width for entry in entries]),
@@ -109,7 +108,7 @@ def equal_pairs(
     entries: Sequence[Entry],
     index: Index,
 ) -> list[EqualPair]:
-    """Held-out files that are byte for byte in training; opens those of equal size."""
+    """Held-out files that equal a training file; opens files that look alike."""
     held_out = {n: i for n, i in splits.items() if n not in ("train", "all")}
     if "train" not in splits or not held_out:
         return []

@@ -10,9 +10,9 @@ import numpy as np
 import tensorflow as tf
 
 from scalenet_training.data.division import BY_NAME
-from scalenet_training.data.index import Index
+from scalenet_training.data.files.index import Index
+from scalenet_training.data.files.listing import ImageFile, Unused
 from scalenet_training.data.inventory import Inventory
-from scalenet_training.data.listing import ImageFile, Unused
 from scalenet_training.data.splits import IndexedSplit, Split, select
 
 
@@ -21,8 +21,8 @@ class ImageFiles:
     """The files of a source that has files.
 
     Attributes:
-        files: By the numbers of the examples.
-        damaged: What was meant as an image and is left out.
+        files: The file of each example, by its number.
+        damaged: Files that were meant as images and are left out.
         index: What is known of the files.
     """
 
@@ -36,13 +36,14 @@ class Source:
     """A dataset: its classes and its splits.
 
     Attributes:
-        name: As it was asked for.
-        class_names: A label is the place of its class in them.
-        split_names: All of them.
-        open_split: By name, or by a slice such as "train[:100]".
-        identity: What tells the data from others, in JSON's types.
-        images: Its files, if it has some.
-        inventory: Counts what there is; None where that takes decoding. May open files.
+        name: The name that it was opened by.
+        class_names: Names of the classes; a label is an index into them.
+        split_names: Names of all splits.
+        open_split: Opens a split by its name, or by a slice such as "train[:100]".
+        identity: What distinguishes the data from other data, as JSON values.
+        images: Its image files, if it has files.
+        inventory: Counts the examples, and may open files to do so; None where
+            counting would take decoding.
     """
 
     name: str
@@ -55,7 +56,7 @@ class Source:
 
     @property
     def evaluation_split(self) -> str:
-        """The split to evaluate on where none is named."""
+        """The split to evaluate on if none is named."""
         for name in ("validation", "test"):
             if name in self.split_names:
                 return name
@@ -71,13 +72,18 @@ def indexed_source(
     splits: Mapping[str, np.ndarray],
     lookup: Callable[[tf.Tensor], tuple[tf.Tensor, tf.Tensor]],
     files: Sequence[str] | None = None,
+    **fields: Any,
 ) -> Source:
-    """A source whose splits are numbers of examples that a function looks up."""
+    """A source whose examples are looked up by their numbers.
+
+    `fields` are the other attributes of `Source`.
+    """
     return Source(
         name=name,
         class_names=class_names,
         split_names=tuple(splits),
         open_split=lambda spec: IndexedSplit(select(splits, spec, name), lookup, files),
+        **fields,
     )
 
 

@@ -1,43 +1,101 @@
-"""Datasets by the names that `--dataset` takes."""
+"""Datasets by the names that `--dataset` takes.
+
+To add a kind, write a module in `kinds/` that opens it and give it a row in `KINDS`.
+"""
 
 from __future__ import annotations
 
 import os
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
-from scalenet_training.data.digits import open_digits
-from scalenet_training.data.folder import list_folder
-from scalenet_training.data.images import Reading, open_images
-from scalenet_training.data.manifest import is_manifest, list_manifest
-from scalenet_training.data.prepared import open_prepared
+from scalenet_training.data.files.folder import list_folder
+from scalenet_training.data.files.listing import Reading
+from scalenet_training.data.files.manifest import is_manifest, list_manifest
+from scalenet_training.data.kinds.digits import open_digits
+from scalenet_training.data.kinds.images import open_images
+from scalenet_training.data.kinds.prepared import open_prepared
 from scalenet_training.data.source import Source
 
 
+class Request(NamedTuple):
+    """What the options say of a dataset; see `open_source`."""
+
+    name: str
+    data_dir: str | None
+    download: bool
+    reading: Reading
+
+    @property
+    def path(self) -> str:
+        """The name as a path."""
+        return os.path.expanduser(self.name)
+
+
+class Kind(NamedTuple):
+    """A kind of dataset.
+
+    Attributes:
+        is_meant: Whether a request is for this kind.
+        open: Opens the dataset; raises ValueError where it cannot.
+        of_files: Whether `--on-damaged skip` applies to it.
+    """
+
+    is_meant: Callable[[Request], bool]
+    open: Callable[[Request], Source]
+    of_files: bool = False
+
+
+def _is_folder(request: Request) -> bool:
+    if request.name.startswith(("/", "./", "../", "~")):
+        return True
+    return request.data_dir is None and os.path.isdir(request.name)
+
+
+# The first kind that is meant is opened.
+KINDS: Sequence[Kind] = (
+    Kind(
+        lambda request: is_manifest(request.path),
+        lambda request: open_images(list_manifest(request.path), request.reading),
+        of_files=True,
+    ),
+    Kind(lambda request: request.name == "digits", lambda _: open_digits()),
+    Kind(
+        _is_folder,
+        lambda request: open_images(list_folder(request.path), request.reading),
+        of_files=True,
+    ),
+    Kind(
+        lambda _: True,
+        lambda request: open_prepared(request.name, request.data_dir, request.download),
+    ),
+)
+
+
 def open_source(
-    name: str, data_dir: str | None, download: bool, reading: Reading | None = None
+    name: str,
+    data_dir: str | None,
+    download: bool,
+    reading: Reading | None = None,
+    kinds: Sequence[Kind] = KINDS,
 ) -> Source:
     """Opens a dataset by the name that `--dataset` takes.
 
     Args:
         name: digits, a folder, a manifest, or a name of TensorFlow Datasets.
-        data_dir: Folder of TensorFlow Datasets.
+        data_dir: Folder of TensorFlow Datasets; None for its default.
         download: Whether to fetch a dataset that is not there.
         reading: How image files are examined.
+        kinds: The kinds of dataset that there are.
 
     Raises:
-        ValueError: There is no such dataset, or it cannot serve classification.
+        ValueError: There is no such dataset, or it is not one for classification.
     """
-    reading = reading or Reading()
-    path = os.path.expanduser(name)
-    if is_manifest(path):
-        return open_images(list_manifest(path), reading)
-    path_like = name.startswith(("/", "./", "../", "~"))
-    if path_like or (os.path.isdir(name) and data_dir is None and name != "digits"):
-        return open_images(list_folder(path), reading)
-    if reading.on_damaged != "stop":
+    request = Request(name, data_dir, download, reading or Reading())
+    kind = next(kind for kind in kinds if kind.is_meant(request))
+    if request.reading.on_damaged != "stop" and not kind.of_files:
         raise ValueError(
             "--on-damaged skip is for folders and manifests of images. "
             f"Received: --dataset {name}."
         )
-    if name == "digits":
-        return open_digits()
-    return open_prepared(name, data_dir, download)
+    return kind.open(request)

@@ -1,4 +1,4 @@
-"""The table of a dataset that is printed before a training."""
+"""The table of a dataset that is printed before a run."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from scalenet_training.data.files.listing import Unused, quoted, some
 from scalenet_training.data.inventory import Inventory, Spread
-from scalenet_training.data.listing import Unused, quoted, some
 
 _WIDTH = 88
 _CLASSES_SHOWN = 20
@@ -17,7 +17,7 @@ _SMALLEST_SHOWN = 3
 
 
 def render(inventory: Inventory, title: str) -> str:
-    """The table as text, of lines up to 88 wide."""
+    """The table as text, in lines of up to 88 characters."""
     from rich.console import Console
     from rich.padding import Padding
     from rich.table import Table
@@ -45,7 +45,7 @@ def render(inventory: Inventory, title: str) -> str:
 
 
 def _count_rows(inventory: Inventory, parts: Sequence[str]) -> list[list[str]]:
-    """Images by split: of each class, or of so many classes a summary."""
+    """Images by split, for each class or, if there are many, in summary."""
     counted = inventory.by_class
     rows = [["images", *(f"{inventory.totals[part]:,}" for part in parts)]]
     if not counted:
@@ -61,7 +61,7 @@ def _count_rows(inventory: Inventory, parts: Sequence[str]) -> list[list[str]]:
 
 
 def _facts(inventory: Inventory) -> list[tuple[str, str]]:
-    """What else there is to say: name and text of each line."""
+    """The other facts: name and text of each line."""
     facts = [("classes", f"{len(inventory.class_names):,}")]
     if inventory.by_class:
         facts.append(("smallest classes", _smallest(inventory)))
@@ -100,7 +100,7 @@ def _smallest(inventory: Inventory) -> str:
 
 
 def _reasons(unused: Sequence[Unused]) -> list[str]:
-    """A line for each reason: how many, and the first names."""
+    """A line for each reason: the number of files, and the first names."""
     names = collections.defaultdict(list)
     for name, reason in unused:
         names[reason].append(name)

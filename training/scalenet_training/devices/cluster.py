@@ -10,6 +10,8 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
+from scalenet_training.errors import SettingError
+
 _JOBS = ("chief", "worker")
 _FORM = (
     'TF_CONFIG must be {"cluster": {"worker": ["host:port", ...]}, "task": {"type": '
@@ -22,7 +24,7 @@ class Member:
     """One worker of a cluster.
 
     Attributes:
-        rank: Number of this worker; 0 is the chief, which alone writes.
+        rank: Number of this worker; 0 is the chief, the only one that writes.
         size: Number of workers.
         described_by: `"TF_CONFIG"` or `"Slurm"`.
     """
@@ -38,7 +40,7 @@ def find_member(environment: Mapping[str, str]) -> Member | None:
     `TF_CONFIG` goes before Slurm.
 
     Raises:
-        ValueError: `TF_CONFIG` does not describe a cluster of workers.
+        SettingError: `TF_CONFIG` does not describe a cluster of workers.
     """
     if environment.get("TF_CONFIG", "").strip():
         member = _from_tf_config(environment["TF_CONFIG"])
@@ -54,7 +56,7 @@ def is_chief(environment: Mapping[str, str]) -> bool:
     """Whether this process is the worker that writes; so is one without a cluster.
 
     Raises:
-        ValueError: `TF_CONFIG` does not describe a cluster of workers.
+        SettingError: `TF_CONFIG` does not describe a cluster of workers.
     """
     member = find_member(environment)
     return member is None or member.rank == 0
@@ -66,18 +68,18 @@ def _from_tf_config(text: str) -> Member | None:
         cluster = dict(content.get("cluster") or {})
         task = dict(content.get("task") or {})
     except (ValueError, TypeError, AttributeError) as error:
-        raise ValueError(f"{_FORM}. Received: {text!r} ({error}).") from error
+        raise SettingError(f"{_FORM}. Received: {text!r} ({error}).") from error
     if not cluster:
         return None
     unknown = sorted(set(cluster) - set(_JOBS))
     if unknown:
-        raise ValueError(
+        raise SettingError(
             f"TF_CONFIG's cluster must have the jobs {' and '.join(_JOBS)} alone. "
             f"Received: {', '.join(unknown)}."
         )
     for job, addresses in cluster.items():
         if not _is_list_of_addresses(addresses):
-            raise ValueError(
+            raise SettingError(
                 f"TF_CONFIG's job {job!r} must be a list of 'host:port'. "
                 f"Received: {addresses!r}."
             )
@@ -87,7 +89,7 @@ def _from_tf_config(text: str) -> Member | None:
         allowed = ", ".join(
             f"{job} 0 to {len(cluster[job]) - 1}" for job in _JOBS if cluster.get(job)
         )
-        raise ValueError(
+        raise SettingError(
             f"TF_CONFIG's task must be one of its cluster: {allowed}. Received: "
             f"type {kind!r}, index {index!r}."
         )

@@ -17,7 +17,7 @@ from tensorflow.python.distribute.cluster_resolver.slurm_cluster_resolver import
 )
 
 from scalenet_training.devices.cluster import Member, find_member
-from scalenet_training.errors import WorkerLostError
+from scalenet_training.errors import SettingError, WorkerLostError
 
 # What TensorFlow raises where another worker is gone, by the moment it is noticed.
 _LOST = (
@@ -49,7 +49,7 @@ class Placement:
 
     @property
     def chief(self) -> bool:
-        """Whether this worker writes; the others compute alone."""
+        """Whether this worker writes; the others only compute."""
         return self.worker == 0
 
     @property
@@ -69,7 +69,7 @@ def configure_virtual_devices(count: int) -> None:
     """Splits the CPU in `count` logical devices; before any other use of TensorFlow.
 
     Raises:
-        ValueError: TensorFlow is in use already, with another number of devices.
+        SettingError: TensorFlow is in use already, with another number of devices.
     """
     if count == 0:
         return
@@ -82,8 +82,8 @@ def configure_virtual_devices(count: int) -> None:
             cpu, [tf.config.LogicalDeviceConfiguration() for _ in range(count)]
         )
     except RuntimeError as error:
-        raise ValueError(
-            f"--virtual-devices: TensorFlow already runs with {max(1, len(present))} "
+        raise SettingError(
+            f"`virtual_devices`: TensorFlow already runs with {max(1, len(present))} "
             f"CPU devices in this process. Received: {count}."
         ) from error
 
@@ -95,7 +95,7 @@ def open_placement(name: str, virtual_devices: int, tpu: str | None) -> Placemen
     `--tpu` is given, mirrored over more than one device, else none.
 
     Raises:
-        ValueError: The machine or its environment has not what was asked for.
+        SettingError: The machine or its environment has not what was asked for.
     """
     member = find_member(os.environ)
     several = member is not None and member.size > 1
@@ -104,7 +104,7 @@ def open_placement(name: str, virtual_devices: int, tpu: str | None) -> Placemen
     elif name == "auto" and tpu is not None:
         name = "tpu"
     _check_fit(name, virtual_devices, tpu, member)
-    if name == "multiworker":
+    if name == "multiworker" and member is not None:
         return _open_multiworker(member)
     if name == "tpu":
         return Placement("tpu", _tpu_strategy(tpu), "TPU")
@@ -122,19 +122,19 @@ def _check_fit(
     name: str, virtual_devices: int, tpu: str | None, member: Member | None
 ) -> None:
     if virtual_devices > 1 and name not in ("auto", "mirrored"):
-        raise ValueError(
-            "--virtual-devices needs --strategy mirrored or auto. Received: "
-            f"--virtual-devices {virtual_devices} --strategy {name}."
+        raise SettingError(
+            "`virtual_devices` needs `strategy` mirrored or auto. Received: "
+            f"`virtual_devices` {virtual_devices} `strategy` {name}."
         )
     if name == "multiworker" and member is None:
-        raise ValueError(
-            "--strategy multiworker needs the environment variable TF_CONFIG, or a "
+        raise SettingError(
+            "`strategy` multiworker needs the environment variable TF_CONFIG, or a "
             "Slurm step of several tasks. Neither was found."
         )
     if (name == "tpu") != (tpu is not None):
-        raise ValueError(
-            "--strategy tpu and --tpu NAME go together; NAME is 'local' on a TPU's own "
-            f"machine. Received: --strategy {name} --tpu {tpu}."
+        raise SettingError(
+            "`strategy` tpu and `tpu` NAME go together; NAME is 'local' on a TPU's own "
+            f"machine. Received: `strategy` {name} `tpu` {tpu}."
         )
 
 
@@ -147,7 +147,7 @@ def _open_multiworker(member: Member) -> Placement:
     except (tf.errors.OpError, RuntimeError) as error:
         message = getattr(error, "message", error)
         raise WorkerLostError(
-            f"--strategy multiworker: worker {member.rank} of {member.size} (by "
+            f"`strategy` multiworker: worker {member.rank} of {member.size} (by "
             f"{member.described_by}) cannot join the others: {message}"
         ) from error
     # All workers have as many batches: no need to ask them at each whether they do.
@@ -193,7 +193,7 @@ def _tpu_strategy(tpu: str | None) -> tf.distribute.Strategy:
         tf.tpu.experimental.initialize_tpu_system(resolver)
     except (tf.errors.OpError, RuntimeError, ValueError) as error:
         message = getattr(error, "message", error)
-        raise ValueError(f"--tpu {tpu!r} cannot be used: {message}") from error
+        raise SettingError(f"`tpu` {tpu!r} cannot be used: {message}") from error
     return tf.distribute.TPUStrategy(resolver)
 
 
@@ -203,12 +203,12 @@ def uses_xla(jit: str, placement: Placement, sync_batch_norm: bool) -> bool:
     On a TPU everything is compiled, by the strategy itself.
 
     Raises:
-        ValueError: A compiled pass cannot hold what synchronised batch norm needs.
+        SettingError: A compiled pass cannot hold what synchronised batch norm needs.
     """
     if sync_batch_norm and jit == "on":
-        raise ValueError(
-            "--sync-batch-norm excludes --jit on: it sums over replicas within the "
-            "forward pass, which XLA compiles for one replica. Use --jit off."
+        raise SettingError(
+            "`sync_batch_norm` excludes `jit` on: it sums over replicas within the "
+            "forward pass, which XLA compiles for one replica. Use `jit` off."
         )
     if jit == "auto":
         return placement.device == "GPU" and not sync_batch_norm
@@ -218,12 +218,12 @@ def uses_xla(jit: str, placement: Placement, sync_batch_norm: bool) -> bool:
 def check_global_batch(
     batch_size: int, strategy: tf.distribute.Strategy, accumulate: int = 1
 ) -> None:
-    """Raises ValueError where the replicas cannot share the global batch equally."""
+    """Raises SettingError where the replicas cannot share the global batch equally."""
     parts = strategy.num_replicas_in_sync * accumulate
     if batch_size % parts:
-        steps = f" times --accumulate {accumulate}" if accumulate > 1 else ""
-        raise ValueError(
-            "--batch-size must be a multiple of the number of replicas, "
+        steps = f" times `accumulate` {accumulate}" if accumulate > 1 else ""
+        raise SettingError(
+            "`batch_size` must be a multiple of the number of replicas, "
             f"{strategy.num_replicas_in_sync}{steps}. Received: {batch_size}."
         )
 

@@ -5,15 +5,18 @@ from collections.abc import Sequence
 from scalenet_training.cli.running import parse
 from scalenet_training.evaluate.config import EvaluateConfig
 
+SETTINGS = EvaluateConfig
+
 
 def main(arguments: Sequence[str], program: str) -> None:
     """Runs the command line."""
     config = parse(EvaluateConfig, __doc__, arguments, program)
 
-    from scalenet_training.evaluate.exported import evaluate_exported, is_exported
+    from scalenet_tf.export import find_exported
+    from scalenet_training.evaluate.exported import evaluate_exported
     from scalenet_training.evaluate.saved import evaluate_saved
 
-    exported = is_exported(config.run_or_model)
+    exported = find_exported(config.run_or_model)
     result = evaluate_exported(config) if exported else evaluate_saved(config)
     print(
         f"{result['examples']:.0f} examples: top-1 error {result['top1_error']:.2%}, "

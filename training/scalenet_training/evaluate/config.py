@@ -1,36 +1,32 @@
 """Settings of an evaluation. Imports no TensorFlow."""
 
+from __future__ import annotations
+
 import dataclasses
-from typing import Literal
+from typing import Annotated
 
 from scalenet_training.networks.saved_network_config import SavedNetworkConfig
-from scalenet_training.train.config import StrategyName
+from scalenet_training.settings.base import POSITIVE, OptionGroup
+from scalenet_training.settings.groups import DeviceOptions
 
 
 @dataclasses.dataclass(frozen=True)
-class EvaluateConfig(SavedNetworkConfig):
+class EvaluationOptions(OptionGroup):
+    """What is compared, and in which batches."""
+
+    compare: str | None = None
+    """For an exported file: the run or .keras file that it was made from. It is
+    evaluated on the same images, and the agreement of the likeliest classes is printed.
+    Its dataset is the default."""
+
+    batch_size: Annotated[int, POSITIVE] = 64
+    """Global batch: summed over all replicas."""
+
+
+@dataclasses.dataclass(frozen=True)
+class EvaluateConfig(DeviceOptions, EvaluationOptions, SavedNetworkConfig):
     """What to evaluate, on what.
 
     RUN-OR-MODEL may also be what export.py wrote: a .tflite file, an .onnx file or the
     folder of a SavedModel. It says itself how images are resized and normalised.
     """
-
-    compare: str | None = None
-    """Of an exported file: the run or .keras file that it was made of. It is evaluated
-    on the same images, and the agreement of the likeliest classes is printed. Its
-    dataset is the default."""
-
-    batch_size: int = 64
-    """Global batch."""
-
-    strategy: StrategyName = "auto"
-    """Devices, as in train.py."""
-
-    tpu: str | None = None
-    """For --strategy tpu, as in train.py."""
-
-    virtual_devices: int = 0
-    """Split the CPU in that many logical devices."""
-
-    jit: Literal["auto", "on", "off"] = "auto"
-    """XLA, as in train.py."""

@@ -3,40 +3,46 @@
 from __future__ import annotations
 
 import dataclasses
-import os
 import time
+from collections.abc import Sequence
 from typing import Any
 
 import keras
 import numpy as np
 import tensorflow as tf
 
-from scalenet_tf.export import Exported, open_exported
-from scalenet_training.data.batches import Batch, Transform, evaluation_batches
-from scalenet_training.data.images import Reading
+from scalenet_tf.export import (
+    FORMATS,
+    Exported,
+    ExportFormat,
+    find_exported,
+    open_exported,
+)
+from scalenet_training.data.batches import Batch, evaluation_batches
+from scalenet_training.data.errors import data_errors
+from scalenet_training.data.files.listing import Reading
 from scalenet_training.data.source import Source, open_split
 from scalenet_training.data.sources import open_source
 from scalenet_training.data.splits import Split
+from scalenet_training.data.transform import Transform
 from scalenet_training.errors import usage_errors
 from scalenet_training.evaluate.config import EvaluateConfig
 from scalenet_training.networks.model_card import read_model_card
 from scalenet_training.networks.saved_network import check_classes, find_network
 from scalenet_training.train.divergence import check_loss
-from scalenet_training.train.evaluation import data_errors
-from scalenet_training.train.step import logits_of
-from scalenet_training.train.sums import SUMS, cross_entropy, means, sums
+from scalenet_training.train.step import (
+    SUMS,
+    cross_entropy,
+    logits_of,
+    means,
+    sums,
+)
 
 # What the file itself says, or what is for Keras models alone.
 _NOT_FOR_FILES = (
     *("normalization", "image_size", "eval_resize"),
     *("strategy", "tpu", "virtual_devices", "jit"),
 )
-
-
-def is_exported(path: str) -> bool:
-    """Whether a path is that of an exported model: by its name, or a SavedModel's."""
-    saved_model = os.path.exists(os.path.join(path, "saved_model.pb"))
-    return path.endswith((".tflite", ".onnx")) or saved_model
 
 
 @dataclasses.dataclass(frozen=True)
@@ -47,8 +53,14 @@ class _Work:
     classes: int
 
 
-def evaluate_exported(settings: EvaluateConfig) -> dict[str, float]:
+def evaluate_exported(
+    settings: EvaluateConfig, formats: Sequence[ExportFormat] = FORMATS
+) -> dict[str, float]:
     """Evaluates an exported model on every example of a split once.
+
+    Args:
+        settings: What to evaluate, on what.
+        formats: The formats that are known.
 
     Returns:
         As `evaluate_saved`; with `--compare` also `agreement`, the fraction of examples
@@ -60,8 +72,8 @@ def evaluate_exported(settings: EvaluateConfig) -> dict[str, float]:
         RunError: An example cannot be read, or a network gives NaN or infinity.
     """
     with usage_errors():
-        work = _prepare(settings)
-    transform = Transform.for_evaluation(work.exported.transform, work.classes)
+        work = _prepare(settings, formats)
+    transform = Transform(work.exported.transform, work.classes)
     batches = evaluation_batches(work.split, transform, settings.batch_size)
     steps = -(-work.split.size // settings.batch_size)
     bar = keras.utils.Progbar(steps, unit_name="step")
@@ -102,30 +114,28 @@ def _sums(logits: np.ndarray, batch: Batch) -> np.ndarray:
     return sums(cross_entropy(values, labels), values, labels, weights).numpy()
 
 
-def _prepare(settings: EvaluateConfig) -> _Work:
+def _prepare(settings: EvaluateConfig, formats: Sequence[ExportFormat]) -> _Work:
     _check(settings)
-    exported = open_exported(settings.run_or_model)
-    content = exported.metadata
-    model, defaults = None, _from_card(settings.run_or_model)
+    exported = open_exported(settings.run_or_model, formats=formats)
+    names = exported.class_names
+    model, defaults = None, _from_card(settings.run_or_model, formats)
     if settings.compare is not None:
         network = find_network(settings.compare, settings.saved)
         model = network.load()
-        defaults = network.run | {"eval_split": network.recorded.get("eval_split")}
-        check_classes(model, content["class_names"], settings.run_or_model)
+        if network.record is not None:
+            defaults = network.record.config.to_json()
+            defaults["eval_split"] = network.record.eval_split
+        check_classes(model, names, settings.run_or_model)
     source, split = _data(settings, defaults)
-    if len(source.class_names) != len(content["class_names"]):
+    if len(source.class_names) != len(names):
         raise ValueError(
-            f"--dataset must have the model's {len(content['class_names'])} classes. "
+            f"--dataset must have the model's {len(names)} classes. "
             f"Received: {source.name!r} with {len(source.class_names)}."
         )
     return _Work(exported, model, split, len(source.class_names))
 
 
 def _check(settings: EvaluateConfig) -> None:
-    if settings.batch_size < 1:
-        raise ValueError(
-            f"--batch-size must be more than 0. Received: {settings.batch_size}."
-        )
     fields = {field.name: field for field in dataclasses.fields(settings)}
     for name in _NOT_FOR_FILES:
         value = getattr(settings, name)
@@ -136,9 +146,10 @@ def _check(settings: EvaluateConfig) -> None:
             )
 
 
-def _from_card(path: str) -> dict[str, Any]:
-    """What the card beside the file says of the data."""
-    return read_model_card(path).get("training") or {}
+def _from_card(path: str, formats: Sequence[ExportFormat]) -> dict[str, Any]:
+    """What the card beside the model says of the data."""
+    _, place = find_exported(path, formats) or (None, path)
+    return read_model_card(place).get("training") or {}
 
 
 def _data(settings: EvaluateConfig, defaults: dict[str, Any]) -> tuple[Source, Split]:

@@ -8,9 +8,9 @@ import time
 import keras
 
 from scalenet_tf.finite import first_not_finite
-from scalenet_training.data.batches import Transform
+from scalenet_training.data.transform import Transform
 from scalenet_training.devices import placement as distribution
-from scalenet_training.errors import usage_errors
+from scalenet_training.errors import SettingError
 from scalenet_training.evaluate.config import EvaluateConfig
 from scalenet_training.networks.saved_network import check_classes, find_network
 from scalenet_training.train.divergence import NotFiniteError
@@ -29,8 +29,7 @@ def evaluate_saved(settings: EvaluateConfig) -> dict[str, float]:
         RunError: An example cannot be read, or the network holds or gives NaN or
             infinity.
     """
-    with usage_errors():
-        evaluator = _evaluator(settings)
+    evaluator = _evaluator(settings)
     bar = keras.utils.Progbar(evaluator.steps, unit_name="step")
     times = []
 
@@ -51,18 +50,14 @@ def evaluate_saved(settings: EvaluateConfig) -> dict[str, float]:
 
 
 def _evaluator(settings: EvaluateConfig) -> Evaluator:
-    if settings.batch_size < 1:
-        raise ValueError(
-            f"--batch-size must be more than 0. Received: {settings.batch_size}."
-        )
     if settings.compare is not None:
-        raise ValueError(
-            "--compare is for what export.py wrote. "
+        raise SettingError(
+            "`compare` is for what export.py wrote. "
             f"Received: {settings.run_or_model!r}."
         )
     network = find_network(settings.run_or_model, settings.saved)
-    dataset = network.required("--dataset", settings.dataset)
-    network.required("--normalization", settings.normalization)
+    dataset = network.required("dataset", settings.dataset)
+    network.required("normalization", settings.normalization)
     placement = distribution.open_placement(
         settings.strategy, settings.virtual_devices, settings.tpu
     )
@@ -75,9 +70,7 @@ def _evaluator(settings: EvaluateConfig) -> Evaluator:
     with distribution.lost_workers(placement), placement.strategy.scope():
         model = network.load()
     check_classes(model, source.class_names, dataset)
-    transform = Transform.for_evaluation(
-        network.transform(model, settings), len(source.class_names)
-    )
+    transform = Transform(network.transform(model, settings), len(source.class_names))
     xla = distribution.uses_xla(settings.jit, placement, sync_batch_norm=False)
     problem = first_not_finite(model.weights)
     if problem is not None:

@@ -9,6 +9,8 @@ from collections.abc import Sequence
 from scalenet_training.cli.running import parse, warn
 from scalenet_training.export.config import ExportConfig
 
+SETTINGS = ExportConfig
+
 
 def main(arguments: Sequence[str], program: str) -> None:
     """Runs the command line."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import os
 import re
 from typing import Annotated, Literal
 
@@ -12,20 +11,12 @@ import tyro
 from scalenet_training.errors import UsageError
 from scalenet_training.networks.saved_network_config import SavedNetworkConfig
 
-Format = Literal["savedmodel", "tflite", "onnx"]
+Format = Literal["savedmodel", "tflite", "onnx", "openvino"]
 
-# Options of one format alone, with their defaults there.
-_OF_FORMAT = {
-    "savedmodel": {"no_fold": False, "top_k": 5, "on_corrupt": "flag"},
-    "tflite": {
-        "quantization": "none",
-        "input_type": "float32",
-        "calibration_dir": None,
-        "calibration_images": 200,
-    },
-    "onnx": {},
-}
-_OF_INT8 = ("calibration_dir", "calibration_images")
+# Settings of formats that are calibrated by images.
+CALIBRATION = ("calibration_dir", "calibration_images")
+# Options that some formats have. Their defaults are the format's own.
+_OF_FORMATS = ("no_fold", "top_k", "on_corrupt", "quantization", "input_type")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -37,11 +28,11 @@ class ExportConfig(SavedNetworkConfig):
 
     format: Format = "savedmodel"
     """savedmodel: for TensorFlow Serving; tflite: for LiteRT, one image at a time;
-    onnx: for onnxruntime and others."""
+    onnx: for onnxruntime and others; openvino: for OpenVINO."""
 
     to: str = "savedmodels"
     """The model repository. A SavedModel becomes the next free version in <to>/<name>,
-    a TFLite or ONNX file the next one in <to>/<name>/tflite or <to>/<name>/onnx."""
+    any other format the next one in <to>/<name>/<format>."""
 
     images: str | None = None
     """Folder of images to verify with. Default: the evaluation split's."""
@@ -76,58 +67,34 @@ class ExportConfig(SavedNetworkConfig):
     calibration_images: int | None = None
     """For int8: how many of these to use. Default: 200."""
 
-    @property
-    def folder(self) -> str:
-        """Where the versions are.
+    def given(self) -> dict[str, object]:
+        """The options of formats that were given, by the names that formats know."""
+        values = {name: getattr(self, name) for name in _OF_FORMATS}
+        values["fold"] = False if values.pop("no_fold") else None
+        return {name: value for name, value in values.items() if value is not None}
 
-        TensorFlow Serving passes over names that are no numbers, and so over the other
-        formats' folders.
-        """
-        parts = () if self.format == "savedmodel" else (self.format,)
-        return os.path.join(self.to, self.name, *parts)
-
-    def options(self) -> dict[str, object]:
-        """The options of the format, as given or by default."""
-        defaults = _OF_FORMAT[self.format]
-        given = {name: getattr(self, name) for name in defaults}
-        return {
-            name: defaults[name] if value is None else value
-            for name, value in given.items()
-        }
+    def calibration_given(self) -> list[str]:
+        """The settings of calibration that were given."""
+        return [name for name in CALIBRATION if getattr(self, name) is not None]
 
     def check(self) -> None:
         """Checks what can be checked before anything is loaded.
 
         Raises:
-            UsageError: A setting is not allowed, alone or with others.
+            UsageError: A setting is not allowed.
         """
         if not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_.+-]*", self.name):
             raise UsageError(
                 "--name must be a plain folder name of letters, digits and _ . + -, "
                 f"and not begin with one of . + -. Received: {self.name!r}."
             )
-        for kind, names in _OF_FORMAT.items():
-            for name in names:
-                # None, or a flag that was not given
-                if kind != self.format and getattr(self, name) not in (None, False):
-                    raise UsageError(
-                        f"{_option(name)} is for --format {kind}. "
-                        f"Received: --format {self.format}."
-                    )
-        if self.quantization != "int8":
-            for name in _OF_INT8:
-                if getattr(self, name) is not None:
-                    raise UsageError(
-                        f"{_option(name)} is for --quantization int8. Received: "
-                        f"--quantization {self.quantization or 'none'}."
-                    )
-        for name in ("top_k", "calibration_images"):
-            value = getattr(self, name)
-            if value is not None and value < 1:
-                raise UsageError(
-                    f"{_option(name)} must be at least 1. Received: {value}."
-                )
+        if self.calibration_images is not None and self.calibration_images < 1:
+            raise UsageError(
+                "--calibration-images must be at least 1. Received: "
+                f"{self.calibration_images}."
+            )
 
 
-def _option(name: str) -> str:
-    return f"--{name.replace('_', '-')}"
+def option(name: str) -> str:
+    """The command's option for an option of a format, or for a setting."""
+    return "--no-fold" if name == "fold" else f"--{name.replace('_', '-')}"

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager
 from typing import Any
 
 import keras
@@ -12,15 +13,24 @@ import numpy as np
 import tensorflow as tf
 from tqdm import tqdm
 
-from scalenet_tf import export
 from scalenet_tf.decoding import decode_image
-from scalenet_tf.export import Verification
+from scalenet_tf.export import (
+    FORMATS,
+    Exportable,
+    ExportError,
+    ExportFormat,
+    FormatOptions,
+    Verification,
+    verify,
+)
 from scalenet_tf.export.classifier import check_classifier
 from scalenet_tf.export.verification import LEAST_AGREEMENT
+from scalenet_tf.extras import MissingPackageError
 from scalenet_tf.preprocessing import EvaluationTransform
 from scalenet_training.data.source import Source, open_split
 from scalenet_training.errors import RunError, usage_errors
 from scalenet_training.export.config import ExportConfig
+from scalenet_training.export.options import chosen_format
 from scalenet_training.export.sample_images import folder_images, split_images
 from scalenet_training.export.versions import new_version
 from scalenet_training.networks.model_card import describe_network, write_model_card
@@ -32,24 +42,35 @@ from scalenet_training.networks.saved_network import (
 from scalenet_training.runs.files import check_writable, disk_errors
 
 _VERIFICATION_IMAGES = 16
-_WARMUP_IMAGES = 4
+_CALIBRATION_IMAGES = 200
 
 
 @dataclasses.dataclass(frozen=True)
 class Export:
-    """What is to be exported, loaded and checked; nothing is written yet."""
+    """What is to be exported, as what, loaded and checked; nothing is written yet."""
 
     config: ExportConfig
+    formats: Sequence[ExportFormat]
+    format: ExportFormat
+    options: FormatOptions
     network: SavedNetwork
-    model: keras.Model
-    transform: EvaluationTransform
-    class_names: Sequence[str]
-    images: Sequence[bytes]
-    calibration: Sequence[bytes] | None
+    content: Exportable
+    calibration: Sequence[bytes]
+
+    @property
+    def folder(self) -> str:
+        """Where the versions are."""
+        return self.format.versions_folder(self.config.to, self.config.name)
 
 
-def export_model(config: ExportConfig) -> tuple[str, Verification]:
+def export_model(
+    config: ExportConfig, formats: Sequence[ExportFormat] = FORMATS
+) -> tuple[str, Verification]:
     """Exports a network as a new version, once another runtime has verified it.
+
+    Args:
+        config: What to export, as what.
+        formats: The formats that are known.
 
     Returns:
         The folder of a SavedModel, or the file; and how it compares with the network.
@@ -62,29 +83,32 @@ def export_model(config: ExportConfig) -> tuple[str, Verification]:
     config.check()
     with tqdm(total=3, unit="step", leave=False, desc="loading") as bar:
         with usage_errors():
-            check_writable(config.folder, "--to")
-            work = _prepare(config)
+            work = _prepare(config, formats)
         _next_step(bar, "writing")
         return _export(work, bar)
 
 
 def _export(work: Export, bar: tqdm) -> tuple[str, Verification]:
-    config = work.config
-    with new_version(config.folder) as folder:
-        exported, verify = _write(work, folder)
+    name = work.config.name
+    with new_version(work.folder) as folder:
+        with _unfit(), disk_errors(work.folder):
+            exported = work.format.write(work.content, folder, name, work.options)
         _next_step(bar, "verifying")
-        verification = _verified(
-            work, lambda: verify(work.model, exported, work.images)
-        )
+        verification = _verified(work, exported)
         card = {
-            **describe_network(work.network, work.model),
+            **describe_network(work.network, work.content.model),
             "export": _settings(work),
         }
-        with disk_errors(config.folder):
-            write_model_card(folder, config.name, card, verification)
-    place = os.path.join(config.folder, os.path.basename(folder))
+        with disk_errors(work.folder):
+            write_model_card(folder, name, card, verification, work.formats)
+    place = os.path.join(work.folder, os.path.basename(folder))
     path = os.path.join(place, os.path.relpath(exported, folder))
     return os.path.normpath(path), verification
+
+
+def _unfit() -> AbstractContextManager[None]:
+    """Turns what the library finds unfit into UsageError; other errors are bugs."""
+    return usage_errors(ExportError, MissingPackageError)
 
 
 def _next_step(bar: tqdm, name: str) -> None:
@@ -92,22 +116,23 @@ def _next_step(bar: tqdm, name: str) -> None:
     bar.set_description(name)
 
 
-def _prepare(config: ExportConfig) -> Export:
+def _prepare(config: ExportConfig, formats: Sequence[ExportFormat]) -> Export:
+    entry, options = chosen_format(config, formats)
+    check_writable(entry.versions_folder(config.to, config.name), "--to")
     network = find_network(config.run_or_model, config.saved)
-    network.required("--normalization", config.normalization)
+    network.required("normalization", config.normalization)
     model = network.load()
     data = _Data(config, network, model)
-    work = Export(
-        config=config,
-        network=network,
-        model=model,
-        transform=network.transform(model, config),
-        class_names=data.class_names(),
-        images=data.verification_images(),
-        calibration=data.calibration_images(),
+    transform = network.transform(model, config)
+    content = Exportable(
+        model, transform, data.class_names(), data.verification_images()
     )
-    check_classifier(work.model, work.transform, work.class_names)
-    return work
+    calibration = data.calibration_images() if options.needs_calibration else []
+    if options.needs_calibration:
+        batches = _calibration(calibration, transform)
+        content = dataclasses.replace(content, calibration=batches)
+    check_classifier(content)
+    return Export(config, formats, entry, options, network, content, calibration)
 
 
 class _Data:
@@ -121,8 +146,8 @@ class _Data:
 
     def source(self, option: str) -> Source:
         if self._source is None:
-            config, run = self.config, self.network.run
-            if config.dataset is None and "dataset" not in run:
+            config = self.config
+            if config.dataset is None and self.network.record is None:
                 raise ValueError(
                     f"{option} or --dataset must be given: {self.network.path!r} is "
                     "not in a run's folder."
@@ -136,8 +161,10 @@ class _Data:
         if path is not None:
             with open(path, encoding="utf-8") as file:
                 return file.read().splitlines()
-        recorded = self.network.recorded.get("class_names")
-        return recorded or self.source("--class-names").class_names
+        record = self.network.record
+        return (
+            record.class_names if record else self.source("--class-names").class_names
+        )
 
     def verification_images(self) -> list[bytes]:
         folder, count = self.config.images, _VERIFICATION_IMAGES
@@ -146,69 +173,32 @@ class _Data:
         source = self.source("--images")
         return split_images(self.network.evaluation_split(source, self.config), count)
 
-    def calibration_images(self) -> list[bytes] | None:
-        options = self.config.options()
-        if options.get("quantization") != "int8":
-            return None
-        folder, count = options["calibration_dir"], options["calibration_images"]
+    def calibration_images(self) -> list[bytes]:
+        folder = self.config.calibration_dir
+        count = self.config.calibration_images or _CALIBRATION_IMAGES
         if folder is not None:
             return folder_images(folder, count, "--calibration-dir")
         source = self.source("--calibration-dir")
-        same_data = self.config.dataset in (None, self.network.run.get("dataset"))
-        name = self.network.run.get("train_split", "train") if same_data else "train"
+        own = self.network.own_record(self.config)
+        name = own.config.train_split if own else "train"
         return split_images(open_split(source, name, "--calibration-dir"), count)
 
 
-def _write(work: Export, folder: str) -> tuple[str, Callable[..., Verification]]:
-    """Writes the export into a new folder: its path, and what verifies it."""
-    config, options = work.config, work.config.options()
-    network = (work.model, work.transform, work.class_names)
-    file = os.path.join(folder, config.name)
-    with usage_errors(), disk_errors(config.folder):
-        if config.format == "savedmodel":
-            export.save_savedmodel(
-                work.model,
-                folder,
-                *network[1:],
-                top_k=options["top_k"],
-                fold=not options["no_fold"],
-                on_corrupt=options["on_corrupt"],
-                warmup_images=work.images[:_WARMUP_IMAGES],
-            )
-            return folder, export.verify_savedmodel
-        os.mkdir(folder)
-        if config.format == "onnx":
-            file += ".onnx"
-            export.convert_onnx(work.model, file, *network[1:])
-            return file, export.verify_onnx
-        kind = options["quantization"]
-        file += f"-{'float32' if kind == 'none' else kind}.tflite"
-        export.convert_tflite(
-            work.model,
-            file,
-            *network[1:],
-            quantization=options["quantization"],
-            input_type=options["input_type"],
-            calibration=_calibration(work),
-        )
-        return file, export.verify_tflite
+def _calibration(
+    images: Sequence[bytes], transform: EvaluationTransform
+) -> Iterator[np.ndarray]:
+    for data in tqdm(images, desc="calibrating", unit="image", leave=False):
+        yield transform(decode_image(tf.constant(data))).numpy()[np.newaxis]
 
 
-def _calibration(work: Export) -> Iterator[np.ndarray] | None:
-    if work.calibration is None:
-        return None
-    bar = tqdm(work.calibration, desc="calibrating", unit="image", leave=False)
-    return (
-        work.transform(decode_image(tf.constant(data))).numpy()[np.newaxis]
-        for data in bar
-    )
-
-
-def _verified(work: Export, verify: Callable[[], Verification]) -> Verification:
+def _verified(work: Export, exported: str) -> Verification:
     """The comparison, where it is within the bound."""
-    with usage_errors():
+    content = work.content
+    with _unfit():
         try:
-            verification = verify()
+            verification = verify(
+                content.model, exported, content.examples, work.formats
+            )
         except tf.errors.OpError as error:
             raise RunError(
                 f"the exported model cannot be run, nothing was kept: {error.message}"
@@ -245,12 +235,7 @@ def doubt(verification: Verification) -> str | None:
 
 
 def _settings(work: Export) -> dict[str, Any]:
-    options = work.config.options()
-    if "no_fold" in options:
-        options["fold"] = not options.pop("no_fold")
-    if "calibration_dir" in options:
-        del options["calibration_dir"]
-        count = len(work.calibration) if work.calibration else 0
-        options["calibration_images"] = count
-    transform = dataclasses.asdict(work.transform)
-    return {"format": work.config.format, **options, **transform}
+    settings = {"format": work.format.name, **dataclasses.asdict(work.options)}
+    if work.options.CALIBRATED:
+        settings["calibration_images"] = len(work.calibration)
+    return settings | dataclasses.asdict(work.content.transform)

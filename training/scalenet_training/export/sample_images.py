@@ -8,8 +8,8 @@ import numpy as np
 import tensorflow as tf
 
 from scalenet_tf.decoding import decode_image, why_undecodable
+from scalenet_training.data.errors import data_errors
 from scalenet_training.data.splits import IndexedSplit, Split
-from scalenet_training.train.evaluation import data_errors
 
 _SEED = 0
 

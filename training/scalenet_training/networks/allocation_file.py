@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Mapping
 from typing import Any
 
 from scalenet_tf import Architecture
-from scalenet_training.runs.files import disk_errors, replaced
+from scalenet_training.runs.files import write_json
 
 PROVENANCE = "provenance"
 
@@ -31,12 +30,5 @@ def write_allocation(
     Raises:
         RunError: The file cannot be written.
     """
-    path = os.fspath(path)
     record = {**architecture.to_record(), PROVENANCE: dict(provenance)}
-    with (
-        disk_errors(path),
-        replaced(path) as temporary,
-        open(temporary, "w", encoding="utf-8") as file,
-    ):
-        json.dump(record, file, indent=1)
-        file.write("\n")
+    write_json(os.fspath(path), record)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime
 import hashlib
 import importlib.metadata
@@ -13,14 +14,14 @@ from typing import Any
 import keras
 
 import scalenet_tf
-from scalenet_tf.export import Verification
+from scalenet_tf.export import FORMATS, ExportFormat, Verification
 from scalenet_tf.profiling import count_parameters
 from scalenet_training.networks.saved_network import SavedNetwork
+from scalenet_training.runs.record import RunRecord
 from scalenet_training.runs.run_folder import RunFolder
-from scalenet_training.train.plan import versions
+from scalenet_training.runs.versions import versions
 
 MODEL_CARD = "model_card.json"
-_RUNTIMES = ("ai-edge-litert", "tf2onnx", "onnxruntime", "tensorflow-serving-api")
 
 
 def describe_network(network: SavedNetwork, model: keras.Model) -> dict[str, Any]:
@@ -30,15 +31,19 @@ def describe_network(network: SavedNetwork, model: keras.Model) -> dict[str, Any
     """
     return {
         "network": model.name,
-        "architecture": network.recorded.get("architecture"),
+        "architecture": network.record and network.record.architecture,
         "trainable_parameters": count_parameters(model),
         "macs": _macs(model),
-        "training": _training(network) if network.recorded else None,
+        "training": network.record and _training(network.record, network.path),
     }
 
 
 def write_model_card(
-    folder: str, name: str, content: Mapping[str, Any], verification: Verification
+    folder: str,
+    name: str,
+    content: Mapping[str, Any],
+    verification: Verification,
+    formats: Sequence[ExportFormat] = FORMATS,
 ) -> None:
     """Writes the card of a version, with the SHA-256 of each of its files."""
     card = {
@@ -53,7 +58,7 @@ def write_model_card(
             "bound": verification.bound,
             "top1_agreement": verification.agreement,
         },
-        "versions": {**versions(), **_runtime_versions()},
+        "versions": {**versions(), **_runtime_versions(formats)},
         "files": file_hashes(folder),
     }
     path = os.path.join(folder, MODEL_CARD)
@@ -87,25 +92,25 @@ def read_model_card(exported: str) -> dict[str, Any]:
     return content if isinstance(content, dict) else {}
 
 
-def _training(network: SavedNetwork) -> dict[str, Any]:
-    run, recorded = network.run, network.recorded
-    saved = os.path.splitext(os.path.basename(network.path))[0]
+def _training(record: RunRecord, path: str) -> dict[str, Any]:
+    run = record.config
+    saved = os.path.splitext(os.path.basename(path))[0]
     return {
-        "command": _without_paths(recorded["command"]),
-        "dataset": _without_path(run["dataset"]),
-        "train_split": run["train_split"],
-        "eval_split": recorded["eval_split"],
-        "on_damaged": run.get("on_damaged", "stop"),
-        "epochs": run["epochs"],
+        "command": _without_paths(record.command),
+        "dataset": _without_path(run.dataset),
+        "train_split": run.train_split,
+        "eval_split": record.eval_split,
+        "on_damaged": run.on_damaged,
+        "epochs": run.epochs,
         "saved": saved,
-        "metrics": _metrics(network, saved),
-        "versions": recorded.get("versions"),
+        "metrics": _metrics(path, saved),
+        "versions": record.versions,
     }
 
 
-def _metrics(network: SavedNetwork, saved: str) -> dict[str, float] | None:
+def _metrics(path: str, saved: str) -> dict[str, float] | None:
     """The row of metrics.csv at whose end the model was saved."""
-    rows = RunFolder(os.path.dirname(network.path)).rows()
+    rows = RunFolder(os.path.dirname(path)).rows()
     if not rows or saved not in ("best", "last"):
         return None
     if saved == "last":
@@ -131,11 +136,9 @@ def _macs(model: keras.Model) -> int | None:
     return scalenet_tf.count_macs(model) if all(model.input_shape[1:3]) else None
 
 
-def _runtime_versions() -> dict[str, str]:
+def _runtime_versions(formats: Sequence[ExportFormat]) -> dict[str, str]:
     found = {}
-    for name in _RUNTIMES:
-        try:
+    for name in (name for entry in formats for name in entry.packages):
+        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
             found[name] = importlib.metadata.version(name)
-        except importlib.metadata.PackageNotFoundError:
-            continue
     return found

@@ -3,25 +3,35 @@
 Imports no TensorFlow.
 """
 
+from __future__ import annotations
+
 import dataclasses
-from typing import Literal
+from typing import Annotated, Literal
 
 import tyro
 
-from scalenet_training.data.listing import OnDamaged
-from scalenet_training.settings import Settings
+from scalenet_training.data.files.listing import OnDamaged
+from scalenet_training.settings.base import POSITIVE, OptionGroup, Settings
+from scalenet_training.settings.groups import NormalizationName
 
 
 @dataclasses.dataclass(frozen=True)
-class SavedNetworkConfig(Settings):
-    """A network that a run has saved, or any .keras file, and its data."""
+class NetworkOptions(OptionGroup):
+    """The network that a run has saved, or any .keras file."""
 
-    run_or_model: tyro.conf.Positional[str]
+    run_or_model: Annotated[
+        tyro.conf.Positional[str], tyro.conf.arg(metavar="RUN-OR-MODEL")
+    ]
     """Folder of a run, or a .keras file. A file in a run's folder takes the run's
     settings as defaults."""
 
     saved: Literal["best", "last"] = "best"
-    """Of a run: the model with the lowest validation error, or the last."""
+    """For a run: the model with the lowest validation error, or the last."""
+
+
+@dataclasses.dataclass(frozen=True)
+class ImageOptions(OptionGroup):
+    """The images, and what is done to them; by default as in the run."""
 
     dataset: str | None = None
     """digits, a name of TensorFlow Datasets, a folder or a manifest. Default: the
@@ -37,15 +47,20 @@ class SavedNetworkConfig(Settings):
     """Download and prepare the dataset if it is not there."""
 
     on_damaged: OnDamaged | None = None
-    """Of a folder or a manifest: stop at a file that is no image that can be read, or
-    skip it. Default: the run's."""
+    """For a folder or a manifest: stop at a file that is not an image that can be read,
+    or skip it. Default: the run's."""
 
-    normalization: Literal["imagenet", "cifar10", "cifar100", "centered"] | None = None
+    normalization: NormalizationName | None = None
     """Mean and deviation of the pixels. Default: the run's."""
 
-    image_size: int | None = None
+    image_size: Annotated[int | None, POSITIVE] = None
     """Side of the images, for a model that takes any size. Default: the run's."""
 
-    eval_resize: int | None = None
+    eval_resize: Annotated[int | None, POSITIVE] = None
     """Resize the shorter side to this and crop the centre. Default: the run's, else the
     model's input size."""
+
+
+@dataclasses.dataclass(frozen=True)
+class SavedNetworkConfig(ImageOptions, NetworkOptions, Settings):
+    """A network that a run has saved, or any .keras file, and its data."""

@@ -9,29 +9,37 @@ import keras
 import scalenet_tf
 from scalenet_tf import Architecture
 from scalenet_tf.allocation import seed_architecture
-from scalenet_tf.models import (
-    HEAD,
+from scalenet_tf.models import HEAD
+from scalenet_tf.weights import (
+    LoadReport,
     check_weights,
     count_arrays,
     load_weights,
     weights_classes,
 )
-from scalenet_tf.tensors import LoadReport
+from scalenet_training.errors import SettingError
 
 _SEED = "seed:"
 
 
-def resolve_architecture(model: str) -> Architecture:
+def resolve_architecture(model: str, option: str = "`model`") -> Architecture:
     """The architecture of a public name, of a JSON file, or of file.json:Name.
 
     With `seed:` before it, that of its seed network, to learn an allocation with.
 
+    Args:
+        model: The name or the file.
+        option: The option that it came by, for messages.
+
     Raises:
-        ValueError: There is none, or it is not valid.
+        SettingError: There is no such network.
+        ValueError: The architecture is not valid.
         FileNotFoundError: There is no such file.
     """
     if model.startswith(_SEED):
-        return seed_architecture(resolve_architecture(model.removeprefix(_SEED)))
+        return seed_architecture(
+            resolve_architecture(model.removeprefix(_SEED), option)
+        )
     path, _, name = model.rpartition(".json:")
     if path:
         return scalenet_tf.load_architecture(f"{path}.json", name)
@@ -40,19 +48,19 @@ def resolve_architecture(model: str) -> Architecture:
     try:
         return scalenet_tf.get_architecture(model)
     except ValueError as error:
-        raise ValueError(f"--model: {error} Or give a .json file.") from error
+        raise SettingError(f"{option}: {error} Or give a .json file.") from error
 
 
 def start_from(model: keras.Model, path: str) -> LoadReport:
     """Loads the weights of a file; the classifier only where it has as many classes.
 
     Raises:
-        ValueError: It is no such file, of another network, or has weights that are
+        SettingError: It is no such file, of another network, or has weights that are
             NaN or infinite, or negative variances. The model is left as it was.
     """
     if not os.path.isfile(path) or not path.endswith((".weights.h5", ".keras")):
-        raise ValueError(
-            "--weights must be the path of a .weights.h5 or .keras file. "
+        raise SettingError(
+            "`weights` must be the path of a .weights.h5 or .keras file. "
             f"Received: {path!r}."
         )
     try:
@@ -62,7 +70,7 @@ def start_from(model: keras.Model, path: str) -> LoadReport:
         else:
             found, loaded = count_arrays(path), _load_file(model, path)
     except ValueError as error:
-        raise ValueError(f"--weights {path!r}: {error}") from error
+        raise SettingError(f"`weights` {path!r}: {error}") from error
     new_classifier = loaded < len(model.weights)
     return LoadReport(
         source=repr(path),
@@ -94,14 +102,14 @@ def _copy_layers(donor: keras.Model, model: keras.Model) -> int:
     )
     if given.keys() - {HEAD} != wanted.keys() - {HEAD}:
         odd = min((given.keys() ^ wanted.keys()) - {HEAD})
-        raise ValueError(f"is another network: layer {odd!r} is not in both.")
+        raise SettingError(f"is another network: layer {odd!r} is not in both.")
     copies = []
     for name, layer in wanted.items():
         weights = given[name].get_weights() if name in given else []
         if [array.shape for array in weights] == [w.shape for w in layer.weights]:
             copies.append((layer, weights))
         elif name != HEAD:
-            raise ValueError(f"is another network: layer {name!r} has other shapes.")
+            raise SettingError(f"is another network: layer {name!r} has other shapes.")
     for layer, weights in copies:
         layer.set_weights(weights)
     return sum(len(weights) for _, weights in copies)

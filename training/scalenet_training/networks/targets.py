@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
+from scalenet_training.errors import SettingError
+
 if TYPE_CHECKING:
     from scalenet_tf import Architecture
 
@@ -18,7 +20,7 @@ def target_macs(
     text: str,
     architecture: Architecture,
     classes: int,
-    option: str = "--target-macs",
+    option: str = "`target_macs`",
 ) -> float:
     """MACs of an image of the native size, as `--target-macs` says them.
 
@@ -29,30 +31,26 @@ def target_macs(
         option: Option that the text came by, for messages.
 
     Raises:
-        ValueError: The text is none of these; the message names the option.
+        SettingError: The text is not one of these; the message names the option.
     """
-    ratio, number = parse_target(text, option)
-    if ratio is None:
-        return number
-    return ratio * architecture.twin().macs(classes)
+    value, is_ratio = parse_target(text, option)
+    return value * architecture.twin().macs(classes) if is_ratio else value
 
 
-def parse_target(
-    text: str, option: str = "--target-macs"
-) -> tuple[float | None, float | None]:
-    """The ratio to the twin's MACs or else the number of MACs; the other is `None`.
+def parse_target(text: str, option: str = "`target_macs`") -> tuple[float, bool]:
+    """A number, and whether it is a ratio to the twin's MACs.
 
     Raises:
-        ValueError: The text is neither; the message names the option.
+        SettingError: The text is neither; the message names the option.
     """
     stripped = text.strip().lower()
     if stripped == "twin":
-        return 1.0, None
+        return 1.0, True
     is_ratio = stripped.endswith("x")
     try:
         value = float(stripped.removesuffix("x"))
     except ValueError:
         value = math.nan
     if not math.isfinite(value) or value <= 0:
-        raise ValueError(f"{option} must be {_ALLOWED}. Received: {text!r}.")
-    return (value, None) if is_ratio else (None, value)
+        raise SettingError(f"{option} must be {_ALLOWED}. Received: {text!r}.")
+    return value, is_ratio

@@ -15,13 +15,14 @@ app = tyro.extras.SubcommandApp()
 def curves(
     runs: Annotated[tuple[str, ...], tyro.conf.Positional], output: str = "curves.png"
 ) -> None:
-    """Training and validation top-1 error of one or more runs, in one figure.
+    """Draws the training and validation top-1 error of runs in one figure.
 
     Args:
         runs: Folders of runs.
         output: The PNG file to write.
     """
     from scalenet_training.runs.figures import plot_curves
+    from scalenet_training.runs.files import replacing
     from scalenet_training.runs.metrics import METRICS_FILE, read_rows
 
     if not runs:
@@ -33,8 +34,9 @@ def curves(
         label = run if name in rows else name
         rows[label] = read_rows(os.path.join(run, METRICS_FILE))
         if not rows[label]:
-            raise UsageError(f"{run!r} is no run that has finished an epoch.")
-    plot_curves(rows, output)
+            raise UsageError(f"{run!r} is not a run that has finished an epoch.")
+    with replacing(output) as path:
+        plot_curves(rows, path)
     print(output)
 
 
@@ -43,7 +45,7 @@ def allocation(
     networks: Annotated[tuple[str, ...], tyro.conf.Positional],
     output: str = "allocation.png",
 ) -> None:
-    """Proportion of neurons at each scale by block, of one or more networks.
+    """Draws the proportion of neurons at each scale, by block, of networks.
 
     Args:
         networks: Public names (see scalenet_tf.list_models), architectures' JSON
@@ -57,15 +59,17 @@ def allocation(
     from scalenet_training.errors import usage_errors
     from scalenet_training.networks.starting_point import resolve_architecture
     from scalenet_training.runs.figures import plot_allocations
+    from scalenet_training.runs.files import replacing
 
     with usage_errors():
-        found = [resolve_architecture(network) for network in networks]
+        found = [resolve_architecture(network, "NETWORKS") for network in networks]
     names = [architecture.name for architecture in found]
     labels = [
         name if names.count(name) == 1 else f"{name} ({text})"
         for name, text in zip(names, networks, strict=True)
     ]
-    plot_allocations(dict(zip(labels, found, strict=True)), output)
+    with replacing(output) as path:
+        plot_allocations(dict(zip(labels, found, strict=True)), path)
     print(output)
 
 

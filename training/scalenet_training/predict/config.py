@@ -1,11 +1,13 @@
 """Settings of a prediction. Imports no TensorFlow."""
 
 import dataclasses
-from typing import Annotated
+from typing import Annotated, Literal
 
 import tyro
 
 from scalenet_training.settings import Settings
+
+Normalization = Literal["imagenet", "cifar10", "cifar100", "centered"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -20,8 +22,9 @@ class PredictConfig(Settings):
     also in their sub-folders."""
 
     model: str
-    """A run's folder or a .keras file in it; a SavedModel: its folder, or that of a
-    name, for the highest version; a .tflite or .onnx file; or a served model:
+    """A run's folder or a .keras file; what export.py wrote: the folder of a
+    SavedModel, or that of a name, for the highest version, or a .tflite or .onnx file;
+    or a served model:
     http[s]://HOST:PORT/v1/models/NAME[/versions/NUMBER | /labels/LABEL] (REST) or
     grpc://HOST[:8500]/NAME[/NUMBER | /versions/NUMBER | /labels/LABEL]."""
 
@@ -40,3 +43,22 @@ class PredictConfig(Settings):
     attempts: int = 4
     """Of a served model: how often to ask, at most, while there is no server or it is
     unavailable."""
+
+    normalization: Normalization | None = None
+    """Of a .keras file: mean and deviation of the pixels. Default: the run's."""
+
+    image_size: int | None = None
+    """Of a .keras file that takes any size: side of the images. Default: the run's."""
+
+    eval_resize: int | None = None
+    """Of a .keras file: resize the shorter side to this and crop the centre. Default:
+    the run's, else the model's input size."""
+
+    class_names: str | None = None
+    """Of a .keras file: text file with the name of a class a line. Default: the run's,
+    else the numbers of the classes."""
+
+
+def is_url(model: str) -> bool:
+    """Whether `--model` is meant as a URL."""
+    return "://" in model

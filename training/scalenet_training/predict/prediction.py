@@ -1,4 +1,4 @@
-"""Predictions for files: which files, by which predictor, and how they are printed.
+"""Predictions for files: which files, and how the answers are printed.
 
 Imports no TensorFlow by itself, so that bad input is answered at once.
 """
@@ -12,15 +12,21 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from scalenet_training.errors import RunError, UsageError
-from scalenet_training.predict.config import PredictConfig
-from scalenet_training.predict.predictors import find_backend
+from scalenet_training.predict.config import PredictConfig, is_url
 
 if TYPE_CHECKING:
+    from scalenet_tf.export import ExportFormat
     from scalenet_tf.serving import Prediction
 
 
-def predict_files(config: PredictConfig) -> dict[str, Prediction]:
+def predict_files(
+    config: PredictConfig, formats: Sequence[ExportFormat] | None = None
+) -> dict[str, Prediction]:
     """Predicts for every image, in the order in which they were named.
+
+    Args:
+        config: Which images, which model.
+        formats: The formats of exported models that are known; `None`: the package's.
 
     Returns:
         Path -> prediction; it is not `valid` for files that are no images.
@@ -39,13 +45,18 @@ def predict_files(config: PredictConfig) -> dict[str, Prediction]:
         if not value > 0:
             raise UsageError(f"{option} must be more than 0. Received: {value}.")
     files = image_files(config.images)
-    backend = find_backend(config.model)
+    if not is_url(config.model) and not os.path.exists(config.model):
+        raise UsageError(f"--model: there is no file or folder {config.model!r}.")
 
     from tqdm import tqdm
 
-    results = {}
-    predictor = backend.open(config)
-    with predictor, tqdm(total=len(files), unit=" images", disable=None) as bar:
+    from scalenet_training.predict.predictors import open_predictor
+
+    results: dict[str, Prediction] = {}
+    with (
+        open_predictor(config, formats) as predictor,
+        tqdm(total=len(files), unit=" images", disable=None) as bar,
+    ):
         for batch in _batches(files, config.batch_size):
             images = [_read(path) for path in batch]
             predictions = predictor.predict(images, config.top_k)

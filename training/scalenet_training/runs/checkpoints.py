@@ -27,7 +27,7 @@ class Checkpoints:
     Args:
         folder: Where they are.
         kept: How many of the newest stay.
-        chief: Whether this process writes; the others read alone.
+        chief: Whether this process writes; the others only read.
         state: What they hold, by name.
 
     Attributes:
@@ -54,8 +54,8 @@ class Checkpoints:
 
         By their files and not by TensorFlow's list of them, which is written later.
         """
-        names = glob.glob(os.path.join(glob.escape(self.folder), f"{_PREFIX}-*.index"))
-        matches = (re.fullmatch(rf"{_PREFIX}-(\d+)\.index", n) for n in _names(names))
+        names = os.listdir(self.folder) if os.path.isdir(self.folder) else []
+        matches = (re.fullmatch(rf"{_PREFIX}-(\d+)\.index", name) for name in names)
         return sorted(int(match[1]) for match in matches if match)
 
     def path(self, number: int) -> str:
@@ -146,10 +146,6 @@ class Checkpoints:
             shutil.rmtree(path, ignore_errors=True)
             if os.path.isfile(path):
                 os.remove(path)
-
-
-def _names(paths: list[str]) -> list[str]:
-    return [os.path.basename(path) for path in paths]
 
 
 def _first_line(error: Exception) -> str:

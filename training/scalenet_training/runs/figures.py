@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Mapping, Sequence
 
-# Saved to files alone: no display is needed.
+# Figures are only saved to files, so that no display is needed.
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
@@ -24,8 +24,7 @@ def plot_curves(runs: Mapping[str, Sequence[Mapping[str, float]]], path: str) ->
 
     Source: Li et al., CVPR 2019, supplement, figure 1.
     """
-    figure = Figure(figsize=(7, 4.5), layout="constrained")
-    FigureCanvasAgg(figure)
+    figure = _figure(7, 4.5)
     axes = figure.add_subplot()
     for index, (label, rows) in enumerate(runs.items()):
         epochs = [row["epoch"] + 1 for row in rows]
@@ -50,7 +49,7 @@ def plot_curves(runs: Mapping[str, Sequence[Mapping[str, float]]], path: str) ->
 
 
 def plot_allocations(networks: Mapping[str, Architecture], path: str) -> None:
-    """Draws the proportion of neurons at each scale, a stacked bar a block.
+    """Draws the proportion of neurons at each scale, one stacked bar per block.
 
     Args:
         networks: Label -> architecture, one below the other.
@@ -59,9 +58,7 @@ def plot_allocations(networks: Mapping[str, Architecture], path: str) -> None:
     Source: Li et al., CVPR 2019, the figure of the learned architectures.
     """
     widest = max(len(network.allocation) for network in networks.values())
-    size = (max(5.0, 2 + 0.28 * widest), 0.6 + 2.2 * len(networks))
-    figure = Figure(figsize=size, layout="constrained")
-    FigureCanvasAgg(figure)
+    figure = _figure(max(5.0, 2 + 0.28 * widest), 0.6 + 2.2 * len(networks))
     rows = figure.subplots(len(networks), squeeze=False)[:, 0]
     for axes, (label, network) in zip(rows, networks.items(), strict=True):
         _draw_allocation(axes, label, network)
@@ -73,6 +70,13 @@ def plot_allocations(networks: Mapping[str, Architecture], path: str) -> None:
     ]
     figure.legend(handles=handles, loc="outside lower center", ncols=len(handles))
     figure.savefig(path, dpi=150)
+
+
+def _figure(width: float, height: float) -> Figure:
+    """An empty figure, with sides in inches."""
+    figure = Figure(figsize=(width, height), layout="constrained")
+    FigureCanvasAgg(figure)
+    return figure
 
 
 def _draw_allocation(axes: Axes, label: str, network: Architecture) -> None:
@@ -108,8 +112,7 @@ def plot_error_against_macs(
             times, or less than a third of, the trials' MACs are left out.
         path: PNG file to write.
     """
-    figure = Figure(figsize=(7, 4.5), layout="constrained")
-    FigureCanvasAgg(figure)
+    figure = _figure(7, 4.5)
     axes = figure.add_subplot()
     all_macs = [macs / 1e6 for group in points.values() for macs, _ in group]
     for label, group in points.items():

@@ -1,12 +1,15 @@
-"""Files that are replaced whole, and what to say where that fails."""
+"""Files that are written whole or not at all, and what to say where that fails."""
 
 from __future__ import annotations
 
 import contextlib
+import csv
 import glob
+import json
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, TextIO
 
 import tensorflow as tf
 
@@ -15,11 +18,19 @@ from scalenet_training.errors import RunError, UsageError
 
 __all__ = [
     "TEMPORARY",
+    "check_own_folder",
     "check_writable",
     "disk_errors",
     "remove_leftovers",
     "replaced",
+    "replacing",
+    "write_json",
+    "write_rows",
+    "written",
 ]
+
+# Names of files keep the bytes that they have on disk.
+_NAMES = "surrogateescape"
 
 
 @contextlib.contextmanager
@@ -32,6 +43,86 @@ def disk_errors(path: str) -> Iterator[None]:
         raise RunError(
             f"cannot write to {path!r}: {reason}. What was there before is intact."
         ) from error
+
+
+@contextlib.contextmanager
+def replacing(path: str) -> Iterator[str]:
+    """Gives a temporary path; what is written there replaces `path` in one step.
+
+    Raises:
+        RunError: It cannot be written; what was there before is intact.
+    """
+    with disk_errors(path), replaced(path) as temporary:
+        yield temporary
+
+
+@contextlib.contextmanager
+def written(path: str) -> Iterator[TextIO]:
+    """Gives a text file that replaces `path` in one step when the block ends.
+
+    Raises:
+        RunError: It cannot be written; what was there before is intact.
+    """
+    with (
+        replacing(path) as temporary,
+        open(temporary, "w", newline="", encoding="utf-8", errors=_NAMES) as file,
+    ):
+        yield file
+
+
+def write_json(path: str, content: Any) -> None:
+    """Writes a JSON file whole.
+
+    Raises:
+        RunError: It cannot be written.
+    """
+    text = json.dumps(content, indent=1)
+    with written(path) as file:
+        file.write(f"{text}\n")
+
+
+def write_rows(path: str, rows: Sequence[Mapping[str, Any]], missing: str = "") -> None:
+    """Writes a CSV file whole, with the columns of its last row.
+
+    Args:
+        path: The file.
+        rows: Column -> value, one or more.
+        missing: What stands where an earlier row lacks a column.
+
+    Raises:
+        RunError: It cannot be written.
+    """
+    with written(path) as file:
+        writer = csv.DictWriter(file, fieldnames=list(rows[-1]), restval=missing)
+        writer.writeheader()
+        writer.writerows(rows)
+
+
+def check_own_folder(path: str, marker: str, what: str) -> bool:
+    """Checks that a run or a search may use a folder; writes nothing.
+
+    Args:
+        path: The folder.
+        marker: The file that shows that there is one already.
+        what: `"run"` or `"search"`, for messages.
+
+    Returns:
+        Whether there is one already.
+
+    Raises:
+        UsageError: The folder holds other things, or cannot be written.
+    """
+    check_writable(path, "`workdir`")
+    if os.path.exists(os.path.join(path, marker)):
+        return True
+    # A chief that has just begun may be writing its file.
+    names = os.listdir(path) if os.path.exists(path) else []
+    if any(not name.startswith(TEMPORARY) for name in names):
+        raise UsageError(
+            f"`workdir` must be new, empty, or the folder of a {what}. Received: "
+            f"{path!r}, which holds other files."
+        )
+    return False
 
 
 def check_writable(path: str, option: str) -> None:

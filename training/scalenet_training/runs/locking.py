@@ -1,8 +1,9 @@
-"""One writer a folder: a lock that ends with the process that holds it."""
+"""One writer per folder: a lock that ends with the process that holds it."""
 
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import errno
 import os
 from collections.abc import Iterator
@@ -13,14 +14,13 @@ from scalenet_training.runs.files import check_writable
 
 # What file systems say that have no locks.
 _NO_LOCKS = (errno.ENOLCK, errno.ENOTSUP, errno.EBADF, errno.EINVAL, errno.ENOSYS)
-# Number of the descriptor that a process leaves to the one it replaces itself by.
-_HANDED_OVER = "SCALENET_LOCK"
 
 
 class FolderInUseError(UsageError):
     """Another process writes to the folder."""
 
 
+@dataclasses.dataclass(frozen=True)
 class Lock:
     """A folder that no other process writes to.
 
@@ -28,15 +28,7 @@ class Lock:
         certain: Whether that is so; some network file systems have no locks.
     """
 
-    def __init__(self, descriptor: int, certain: bool):
-        self.certain = certain
-        self._descriptor = descriptor
-
-    def hand_over(self) -> None:
-        """Leaves the lock to the program that `os.execv` puts in place of this one."""
-        kept = os.dup(self._descriptor)
-        os.set_inheritable(kept, True)
-        os.environ[_HANDED_OVER] = str(kept)
+    certain: bool
 
 
 @contextlib.contextmanager
@@ -56,7 +48,7 @@ def locked_folder(folder: str, option: str) -> Iterator[Lock]:
     """
     check_writable(folder, option)
     with made_folder(folder):
-        descriptor = _handed_over(folder) or os.open(folder, os.O_RDONLY)
+        descriptor = os.open(folder, os.O_RDONLY)
         try:
             certain = _lock(descriptor)
             # One who failed its checks may have removed the folder meanwhile.
@@ -65,7 +57,7 @@ def locked_folder(folder: str, option: str) -> Iterator[Lock]:
                     f"{option}: another process is writing to {folder!r}. Wait for its "
                     "end, or give another folder."
                 )
-            yield Lock(descriptor, certain)
+            yield Lock(certain)
         finally:
             os.close(descriptor)
 
@@ -83,16 +75,6 @@ def _lock(descriptor: int) -> bool | None:
             raise
         return False
     return True
-
-
-def _handed_over(folder: str) -> int | None:
-    """The descriptor of the folder that the program before this one has left."""
-    descriptor = int(os.environ.pop(_HANDED_OVER, -1))
-    with contextlib.suppress(OSError):
-        if _is(descriptor, folder):
-            os.set_inheritable(descriptor, False)
-            return descriptor
-    return None
 
 
 def _is(descriptor: int, folder: str) -> bool:

@@ -1,17 +1,23 @@
-"""The rows of metrics.csv, one an epoch. Imports no TensorFlow."""
+"""The rows of metrics.csv, one per epoch. Imports no TensorFlow."""
 
 from __future__ import annotations
 
 import csv
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any, TextIO
+from typing import Any
+
+from scalenet_training.errors import UsageError
 
 METRICS_FILE = "metrics.csv"
 
 
 def read_rows(path: str) -> list[dict[str, Any]]:
-    """The rows, numbers for values; none where there is no file."""
+    """The rows, with numbers for values; an empty list where there is no file.
+
+    Raises:
+        UsageError: It is not a table of numbers.
+    """
     try:
         with open(path, newline="", encoding="utf-8") as file:
             return [
@@ -23,16 +29,11 @@ def read_rows(path: str) -> list[dict[str, Any]]:
             ]
     except FileNotFoundError:
         return []
+    except (ValueError, TypeError, csv.Error) as error:
+        raise UsageError(f"{path!r} is no run's metrics.csv: {error}.") from error
 
 
 def best_row(rows: Sequence[Mapping[str, Any]]) -> Mapping[str, Any]:
-    """The row of the epoch that `best.keras` is of: the first of the lowest error."""
+    """The row of the epoch that `best.keras` is from: the first of the lowest error."""
     numbers = [row for row in rows if math.isfinite(row["val_loss"])]
     return min(numbers or rows, key=lambda row: row["val_top1_error"])
-
-
-def write_rows(file: TextIO, rows: Sequence[Mapping[str, Any]]) -> None:
-    """Writes rows that have the columns of the last one."""
-    writer = csv.DictWriter(file, fieldnames=list(rows[-1]), restval="nan")
-    writer.writeheader()
-    writer.writerows(rows)

@@ -13,21 +13,22 @@ from collections.abc import Mapping
 from typing import Any
 
 from scalenet_training.data.division import BY_NAME
+from scalenet_training.data.files.index import INDEX_FILE
+from scalenet_training.data.files.listing import some
 from scalenet_training.data.fingerprint import (
     differences,
     fingerprint,
     list_examples,
     read_list,
+    replaced_examples,
     write_list,
 )
-from scalenet_training.data.index import INDEX_FILE
-from scalenet_training.data.listing import some
 from scalenet_training.data.source import Source
 from scalenet_training.data.splits import Split
 from scalenet_training.data.table import render
 from scalenet_training.errors import UsageError
-from scalenet_training.runs.files import disk_errors, replaced
-from scalenet_training.runs.run_folder import CONFIG_FILE, RunFolder
+from scalenet_training.runs.files import disk_errors, written
+from scalenet_training.runs.run_folder import RunFolder
 
 LIST_FILE = "data.csv.gz"
 TABLE_FILE = "data.txt"
@@ -45,6 +46,7 @@ class RunData:
         self.source = source
         parts = {"train": train_split, "evaluation": eval_split}
         self._examples = list_examples(source, parts)
+        self._replaced = replaced_examples(source, self._examples)
         self.facts = fingerprint(source, self._examples)
 
     def check(self, folder: RunFolder) -> None:
@@ -53,16 +55,16 @@ class RunData:
         Raises:
             UsageError: It had not; the message says what differs.
         """
-        if not os.path.exists(folder.file(CONFIG_FILE)):
+        if not folder.has_record:
             return
-        recorded = folder.read_config().get("data")
+        recorded = folder.read_record().data
         if recorded is None:
-            check_division(folder.path, {}, self.source, "--workdir")
-        elif recorded != self.facts:
+            check_division(folder.path, None, self.source, "`workdir`")
+        elif recorded != self.facts or self._replaced:
             raise UsageError(
-                f"--workdir {folder.path!r} holds a run on other data: "
+                f"`workdir` {folder.path!r} holds a run on other data: "
                 f"{self._differences(folder, recorded)}. Put the data back as they "
-                "were to resume it, or give another --workdir."
+                "were to resume it, or give another `workdir`."
             )
 
     @functools.cached_property
@@ -74,24 +76,27 @@ class RunData:
 
     def write(self, folder: RunFolder) -> None:
         """Writes what the run keeps of its data."""
+        with written(folder.file(TABLE_FILE)) as file:
+            file.write(self.table)
+        images = self.source.images
+        if images is None:
+            return
         with disk_errors(folder.path):
-            _write_text(folder.file(TABLE_FILE), self.table)
-            images = self.source.images
-            if images is None:
-                return
             if not os.path.exists(folder.file(LIST_FILE)):
                 write_list(folder.file(LIST_FILE), self._examples)
             if images.index.changed:
                 images.index.save(folder.file(INDEX_FILE))
-            if images.damaged:
-                with replaced(folder.file(DAMAGED_FILE)) as path, _text(path) as file:
-                    writer = csv.writer(file, lineterminator="\n")
-                    writer.writerows([("path", "reason"), *images.damaged])
+        if images.damaged:
+            with written(folder.file(DAMAGED_FILE)) as file:
+                writer = csv.writer(file, lineterminator="\n")
+                writer.writerows([("path", "reason"), *images.damaged])
 
     def _differences(self, folder: RunFolder, recorded: Mapping[str, Any]) -> str:
         before = read_list(folder.file(LIST_FILE))
+        if before is None and self._replaced:
+            before = self._examples
         if before is not None and self._examples:
-            found = differences(before, self._examples)
+            found = differences(before, self._examples, self._replaced)
             if found:
                 return "; ".join(found)
         return "; ".join(
@@ -105,7 +110,7 @@ def evaluation_notes(folder: RunFolder, source: Source, split: Split) -> list[st
     """What whoever reads the errors of a run on some of its own data should know.
 
     Args:
-        folder: Of the run.
+        folder: The run's folder.
         source: Its dataset, opened now.
         split: What is evaluated on.
 
@@ -114,12 +119,13 @@ def evaluation_notes(folder: RunFolder, source: Source, split: Split) -> list[st
     """
     listed = read_list(folder.file(LIST_FILE)) or []
     now = list_examples(source, {"evaluation": split})
-    if not listed or not now:
+    if not listed or not now or source.images is None:
         return []
     trained = {example.name for example in listed if example.part == "train"}
     seen = sum(example.name in trained for example in now)
     sizes = {file.name: file.size for file in source.images.files}
     gone = [e.name for e in listed if sizes.get(e.name) != e.size]
+    gone += replaced_examples(source, listed)
     notes = []
     if seen:
         notes.append(f"the run was trained on {seen:,} of these {len(now):,} images")
@@ -132,7 +138,7 @@ def evaluation_notes(folder: RunFolder, source: Source, split: Split) -> list[st
 
 
 def check_division(
-    run: str, recorded: Mapping[str, Any], source: Source, option: str
+    run: str, data: Mapping[str, Any] | None, source: Source, option: str
 ) -> None:
     """Checks that a run held out the images that are held out now.
 
@@ -140,27 +146,17 @@ def check_division(
 
     Args:
         run: The run, for the message.
-        recorded: Content of its config.json.
+        data: The fingerprint that it has recorded.
         source: Its dataset, opened now.
         option: That names the run, for the message.
 
     Raises:
         UsageError: It held out others.
     """
-    if "data" not in recorded and source.identity.get("division") == BY_NAME:
+    if data is None and source.identity.get("division") == BY_NAME:
         raise UsageError(
             f"{option} {run!r} holds a run of an earlier version, which held out other "
             f"images of {source.name!r} than this one does: images that it was trained "
-            "on would be taken for new ones. Train anew in another --workdir, or put "
+            "on would be taken for new ones. Train anew in another folder, or put "
             "the images that are held out in a folder of their own."
         )
-
-
-def _write_text(path: str, text: str) -> None:
-    with replaced(path) as temporary, _text(temporary) as file:
-        file.write(text)
-
-
-def _text(path: str):
-    # Names keep the bytes that they have on disk.
-    return open(path, "w", newline="", encoding="utf-8", errors="surrogateescape")

@@ -12,7 +12,7 @@ from scalenet_training.runs.run_folder import RunFolder
 
 
 def describe_end(folder: RunFolder) -> str:
-    """The lines, of a run that has finished an epoch or more."""
+    """The lines for a run that has finished one epoch or more."""
     last, best = folder.rows()[-1], folder.best_row()
     commands = "\n".join(f"  {shlex.join(command)}" for command in _next(folder.path))
     return (

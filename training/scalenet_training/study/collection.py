@@ -12,7 +12,7 @@ import time
 import tensorflow as tf
 
 from scalenet_training.invocation import typed_as
-from scalenet_training.runs.files import disk_errors, replaced
+from scalenet_training.runs.files import disk_errors, replacing, written
 from scalenet_training.runs.metrics import METRICS_FILE
 from scalenet_training.runs.run_folder import RunFolder
 from scalenet_training.study.config import StudyConfig
@@ -37,12 +37,7 @@ def has_ended(run: StudyRun) -> bool:
 
 def note_hardware(run: StudyRun) -> None:
     """Keeps with a run what it was trained on."""
-    path = os.path.join(run.folder, _HARDWARE_FILE)
-    with (
-        disk_errors(path),
-        replaced(path) as temporary,
-        open(temporary, "w", encoding="utf-8") as file,
-    ):
+    with written(os.path.join(run.folder, _HARDWARE_FILE)) as file:
         file.write(_describe_hardware())
 
 
@@ -74,7 +69,7 @@ def collect(study: Study, config: StudyConfig) -> list[Result]:
             _keep_metrics(run, config.results_folder)
     order = [(arm.name, seed) for arm in study.arms for seed in study.seeds]
     results = [known[key] for key in order if key in known]
-    with disk_errors(path):
+    if results:
         write_results(path, results)
     return results
 
@@ -83,21 +78,21 @@ def _keep_metrics(run: StudyRun, folder: str) -> None:
     path = metrics_file(folder, run.arm.name, run.seed)
     with disk_errors(path):
         os.makedirs(os.path.dirname(path), exist_ok=True)
-        with replaced(path) as temporary:
-            shutil.copyfile(os.path.join(run.folder, METRICS_FILE), temporary)
+    with replacing(path) as temporary:
+        shutil.copyfile(os.path.join(run.folder, METRICS_FILE), temporary)
 
 
 def _result(run: StudyRun) -> Result:
     folder = RunFolder(run.folder)
-    rows, recorded = folder.rows(), folder.read_config()
+    rows, record = folder.rows(), folder.read_record()
     last = rows[-1]
     metrics = os.path.join(run.folder, METRICS_FILE)
     return Result(
         arm=run.arm.name,
         seed=run.seed,
-        architecture=recorded["architecture"]["name"],
-        parameters=recorded["parameters"],
-        macs=recorded["macs"],
+        architecture=record.architecture["name"],
+        parameters=record.parameters,
+        macs=record.macs,
         epochs=len(rows),
         train_error=last["top1_error"],
         error=last["val_top1_error"],
@@ -106,10 +101,10 @@ def _result(run: StudyRun) -> Result:
         images_per_second=round(
             statistics.median(r["images_per_second"] for r in rows)
         ),
-        command=shlex.join(_command(run, recorded["config"]["model"])),
+        command=shlex.join(_command(run, record.config.model)),
         hardware=_hardware(run),
         date=time.strftime("%Y-%m-%d", time.gmtime(os.path.getmtime(metrics))),
-        versions=", ".join(f"{k} {v}" for k, v in recorded["versions"].items()),
+        versions=", ".join(f"{k} {v}" for k, v in record.versions.items()),
     )
 
 

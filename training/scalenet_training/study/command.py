@@ -10,6 +10,8 @@ from collections.abc import Sequence
 from scalenet_training.cli.running import parse
 from scalenet_training.study.config import StudyConfig
 
+SETTINGS = StudyConfig
+
 
 def main(arguments: Sequence[str], program: str) -> None:
     """Runs the command line."""

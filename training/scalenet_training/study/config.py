@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import dataclasses
 import os
+from typing import Annotated
 
 import tyro
 
-from scalenet_training.settings import Settings
+from scalenet_training.settings.base import Settings, suffix
 
 
 @dataclasses.dataclass(frozen=True)
 class StudyConfig(Settings):
     """Which study, and what of it to do."""
 
-    file: tyro.conf.Positional[str]
+    file: Annotated[tyro.conf.Positional[str], suffix(".toml")]
     """The study's TOML file (docs/studies.md); results are written beside it."""
 
     workdir: str | None = None

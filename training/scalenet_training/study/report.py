@@ -6,7 +6,7 @@ import os
 import re
 
 from scalenet_training.errors import RunError, usage_errors
-from scalenet_training.runs.files import disk_errors, replaced
+from scalenet_training.runs.files import replacing, written
 from scalenet_training.runs.metrics import read_rows
 from scalenet_training.study.config import StudyConfig
 from scalenet_training.study.results import (
@@ -36,16 +36,12 @@ def write_report(study: Study, folder: str) -> None:
         return
     from scalenet_training.study.figures import plot_error_by_macs, plot_mean_curves
 
-    with disk_errors(folder):
-        with replaced(os.path.join(folder, CURVES_FILE)) as path:
-            plot_mean_curves(study, _metrics(results, folder), path)
-        with replaced(os.path.join(folder, MACS_FILE)) as path:
-            plot_error_by_macs(study, results, path)
-        with (
-            replaced(os.path.join(folder, REPORT_FILE)) as path,
-            open(path, "w", encoding="utf-8") as file,
-        ):
-            file.write(render(study, results))
+    with replacing(os.path.join(folder, CURVES_FILE)) as path:
+        plot_mean_curves(study, _metrics(results, folder), path)
+    with replacing(os.path.join(folder, MACS_FILE)) as path:
+        plot_error_by_macs(study, results, path)
+    with written(os.path.join(folder, REPORT_FILE)) as file:
+        file.write(render(study, results))
 
 
 def render(study: Study, results: list[Result]) -> str:

@@ -1,7 +1,4 @@
-"""The results of a study: one row for each run, and what they say together.
-
-Imports no TensorFlow, so that results can be read and checked without it.
-"""
+"""The results of a study: one row for each run, and what they say together."""
 
 from __future__ import annotations
 
@@ -12,7 +9,7 @@ import os
 import statistics
 from collections.abc import Iterable, Mapping, Sequence
 
-from scalenet_tf.files import replaced
+from scalenet_training.runs.files import write_rows
 from scalenet_training.study.spec import Study
 
 RESULTS_FILE = "results.csv"
@@ -161,15 +158,8 @@ def read_results(path: str) -> list[Result]:
 
 
 def write_results(path: str, results: Sequence[Result]) -> None:
-    """Writes results.csv whole, one row for each run."""
-    names = [field.name for field in dataclasses.fields(Result)]
-    with (
-        replaced(path) as temporary,
-        open(temporary, "w", newline="", encoding="utf-8") as file,
-    ):
-        writer = csv.DictWriter(file, names, lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(dataclasses.asdict(result) for result in results)
+    """Writes results.csv whole: one row for each run, of which there must be one."""
+    write_rows(path, [dataclasses.asdict(result) for result in results])
 
 
 def table(study: Study, results: Iterable[Result]) -> str:

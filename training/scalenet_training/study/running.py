@@ -38,7 +38,7 @@ def run_study(config: StudyConfig) -> None:
     with usage_errors():
         study = read_study(config.file)
         _check_models(study)
-        check_writable(config.runs_folder, "--workdir")
+    check_writable(config.runs_folder, "`workdir`")
     failed = [] if config.report else _train_missing(study, config)
     results = collect(study, config)
     write_report(study, config.results_folder)
@@ -102,7 +102,7 @@ def _claimed(run: StudyRun, config: StudyConfig) -> Iterator[bool]:
     claims = os.path.join(config.runs_folder, "claims", run.name)
     with contextlib.ExitStack() as stack:
         try:
-            stack.enter_context(locked_folder(claims, "--workdir"))
+            stack.enter_context(locked_folder(claims, "`workdir`"))
         except FolderInUseError:
             yield False
             return

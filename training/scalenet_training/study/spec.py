@@ -10,7 +10,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Literal, get_args
 
 from scalenet_training.networks.targets import parse_target
-from scalenet_training.train.config import TrainConfig
+from scalenet_training.settings.base import fields_of
+from scalenet_training.settings.training import TrainConfig
 from scalenet_training.train.presets import PRESETS
 
 Kind = Literal["learned", "even", "published", "random", "twin", "seed"]
@@ -203,7 +204,7 @@ def _study(content: Mapping[str, Any]) -> Study:
 
 
 def _allocation(name: str, table: Mapping[str, Any]) -> AllocationSpec:
-    fields = [field.name for field in dataclasses.fields(AllocationSpec)][1:]
+    fields = fields_of(AllocationSpec)[1:]
     where = f"`allocations.{name}`"
     _check_name("allocations", name)
     _check_keys(where, table, required=("kind",), optional=fields)
@@ -232,8 +233,7 @@ def _arm(
             f"{', '.join(allocations) or 'of which there are none'}. "
             f"Received: {allocation!r}."
         )
-    fields = [field.name for field in dataclasses.fields(TrainConfig)]
-    allowed = [field for field in fields if field not in _NOT_OPTIONS]
+    allowed = [name for name in fields_of(TrainConfig) if name not in _NOT_OPTIONS]
     _check_keys(f"{where} with `options`", options, optional=allowed)
     preset = options.get("preset", TrainConfig.preset)
     if preset not in PRESETS:

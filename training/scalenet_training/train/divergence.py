@@ -1,4 +1,4 @@
-"""What is said of a run that has diverged: where, and what may help."""
+"""The errors of a run that has diverged."""
 
 from __future__ import annotations
 
@@ -9,17 +9,24 @@ from scalenet_training.errors import RunError
 
 
 class NotFiniteError(RunError):
-    """A network gave a loss that is NaN or infinite: its errors mean nothing."""
+    """The loss of a network is NaN or infinite, so its error rates mean nothing."""
+
+
+class DivergedError(RunError):
+    """A run has diverged; the arguments are what happened, and what may help."""
+
+    def __str__(self) -> str:
+        return ". ".join(self.args)
 
 
 def check_loss(result: Mapping[str, float], network: str) -> None:
-    """Checks that an evaluation has given a number.
+    """Checks that the loss of an evaluation is finite.
 
-    A logit that is NaN or infinite gives a loss that is, of whatever example.
+    It is not if any logit of any example is NaN or infinite.
 
     Args:
-        result: With the key `loss`, a mean over examples.
-        network: What was evaluated, for the message.
+        result: Mean over the examples, under the key `loss`.
+        network: Name of what was evaluated, for the message.
 
     Raises:
         NotFiniteError: The loss is NaN or infinite.
@@ -32,18 +39,19 @@ def check_loss(result: Mapping[str, float], network: str) -> None:
         )
 
 
-def diverged(what: str, rate: float, good: str | None) -> RunError:
+def diverged(what: str, rate: float, good: str | None) -> DivergedError:
     """The error that ends a run.
 
     Args:
-        what: What is no number, and when: `"the loss became NaN at step 3 of 9"`.
+        what: What is not finite, and when: `"the loss became NaN at step 3 of 9"`.
         rate: Learning rate of that step.
-        good: Path of the last checkpoint from which training gave finite numbers;
-            `None` where there is none.
+        good: Path of the last checkpoint from which training gave finite numbers, if
+            there is one.
     """
     saved = f"The last good checkpoint is {good!r}" if good else "No checkpoint is good"
-    return RunError(
-        f"{what}, at learning rate {rate:.4g}. This state was not saved. {saved}. "
+    return DivergedError(
+        f"{what}, at learning rate {rate:.4g}",
+        f"This state was not saved. {saved}. "
         "A lower --learning-rate, a longer --warmup-epochs or --clip-norm may help, in "
-        "another --workdir."
+        "another --workdir.",
     )

@@ -2,23 +2,21 @@
 
 from __future__ import annotations
 
-import contextlib
-import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import keras
 import numpy as np
-import tensorflow as tf
 
-from scalenet_training.data.batches import Transform, evaluation_batches
-from scalenet_training.data.splits import Split, find_damaged_image
+from scalenet_training.data.batches import evaluation_batches
+from scalenet_training.data.errors import data_errors
+from scalenet_training.data.splits import Split
+from scalenet_training.data.transform import Transform
 from scalenet_training.devices.placement import Placement, lost_workers
 from scalenet_training.errors import RunError
 from scalenet_training.train.divergence import check_loss
 from scalenet_training.train.interruption import StoppedError, StopRequest
-from scalenet_training.train.step import make_evaluation_step
-from scalenet_training.train.sums import SUMS, means
+from scalenet_training.train.step import SUMS, make_evaluation_step, means
 
 
 class Evaluator:
@@ -26,12 +24,12 @@ class Evaluator:
 
     Args:
         model: The network.
-        split: Examples.
+        split: The examples.
         transform: From stored images to the network's input.
         batch_size: Global batch.
         placement: Where the replicas are.
         xla: Whether a replica's forward pass is compiled.
-        network: What messages call the model.
+        network: Name of the model in messages.
     """
 
     def __init__(
@@ -82,28 +80,3 @@ class Evaluator:
                 "dataset changed while it was read."
             )
         return means(totals)
-
-
-@contextlib.contextmanager
-def data_errors(split: Split) -> Iterator[None]:
-    """Turns errors of the input pipeline into a RunError that names the example."""
-    try:
-        yield
-    except (tf.errors.InvalidArgumentError, tf.errors.NotFoundError) as error:
-        if "labels must be from" in error.message:
-            raise RunError(f"--dataset: {_label_error(error.message)}") from error
-        damaged = find_damaged_image(split)
-        if damaged is None:
-            raise
-        raise RunError(
-            f"--dataset: an image cannot be decoded: {damaged}. Replace or "
-            "remove it, or leave it out of a new run with --on-damaged skip."
-        ) from error
-
-
-def _label_error(message: str) -> str:
-    """What TensorFlow says of a label, in a line."""
-    allowed = re.search(r"labels must be from \d+ to \d+", message)[0]
-    received = re.findall(r"\[(-?\d+)\]", message)[0]
-    unlabelled = ", which marks an example without label" if received == "-1" else ""
-    return f"{allowed}. Received: {received}{unlabelled}."

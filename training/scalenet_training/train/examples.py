@@ -4,14 +4,21 @@ from __future__ import annotations
 
 import dataclasses
 import os
+from collections.abc import Mapping
 
 from scalenet_tf import Architecture
-from scalenet_training.data.batches import Transform, check_sizes
-from scalenet_training.data.images import Reading
-from scalenet_training.data.index import INDEX_FILE
+from scalenet_tf.preprocessing import EvaluationTransform
+from scalenet_training.data.augmentation import (
+    AUGMENTATIONS,
+    Augmentation,
+    find_augmentation,
+)
+from scalenet_training.data.files.index import INDEX_FILE
+from scalenet_training.data.files.listing import Reading
 from scalenet_training.data.source import Source, open_split
 from scalenet_training.data.sources import open_source
 from scalenet_training.data.splits import Split
+from scalenet_training.data.transform import Transform, check_sizes
 from scalenet_training.runs.run_data import RunData
 from scalenet_training.train.config import TrainConfig
 
@@ -22,7 +29,7 @@ class Examples:
 
     Attributes:
         source: The dataset.
-        train_split: Examples to train on, at least a batch.
+        train_split: Examples to train on, at least one batch.
         eval_split: Examples to evaluate on.
         transform: From stored images to the network's input.
     """
@@ -34,19 +41,23 @@ class Examples:
 
     @property
     def data(self) -> RunData:
-        """What a run's folder keeps of them."""
+        """What the folder of a run keeps of the data."""
         return RunData(self.source, self.train_split, self.eval_split)
 
 
 def open_examples(
-    config: TrainConfig, architecture: Architecture, workdir: str | None = None
+    config: TrainConfig,
+    architecture: Architecture,
+    workdir: str | None = None,
+    augmentations: Mapping[str, Augmentation] = AUGMENTATIONS,
 ) -> Examples:
     """Opens the dataset of the settings.
 
     Args:
         config: The settings.
         architecture: The network.
-        workdir: Folder of a run, whose index of the images is used if there is one.
+        workdir: Folder of a run; its index of the images is used if there is one.
+        augmentations: The table that has the settings' augmentation.
 
     Raises:
         ValueError: A setting does not fit the data or the network; the message names
@@ -55,6 +66,8 @@ def open_examples(
     image_size = config.image_size or architecture.native_size
     eval_resize = config.eval_resize or image_size
     check_sizes(image_size, eval_resize, architecture.minimum_size)
+    evaluation = EvaluationTransform(image_size, eval_resize, config.normalization)
+    augmentation = find_augmentation(config.augment, augmentations)
     index = os.path.join(workdir, INDEX_FILE) if workdir else None
     reading = Reading(config.on_damaged, index)
     source = open_source(config.dataset, config.data_dir, config.download, reading)
@@ -65,12 +78,6 @@ def open_examples(
             f"--train-split {config.train_split}. Received: {config.batch_size}."
         )
     eval_name = config.eval_split or source.evaluation_split
-    transform = Transform(
-        image_size=image_size,
-        eval_resize=eval_resize,
-        augment=config.augment,
-        normalization=config.normalization,
-        classes=len(source.class_names),
-    )
+    transform = Transform(evaluation, len(source.class_names), augmentation)
     eval_split = open_split(source, eval_name, "--eval-split")
     return Examples(source, train_split, eval_split, transform)

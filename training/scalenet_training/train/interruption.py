@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 import threading
 from types import FrameType
+from typing import Any
 
 _SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
@@ -14,7 +15,7 @@ class StoppedError(Exception):
 
 
 class StopRequest:
-    """Within its context, the first SIGTERM or SIGINT is a wish to stop.
+    """Within its context, the first SIGTERM or SIGINT asks the run to stop.
 
     A second signal does what it does without this: it ends the process.
 
@@ -24,10 +25,10 @@ class StopRequest:
 
     def __init__(self) -> None:
         self.signal: signal.Signals | None = None
-        self._before: dict[signal.Signals, object] = {}
+        self._before: dict[signal.Signals, Any] = {}
 
     def __enter__(self) -> StopRequest:
-        # Python takes signals in the main thread alone.
+        # Python handles signals only in the main thread.
         if threading.current_thread() is threading.main_thread():
             for number in _SIGNALS:
                 self._before[number] = signal.signal(number, self._note)

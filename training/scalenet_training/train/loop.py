@@ -6,34 +6,33 @@ import contextlib
 import os
 import shlex
 import signal
-import sys
-import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import keras
 import numpy as np
 import tensorflow as tf
 
 from scalenet_tf.finite import first_not_finite
-from scalenet_tf.profiling import count_parameters
+from scalenet_training.data.augmentation import AUGMENTATIONS, Augmentation
 from scalenet_training.data.batches import Batch, training_batches
+from scalenet_training.data.errors import data_errors
 from scalenet_training.devices.cluster import is_chief
 from scalenet_training.devices.placement import lost_workers, values_of_replicas
-from scalenet_training.errors import InterruptedRunError, RunError, usage_errors
+from scalenet_training.errors import InterruptedRunError, RunError
 from scalenet_training.invocation import typed
 from scalenet_training.runs.checkpoints import Checkpoints
 from scalenet_training.runs.figures import plot_curves
-from scalenet_training.runs.files import disk_errors, replaced
+from scalenet_training.runs.files import disk_errors, replacing
 from scalenet_training.runs.locking import locked_folder
+from scalenet_training.runs.position import Position, steps_of_codes
 from scalenet_training.runs.run_folder import CURVES_FILE, RunFolder
-from scalenet_training.runs.tensorboard import ScalarSummaries
-from scalenet_training.train.config import TrainConfig
+from scalenet_training.settings.training import TrainConfig
 from scalenet_training.train.divergence import NotFiniteError, diverged
-from scalenet_training.train.evaluation import Evaluator, data_errors
+from scalenet_training.train.evaluation import Evaluator
 from scalenet_training.train.interruption import StoppedError, StopRequest
 from scalenet_training.train.plan import Plan, prepare
-from scalenet_training.train.step import StepReport, make_train_step
-from scalenet_training.train.sums import SUMS, means
+from scalenet_training.train.progress import Timer, announcement, make_callbacks
+from scalenet_training.train.step import SUMS, StepReport, make_train_step, means
 
 # The progress bar reads numbers of the current step: not at every step, since the host
 # waits for the devices then.
@@ -41,17 +40,23 @@ _STEPS_BETWEEN_LOGS = 20
 
 
 def train_and_evaluate(
-    config: TrainConfig, workdir: str, check: Callable[[Plan], None] | None = None
+    config: TrainConfig,
+    workdir: str,
+    check: Callable[[Plan], None] | None = None,
+    augmentations: Mapping[str, Augmentation] = AUGMENTATIONS,
+    index_folder: str | None = None,
 ) -> dict[str, float]:
     """Trains as the settings say, in `workdir`; resumes the run that is there.
 
     Every worker of a cluster calls this with the same settings and a folder that all
-    of them see; the chief alone writes.
+    of them see; only the chief writes.
 
     Args:
         config: The settings.
         workdir: Folder of the run.
-        check: Called before anything is written; may raise ValueError.
+        check: Called before anything is written; may raise UsageError.
+        augmentations: The table that has the settings' augmentation.
+        index_folder: Folder whose index of the images is used. Default: `workdir`.
 
     Returns:
         The last row of metrics.csv.
@@ -64,15 +69,14 @@ def train_and_evaluate(
     """
     folder = RunFolder(workdir)
     with contextlib.ExitStack() as stack:
-        with usage_errors():
-            if is_chief(os.environ):  # before the checks: what they find stays so
-                stack.enter_context(locked_folder(folder.path, "--workdir"))
-            folder.check(config)
-            plan = prepare(config, workdir)
-            if check is not None:
-                check(plan)
+        if is_chief(os.environ):  # before the checks: what they find stays so
+            stack.enter_context(locked_folder(folder.path, "`workdir`"))
+        folder.check(config)
+        plan = prepare(config, index_folder or workdir, augmentations)
+        if check is not None:
+            check(plan)
         plan.data.check(folder)
-        folder.check_facts(plan.describe())
+        folder.check_lasting(plan.record())
         # TensorFlow's strategy of several workers takes SIGTERM for itself until here.
         with StopRequest() as stop, lost_workers(plan.placement):
             return Trainer(plan, folder, stop).run()
@@ -128,14 +132,14 @@ class Trainer:
         self.saved_step = self.step
         self._check_state()
         self._check_same_step("restored")
-        self._announce()
-        if self.step >= self.plan.total_steps and self._is_evaluated():
+        print(announcement(self.plan, self.folder, self.position))
+        if self.position.finished:
             return self._last_row()
         if self.chief:
             print(self.plan.data.table)
             self.folder.remove_leftovers()
             self.checkpoints.remove_leftovers()
-            self.folder.write_config(self.plan.describe())
+            self.folder.write_record(self.plan.record())
             self.plan.data.write(self.folder)
         try:
             row = self._run_epochs()
@@ -146,13 +150,11 @@ class Trainer:
         return row
 
     def _run_epochs(self) -> dict[str, float]:
-        plan = self.plan
-        callbacks = self._callbacks()
+        callbacks = make_callbacks(self.plan, self.folder.file("tensorboard"))
         callbacks.on_train_begin()
         row: dict[str, float] = {}
-        # A step that ends an epoch and was not evaluated still belongs to it.
-        done = self.step if self._is_evaluated() else self.step - 1
-        for epoch in range(done // plan.steps_per_epoch, plan.config.epochs):
+        while not self.position.finished:
+            epoch = self.position.epoch
             callbacks.on_epoch_begin(epoch)
             images_per_second = self._train_epoch(epoch, callbacks)
             row = self._finish_epoch(epoch, images_per_second)
@@ -160,36 +162,32 @@ class Trainer:
                 callbacks.on_epoch_end(
                     epoch, {name: row[name] for name in row if name != "epoch"}
                 )
-            if self.step >= plan.total_steps:
-                break
         callbacks.on_train_end()
         return row
 
     def _train_epoch(
         self, epoch: int, callbacks: keras.callbacks.CallbackList
     ) -> float:
-        """Trains to the epoch's end, or the run's; returns images a second."""
-        plan = self.plan
-        before = epoch * plan.steps_per_epoch
-        start = self.step - before
-        stop = max(start, min(plan.steps_per_epoch, plan.total_steps - before))
-        if start == 0:
+        """Trains to the epoch's end, or the run's; returns images per second."""
+        plan, indices = self.plan, self.position.batches
+        expected = self.step + len(indices)
+        if indices.start == 0:
             self.totals.assign(tf.zeros_like(self.totals))
-        timer = _Timer(plan.config.batch_size)
+        timer = Timer(plan.config.batch_size)
         with data_errors(plan.train_split):
-            batches = zip(range(start, stop), self._batches(epoch, start), strict=False)
-            for index, batch in batches:
+            batches = self._batches(epoch, indices.start)
+            for index, batch in zip(indices, batches, strict=False):
                 callbacks.on_train_batch_begin(index)
-                self._dispatch(batch)
+                report = self._dispatch(batch)
                 timer.step_done(self.totals)
-                last = index + 1 == stop
+                last = index + 1 == indices.stop
                 log = (index + 1) % _STEPS_BETWEEN_LOGS == 0 or last
                 logs = means(self.totals.numpy()) if log else {}
                 callbacks.on_train_batch_end(index, logs)
-                self._stop_or_save(last)
-        if self.step != before + stop:
+                self._stop_or_save(report, last)
+        if self.step != expected:
             raise RunError(
-                f"--train-split gave fewer than its {plan.train_split.size} examples: "
+                f"`train_split` gave fewer than its {plan.train_split.size} examples: "
                 "the dataset changed while it was read."
             )
         return timer.images_per_second(self.totals)
@@ -208,16 +206,18 @@ class Trainer:
             )
         )
 
-    def _dispatch(self, batch: Batch) -> None:
-        """Starts a step and reads the report of the one before.
+    def _dispatch(self, batch: Batch) -> StepReport:
+        """Starts a step, whose report it returns, and reads that of the one before.
 
         The host is a step ahead at most, so that a signal does not wait for many.
         """
-        before, self.report = self.report, self.train_step(batch, self.stop.came)
+        before, report = self.report, self.train_step(batch, self.stop.came)
+        self.report = report
         self.step += 1
-        self.totals.assign_add(self.report.sums)
+        self.totals.assign_add(report.sums)
         if before is not None:
             self._check_finite(before, self.step - 1)
+        return report
 
     def _check_finite(self, report: StepReport, step: int) -> None:
         if report.diverged.numpy():
@@ -235,18 +235,18 @@ class Trainer:
         return first_not_finite(self.plan.learner.variables)
 
     def _check_state(self) -> None:
-        """Raises where all workers are: the others would miss one that failed alone."""
+        """Raises where all workers check: the others would wait for one alone."""
         problem = self._state_problem()
         if problem is not None:
             raise self._diverged(problem, self.step)
 
-    def _stop_or_save(self, last: bool) -> None:
+    def _stop_or_save(self, report: StepReport, last: bool) -> None:
         """Between two steps: stops if that is wanted, saves if it is due."""
         together = self.plan.placement.workers > 1
-        # Of several workers all stop, or fail, at the step in which all know of it.
-        stop = self.report.stops.numpy() > 0 if together else self.stop.came
+        # Several workers stop, or fail, at the step in which all know of it.
+        stop = report.stops.numpy() > 0 if together else self.stop.came
         if together or stop or last or self._checkpoint_is_due():
-            self._check_finite(self.report, self.step)
+            self._check_finite(report, self.step)
         if stop:
             raise StoppedError
         if not last and self._checkpoint_is_due() and self._state_problem() is None:
@@ -295,11 +295,14 @@ class Trainer:
         folder.save_model(plan.final_model, "last")
         if improved:
             folder.save_model(plan.final_model, "best")
-        with disk_errors(folder.path), replaced(folder.file(CURVES_FILE)) as path:
+        with replacing(folder.file(CURVES_FILE)) as path:
             plot_curves({plan.architecture.name: folder.rows()}, path)
 
-    def _is_evaluated(self) -> bool:
-        return int(self.evaluated_step) == self.step
+    @property
+    def position(self) -> Position:
+        """How far the run is."""
+        plan, evaluated = self.plan, int(self.evaluated_step) == self.step
+        return Position(self.step, evaluated, plan.steps_per_epoch, plan.total_steps)
 
     def _interrupted(self) -> InterruptedRunError:
         received = self.stop.signal or signal.SIGTERM
@@ -319,13 +322,12 @@ class Trainer:
         placement = self.plan.placement
         if placement.workers == 1:
             return
-        # Half a step: whether it was evaluated, which a checkpoint may hold or not.
-        steps = values_of_replicas(placement, self.step + 0.5 * self._is_evaluated())
-        if len(set(steps)) > 1:
-            listed = ", ".join(str(int(step)) for step in steps)
+        codes = values_of_replicas(placement, self.position.code)
+        if len(set(codes)) > 1:
+            listed = ", ".join(map(str, steps_of_codes(codes)))
             raise RunError(
                 f"the workers have {done} different steps, by replica: {listed}. "
-                "--workdir has to be on a file system that all of them share."
+                "`workdir` has to be on a file system that all of them share."
             )
 
     def _last_row(self) -> dict[str, float]:
@@ -333,60 +335,3 @@ class Trainer:
         if not rows:
             raise RunError(f"{self.folder.path!r} has lost its metrics.csv.")
         return rows[-1]
-
-    def _announce(self) -> None:
-        plan = self.plan
-        if not self.chief:
-            print(f"Worker {plan.placement.worker} of {plan.placement.workers}.")
-            return
-        print(
-            f"{plan.architecture.name} on {plan.source.name}: "
-            f"{plan.train_split.size} training and {plan.eval_split.size} evaluation "
-            f"examples, {len(plan.source.class_names)} classes, "
-            f"{count_parameters(plan.learner.model):,} parameters; "
-            f"{plan.placement.describe()}, XLA {'on' if plan.xla else 'off'}. "
-            f"Run folder: {self.folder.path}"
-        )
-        if not self.step and (plan.config.weights or plan.config.freeze):
-            print(f"Start: {plan.describe_start()}.")
-        if self.step >= plan.total_steps and self._is_evaluated():
-            print(f"Already at step {self.step} of {plan.total_steps}: nothing to do.")
-        elif self.step:
-            print(f"Resuming at step {self.step} of {plan.total_steps}.")
-
-    def _callbacks(self) -> keras.callbacks.CallbackList:
-        log_dir = self.folder.file("tensorboard")
-        return keras.callbacks.CallbackList(
-            [ScalarSummaries(log_dir)] if self.chief else [],
-            add_progbar=self.chief,
-            model=self.plan.learner.model,
-            epochs=self.plan.config.epochs,
-            steps=self.plan.steps_per_epoch,
-            # A bar redrawn at each step is for people; a log gets a line an epoch.
-            verbose=1 if sys.stdout.isatty() else 2,
-        )
-
-
-class _Timer:
-    """Images a second, without the first step of several, which compiles."""
-
-    def __init__(self, batch_size: int):
-        self._batch_size = batch_size
-        self._began = time.perf_counter()
-        self._steps = 0
-        self._after_first = self._began
-
-    def step_done(self, result: tf.Variable) -> None:
-        self._steps += 1
-        if self._steps == 1:
-            result.numpy()  # waits for the devices
-            self._after_first = time.perf_counter()
-
-    def images_per_second(self, result: tf.Variable) -> float:
-        if self._steps == 0:
-            return float("nan")
-        result.numpy()
-        now = time.perf_counter()
-        if self._steps == 1:
-            return self._batch_size / (now - self._began)
-        return (self._steps - 1) * self._batch_size / (now - self._after_first)

@@ -6,32 +6,31 @@ import contextlib
 import dataclasses
 import functools
 import math
-import platform
 import sys
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Iterator, Mapping
 
 import keras
-import numpy as np
-import tensorflow as tf
 
 import scalenet_tf
 from scalenet_tf import Architecture
 from scalenet_tf.models import HEAD
 from scalenet_tf.profiling import count_parameters
-from scalenet_tf.tensors import LoadReport
-from scalenet_training.data.batches import Transform
+from scalenet_tf.weights import LoadReport
+from scalenet_training.data.augmentation import AUGMENTATIONS, Augmentation
 from scalenet_training.data.source import Source
 from scalenet_training.data.splits import Split
+from scalenet_training.data.transform import Transform
 from scalenet_training.devices import placement as distribution
 from scalenet_training.devices.placement import Placement
+from scalenet_training.errors import usage_errors
 from scalenet_training.networks.starting_point import resolve_architecture, start_from
+from scalenet_training.runs.record import RunRecord
 from scalenet_training.runs.run_data import RunData
-from scalenet_training.train.config import TrainConfig
+from scalenet_training.runs.versions import versions
+from scalenet_training.settings.training import TrainConfig
 from scalenet_training.train.examples import open_examples
-from scalenet_training.train.loss_scale import LossScale
 from scalenet_training.train.schedule import RecipeSchedule
-from scalenet_training.train.step import Learner, Objective
+from scalenet_training.train.step import Learner, LossScale, Objective
 
 
 @dataclasses.dataclass(frozen=True)
@@ -50,7 +49,7 @@ class Plan:
         xla: Whether a replica's forward and backward pass is compiled.
         learner: The network, its optimizer and its average, in the strategy's scope.
         schedule: Learning rate by step.
-        start: What was loaded from --weights; None without it.
+        start: What was loaded from `weights`; `None` without them.
     """
 
     config: TrainConfig
@@ -103,49 +102,55 @@ class Plan:
         return self.placement.workers if self.config.sharding == "file" else 1
 
     def describe_start(self) -> str:
-        """What was loaded and what trains, in a line."""
+        """What was loaded and what trains, in one line."""
         model = self.learner.model
         trained = sum(math.prod(weight.shape) for weight in model.trainable_weights)
         trains = f"{trained:,} of {count_parameters(model):,} parameters train"
         return trains if self.start is None else f"{self.start}; {trains}"
 
-    def describe(self) -> dict[str, Any]:
-        """The content of config.json."""
-        return {
-            "config": self.config.to_json(),
-            "command": sys.argv,
-            "architecture": self.architecture.to_record(),
-            "class_names": list(self.source.class_names),
-            "data": self.data.facts,
-            "image_size": self.transform.image_size,
-            "eval_resize": self.transform.eval_resize,
-            "eval_split": self.config.eval_split or self.source.evaluation_split,
-            "training_examples": self.train_split.size,
-            "evaluation_examples": self.eval_split.size,
-            "shards": self.shards,
-            "parameters": count_parameters(self.learner.model),
-            "macs": scalenet_tf.count_macs(self.learner.model),
-            "strategy": self.placement.name,
-            "replicas": self.placement.replicas,
-            "workers": self.placement.workers,
-            "xla": self.xla,
-            "versions": versions(),
-        }
+    def record(self) -> RunRecord:
+        """What the run says of itself in its folder."""
+        return RunRecord(
+            config=self.config,
+            command=sys.argv,
+            architecture=self.architecture.to_record(),
+            class_names=list(self.source.class_names),
+            data=self.data.facts,
+            image_size=self.transform.image_size,
+            eval_resize=self.transform.evaluation.resize,
+            eval_split=self.config.eval_split or self.source.evaluation_split,
+            training_examples=self.train_split.size,
+            evaluation_examples=self.eval_split.size,
+            shards=self.shards,
+            parameters=count_parameters(self.learner.model),
+            macs=scalenet_tf.count_macs(self.learner.model),
+            strategy=self.placement.name,
+            replicas=self.placement.replicas,
+            workers=self.placement.workers,
+            xla=self.xla,
+            versions=versions(),
+        )
 
 
-def prepare(config: TrainConfig, workdir: str | None = None) -> Plan:
+def prepare(
+    config: TrainConfig,
+    workdir: str | None = None,
+    augmentations: Mapping[str, Augmentation] = AUGMENTATIONS,
+) -> Plan:
     """Checks the settings against each other and the machine, and builds the model.
 
     Args:
         config: The settings.
-        workdir: Folder of the run; what it knows of the images is not read again.
+        workdir: Folder of a run or a search; what it knows of the images is not read
+            again.
+        augmentations: The table that has the settings' augmentation.
 
     Raises:
-        ValueError: A setting is not allowed; the message names it.
-        OSError: A file cannot be read.
-        ImportError: A package is missing.
+        UsageError: A setting is not allowed, a file cannot be read, or a package is
+            missing.
     """
-    architecture = resolve_architecture(config.model)
+    with usage_errors():
+        architecture = resolve_architecture(config.model)
     placement = distribution.open_placement(
         config.strategy, config.virtual_devices, config.tpu
     )
@@ -153,7 +158,8 @@ def prepare(config: TrainConfig, workdir: str | None = None) -> Plan:
         config.batch_size, placement.strategy, config.accumulate
     )
     xla = distribution.uses_xla(config.jit, placement, config.sync_batch_norm)
-    examples = open_examples(config, architecture, workdir)
+    with usage_errors():
+        examples = open_examples(config, architecture, workdir, augmentations)
     steps_per_epoch = examples.train_split.size // config.batch_size
     schedule = _schedule(config, steps_per_epoch)
     with (
@@ -176,17 +182,6 @@ def prepare(config: TrainConfig, workdir: str | None = None) -> Plan:
         schedule=schedule,
         start=start,
     )
-
-
-def versions() -> dict[str, str]:
-    """Versions of what computes."""
-    return {
-        "scalenet_tf": scalenet_tf.__version__,
-        "tensorflow": tf.__version__,
-        "keras": keras.__version__,
-        "numpy": np.__version__,
-        "python": platform.python_version(),
-    }
 
 
 def _schedule(config: TrainConfig, steps_per_epoch: int) -> RecipeSchedule:
@@ -226,7 +221,10 @@ def _build(
     )
     keras.utils.set_random_seed(config.seed)
     model = build()
-    start = None if config.weights is None else start_from(model, config.weights)
+    start = None
+    if config.weights is not None:
+        with usage_errors():
+            start = start_from(model, config.weights)
     average = None
     if config.ema:
         average = build()

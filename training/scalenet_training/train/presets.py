@@ -5,8 +5,9 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping
 from types import MappingProxyType
+from typing import Literal
 
-from scalenet_training.train.config import TrainConfig
+from scalenet_training.settings.training import TrainConfig
 
 
 @dataclasses.dataclass(frozen=True)
@@ -18,7 +19,7 @@ class Preset:
     expectation: str
 
 
-def _cifar(name: str, published: str) -> Preset:
+def _cifar(name: Literal["cifar10", "cifar100"], published: str) -> Preset:
     return Preset(
         TrainConfig(
             preset=name,

@@ -7,8 +7,10 @@ workers do (docs/tuning.md).
 
 from collections.abc import Sequence
 
-from scalenet_training.cli.running import parse, start_again
+from scalenet_training.cli.running import parse
 from scalenet_training.tune.config import TuneConfig
+
+SETTINGS = TuneConfig
 
 
 def main(arguments: Sequence[str], program: str) -> None:
@@ -17,5 +19,4 @@ def main(arguments: Sequence[str], program: str) -> None:
 
     from scalenet_training.tune.tuning import tune
 
-    if not tune(config):
-        start_again()
+    tune(config)

@@ -2,28 +2,27 @@
 
 from __future__ import annotations
 
-import csv
 import dataclasses
 import shlex
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-import keras
+from keras_tuner.engine.trial import Trial
 from tqdm import tqdm
 
-import scalenet_tf
 from scalenet_tf import Architecture
 from scalenet_tf.architectures import published_architectures
-from scalenet_training.devices.latency import measure_latency
 from scalenet_training.errors import RunError
 from scalenet_training.invocation import typed_as
 from scalenet_training.networks.allocation_file import write_allocation
 from scalenet_training.runs.figures import plot_error_against_macs
-from scalenet_training.runs.files import disk_errors, replaced
-from scalenet_training.train.plan import versions
+from scalenet_training.runs.files import replacing, write_rows
+from scalenet_training.runs.versions import versions
 from scalenet_training.tune.folder import SearchFolder
+from scalenet_training.tune.processes import Call
 from scalenet_training.tune.search import Search
+from scalenet_training.tune.trials import measure_network
 
 TRIALS_FILE = "trials.csv"
 FIGURE_FILE = "tuning.png"
@@ -34,198 +33,151 @@ class Row:
     """One trial.
 
     Attributes:
-        search: Of which target.
-        trial: KerasTuner's number.
-        status: `"COMPLETED"` or `"FAILED"`.
-        error: Lowest top-1 validation error of its epochs; `None` where it failed.
-        epochs: To which it was trained; hyperband's begin where another one ended.
+        search: The search that it is part of.
         architecture: Its network.
         settings: Learning rate, weight decay, label smoothing.
-        parameters: Trainable ones.
-        macs: Of an image of the native size.
-        latency: Of one image, in ms.
+        facts: Columns of trials.csv, from `budget` to `latency_ms`; the error is the
+            lowest of the trial's epochs, "" where it failed.
     """
 
     search: Search
-    trial: str
-    status: str
-    error: float | None
-    epochs: int
     architecture: Architecture
     settings: Mapping[str, float]
-    parameters: int
-    macs: int
-    latency: float
+    facts: Mapping[str, Any]
 
     @property
-    def gap(self) -> float:
-        """What is left of the target, as a fraction of it."""
-        return 1 - self.macs / self.search.hypermodel.target_macs
+    def failed(self) -> bool:
+        """Whether it has no error."""
+        return self.facts["validation_error"] == ""
 
 
-def read_rows(searches: Sequence[Search], folder: SearchFolder) -> list[Row]:
-    """All trials, by target, the best first; measures every network's latency."""
-    trials = [(search, t) for search in searches for t in search.trials(folder)]
-    return [_row(*pair) for pair in tqdm(trials, unit="network", desc="latency")]
+def read_rows(searches: Sequence[Search], call: Call) -> list[Row]:
+    """All trials, by target, the best first; measures every network's latency.
+
+    Args:
+        searches: One for each target.
+        call: Calls a function in another process.
+    """
+    trials = [(search, t) for search in searches for t in search.trials()]
+    return [_row(*pair, call) for pair in tqdm(trials, unit="network", desc="latency")]
 
 
-def write_report(rows: Sequence[Row], folder: SearchFolder) -> list[Row]:
-    """Writes table, figure and a network a target; prints the table.
-
-    Returns:
-        The best trial of each target.
+def write_report(rows: Sequence[Row], folder: SearchFolder) -> None:
+    """Writes table, figure and a network for each target; prints how to go on.
 
     Raises:
-        RunError: No trial of a target ended well, or a file cannot be written.
+        RunError: All trials of a target failed, or a file cannot be written.
     """
-    best = list(_best(rows))
+    best = list({row.search.project: row for row in reversed(rows)}.values())[::-1]
     for row in best:
-        hypermodel = row.search.hypermodel
-        write_allocation(
-            folder.file(allocation_name(row)),
-            row.architecture,
-            {
-                "command": sys.argv,
-                "dataset": row.search.config.dataset,
-                "base": hypermodel.base.name,
-                "budget": row.search.project,
-                "target_macs": hypermodel.target_macs,
-                "macs": row.macs,
-                "gap": row.gap,
-                "classes": hypermodel.classes,
-                "tuner": row.search.config.tuner,
-                "trials": sum(other.search is row.search for other in rows),
-                "trial": row.trial,
-                "validation_error": row.error,
-                "epochs": row.epochs,
-                **row.settings,
-                "versions": versions(),
-            },
-        )
+        if row.failed:
+            raise RunError(f"all trials of {row.search.project} failed.")
+        provenance = _provenance(row, rows)
+        write_allocation(_allocation(row, folder), row.architecture, provenance)
     _write_table(rows, folder.file(TRIALS_FILE))
-    with (
-        disk_errors(folder.path),
-        replaced(folder.file(FIGURE_FILE)) as path,
-    ):
-        plot_error_against_macs(_points(rows), _marks(rows), path)
+    with replacing(folder.file(FIGURE_FILE)) as path:
+        plot_error_against_macs(_points(rows), _marks(rows[0].search), path)
     _print_table(rows, best)
-    return best
+    print(f"* the best of its budget; {folder.file(TRIALS_FILE)} has every trial's")
+    print(f"neurons, {folder.file(FIGURE_FILE)} the errors against MACs")
+    print("To train the best:")
+    for row in best:
+        print(_training_command(row, folder))
 
 
-def allocation_name(row: Row) -> str:
-    """Name of the file of a target's best network."""
+def _row(search: Search, trial: Trial, call: Call) -> Row:
+    hypermodel, hp = search.hypermodel, trial.hyperparameters
+    architecture = hypermodel.architecture(hp)
+    macs = architecture.macs(hypermodel.classes)
+    parameters, latency = call(
+        measure_network, architecture, search.image_size, hypermodel.classes
+    )
+    facts = {
+        "budget": search.project,
+        "trial": trial.trial_id,
+        "status": trial.status,
+        "validation_error": "" if trial.score is None else 1 - float(trial.score),
+        "epochs": hp.values.get("tuner/epochs", search.config.epochs),
+        "parameters": parameters,
+        "macs": macs,
+        "target_macs": hypermodel.target_macs,
+        "gap": 1 - macs / hypermodel.target_macs,
+        "latency_ms": latency,
+    }
+    return Row(search, architecture, hypermodel.training_settings(hp), facts)
+
+
+def _provenance(row: Row, rows: Sequence[Row]) -> dict[str, Any]:
+    config, hypermodel = row.search.config, row.search.hypermodel
+    return {
+        "command": sys.argv,
+        "dataset": config.dataset,
+        "base": hypermodel.base.name,
+        "classes": hypermodel.classes,
+        "tuner": config.tuner,
+        "trials": sum(other.search is row.search for other in rows),
+        **row.facts,
+        **row.settings,
+        "versions": versions(),
+    }
+
+
+def _allocation(row: Row, folder: SearchFolder) -> str:
+    """Path of the file of a target's best network."""
     several = len(row.search.config.targets) > 1
-    return f"allocation-{row.search.project}.json" if several else "allocation.json"
+    return folder.file(
+        f"allocation-{row.search.project}.json" if several else "allocation.json"
+    )
 
 
-def training_command(row: Row, folder: SearchFolder) -> str:
+def _training_command(row: Row, folder: SearchFolder) -> str:
     """The command that trains a network as its trial was, for longer."""
-    options = ["--model", folder.file(allocation_name(row))]
-    options += row.search.config.data_options()
+    options = ["--model", _allocation(row, folder), *row.search.config.data_options()]
     for name, value in row.settings.items():
         options += [f"--{name.replace('_', '-')}", f"{value:.4g}"]
     return shlex.join(typed_as("train", options))
 
 
-def _row(search: Search, trial: Any) -> Row:
-    hypermodel, hp = search.hypermodel, trial.hyperparameters
-    architecture = hypermodel.architecture(hp)
-    size = hypermodel.examples.transform.image_size
-    keras.backend.clear_session()
-    model = scalenet_tf.ScaleNet(
-        architecture, input_shape=(size, size, 3), classes=hypermodel.classes
-    )
-    return Row(
-        search=search,
-        trial=trial.trial_id,
-        status=trial.status,
-        error=None if trial.score is None else 1 - float(trial.score),
-        epochs=hp.values.get("tuner/epochs", search.config.epochs),
-        architecture=architecture,
-        settings=hypermodel.training_settings(hp),
-        parameters=sum(w.value.shape.num_elements() for w in model.trainable_weights),
-        macs=architecture.macs(hypermodel.classes),
-        latency=measure_latency(model, size),
-    )
-
-
-def _best(rows: Sequence[Row]) -> Iterator[Row]:
-    for search in dict.fromkeys(row.search.project for row in rows):
-        ended = [row for row in rows if row.search.project == search]
-        if ended[0].error is None:
-            raise RunError(
-                f"no trial of {search} ended well; see its trial.json files."
-            )
-        yield ended[0]
-
-
 def _write_table(rows: Sequence[Row], path: str) -> None:
-    with (
-        disk_errors(path),
-        replaced(path) as temporary,
-        open(temporary, "w", newline="", encoding="utf-8") as file,
-    ):
-        table = [_columns(row) for row in rows]
-        writer = csv.DictWriter(file, fieldnames=list(table[0]))
-        writer.writeheader()
-        writer.writerows(table)
-
-
-def _columns(row: Row) -> dict[str, Any]:
-    return {
-        "budget": row.search.project,
-        "trial": row.trial,
-        "status": row.status,
-        "validation_error": "" if row.error is None else row.error,
-        "epochs": row.epochs,
-        "parameters": row.parameters,
-        "macs": row.macs,
-        "target_macs": row.search.hypermodel.target_macs,
-        "gap": row.gap,
-        "latency_ms": row.latency,
-        **row.settings,
-        "blocks_per_stage": " ".join(map(str, row.architecture.blocks_per_stage)),
-        "allocation": " ".join(
-            "-".join(map(str, block)) for block in row.architecture.allocation
-        ),
-    }
+    table = [
+        {
+            **row.facts,
+            **row.settings,
+            "blocks_per_stage": " ".join(map(str, row.architecture.blocks_per_stage)),
+            "allocation": " ".join(
+                "-".join(map(str, block)) for block in row.architecture.allocation
+            ),
+        }
+        for row in rows
+    ]
+    write_rows(path, table)
 
 
 def _print_table(rows: Sequence[Row], best: Sequence[Row]) -> None:
-    layout = "{:>8} {:>6} {:>9} {:>7} {:>12} {:>15} {:>6} {:>10}"
     head = ("budget", "trial", "val error", "epochs", "parameters", "MACs", "gap", "ms")
-    print(layout.format(*head))
+    print("{:>8} {:>6} {:>9} {:>7} {:>12} {:>15} {:>6} {:>8}".format(*head))
+    layout = (
+        "{budget:>8} {trial:>6} {error:>9} {epochs:>7} {parameters:>12,} {macs:>15,} "
+        "{gap:>6.2%} {latency_ms:>8.2f}{mark}"
+    )
     for row in rows:
-        error = "failed" if row.error is None else f"{row.error:.2%}"
-        print(
-            layout.format(
-                row.search.project,
-                row.trial,
-                error,
-                row.epochs,
-                f"{row.parameters:,}",
-                f"{row.macs:,}",
-                f"{row.gap:.2%}",
-                f"{row.latency:.2f}" + ("" if row not in best else " *"),
-            )
-        )
+        error = "failed" if row.failed else f"{row.facts['validation_error']:.2%}"
+        mark = " *" if row in best else ""
+        print(layout.format(**row.facts, error=error, mark=mark))
 
 
 def _points(rows: Sequence[Row]) -> dict[str, list[tuple[int, float]]]:
     points: dict[str, list[tuple[int, float]]] = {}
     for row in rows:
-        if row.error is not None:
-            points.setdefault(row.search.project, []).append((row.macs, row.error))
+        if not row.failed:
+            point = row.facts["macs"], row.facts["validation_error"]
+            points.setdefault(row.search.project, []).append(point)
     return points
 
 
-def _marks(rows: Sequence[Row]) -> dict[str, int]:
+def _marks(search: Search) -> dict[str, int]:
     """MACs of the base, its twin, and the published networks of its kind."""
-    hypermodel = rows[0].search.hypermodel
-    base = hypermodel.base
-    networks = [base, base.twin()] + [
-        network
-        for network in published_architectures().values()
-        if network.stem == base.stem
-    ]
-    return {network.name: network.macs(hypermodel.classes) for network in networks}
+    base = search.hypermodel.base
+    networks = [base, base.twin(), *published_architectures().values()]
+    classes = search.hypermodel.classes
+    return {n.name: n.macs(classes) for n in networks if n.stem == base.stem}

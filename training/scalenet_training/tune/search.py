@@ -1,232 +1,44 @@
-"""A search for channel budgets by KerasTuner, on the data of the other commands."""
+"""The search for one target: KerasTuner proposes trials, which are ordinary runs."""
 
 from __future__ import annotations
 
 import dataclasses
-import itertools
 import os
-import socket
 import sys
 import time
 import warnings
-from collections.abc import Callable, Iterator, Mapping
-from types import MappingProxyType
-from typing import Any, Literal
 
-import keras
 import keras_tuner
 import tensorflow as tf
+from keras_tuner.engine.base_tuner import BaseTuner
+from keras_tuner.engine.trial import Trial
 from tqdm import tqdm
 
-from scalenet_tf import HyperScaleNet
-from scalenet_training.data.batches import Batch, evaluation_batches, training_batches
+from scalenet_tf import Architecture, HyperScaleNet
 from scalenet_training.errors import RunError
-from scalenet_training.train.evaluation import data_errors
-from scalenet_training.train.examples import Examples
+from scalenet_training.networks.allocation_file import write_allocation
+from scalenet_training.runs.files import disk_errors, remove_leftovers
+from scalenet_training.runs.metrics import best_row
+from scalenet_training.settings.training import TrainConfig
+from scalenet_training.train.divergence import DivergedError
 from scalenet_training.tune.config import TuneConfig
-from scalenet_training.tune.folder import ORACLE_FILE, SearchFolder, write_json
+from scalenet_training.tune.folder import SearchFolder
+from scalenet_training.tune.oracles import OBJECTIVE, open_oracle
+from scalenet_training.tune.processes import Call
+from scalenet_training.tune.roles import Role, chief_listens
+from scalenet_training.tune.trials import train_trial
 
-OBJECTIVE = "val_accuracy"
-Role = Literal["alone", "chief", "worker"]
-
-_VARIABLES = ("KERASTUNER_TUNER_ID", "KERASTUNER_ORACLE_IP", "KERASTUNER_ORACLE_PORT")
-
-
-def find_role(environment: Mapping[str, str]) -> Role:
-    """What this process is in a search that several share.
-
-    Raises:
-        ValueError: Some, but not all of KerasTuner's variables are set.
-    """
-    given = [name for name in _VARIABLES if environment.get(name)]
-    if not given:
-        return "alone"
-    if len(given) < len(_VARIABLES):
-        raise ValueError(
-            f"a search that several processes share needs the environment variables "
-            f"{', '.join(_VARIABLES)}. Received: {', '.join(given)}."
-        )
-    return "chief" if "chief" in environment["KERASTUNER_TUNER_ID"] else "worker"
+_FAILURES_IN_A_ROW = 3
 
 
-def tuner_id(environment: Mapping[str, str]) -> str:
-    """The name that KerasTuner gives its file of this process."""
-    return environment.get("KERASTUNER_TUNER_ID") or "tuner0"
-
-
-def _chief_listens() -> bool:
-    address = os.environ["KERASTUNER_ORACLE_IP"], os.environ["KERASTUNER_ORACLE_PORT"]
-    try:
-        socket.create_connection(address, timeout=5).close()
-    except OSError:
-        return False
-    return True
-
-
-class TrialModel(HyperScaleNet):
-    """A hypermodel that is trained on a run's examples.
-
-    Args:
-        examples: What trials are trained and evaluated on.
-        batch_size: Examples of a step.
-        seed: Of weights, order and augmentation; the same in every trial.
-        **kwargs: Of `HyperScaleNet`.
-    """
-
-    def __init__(self, examples: Examples, batch_size: int, seed: int, **kwargs: Any):
-        super().__init__(**kwargs)
-        self.examples = examples
-        self.batch_size = batch_size
-        self.seed = seed
-
-    def build(self, hp: keras_tuner.HyperParameters) -> keras.Model:
-        """The compiled network; trials differ by their hyperparameters alone."""
-        keras.utils.set_random_seed(self.seed)
-        return super().build(hp)
-
-    def fit(
-        self,
-        hp: keras_tuner.HyperParameters,
-        model: keras.Model,
-        *,
-        epochs: int,
-        initial_epoch: int = 0,
-        **kwargs: Any,
-    ) -> keras.callbacks.History:
-        """Trains and evaluates after every epoch.
-
-        Raises:
-            keras_tuner.errors.FatalError: An example cannot be read, which would fail
-                every trial.
-            keras_tuner.errors.FailedTrialError: The loss became NaN or infinite.
-        """
-        splits = self.examples.train_split, self.examples.eval_split
-        try:
-            with data_errors(splits[0]), data_errors(splits[1]):
-                return super().fit(
-                    hp,
-                    model,
-                    self._training(initial_epoch),
-                    steps_per_epoch=splits[0].size // self.batch_size,
-                    validation_data=self._evaluation(),
-                    epochs=epochs,
-                    initial_epoch=initial_epoch,
-                    **kwargs,
-                )
-        except RunError as error:
-            raise keras_tuner.errors.FatalError(str(error)) from error
-
-    def _training(self, first_epoch: int) -> Iterator[tuple[tf.Tensor, tf.Tensor]]:
-        for epoch in itertools.count(first_epoch):
-            batches = training_batches(
-                self.examples.train_split,
-                self.examples.transform,
-                self.batch_size,
-                self.seed,
-                epoch,
-                start_step=0,
-            )
-            for images, labels, _ in batches(tf.distribute.InputContext()):
-                yield images, labels
-
-    def _evaluation(self) -> tf.data.Dataset:
-        def without_padding(*batch: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-            images, labels, weights = batch
-            return images[weights > 0], labels[weights > 0]
-
-        batches: Callable[..., tf.data.Dataset[Batch]] = evaluation_batches(
-            self.examples.eval_split, self.examples.transform, self.batch_size
-        )
-        return batches(tf.distribute.InputContext()).map(without_padding)
-
-
-class _DurableOracle:
-    """Replaces the files of a search whole, where KerasTuner writes them in place."""
+class _Tuner(BaseTuner):
+    """Connects an oracle with those that ask it for trials; writes no files."""
 
     def save(self) -> None:
-        write_json(os.path.join(self._project_dir, ORACLE_FILE), self.get_state())
+        pass
 
-    def _save_trial(self, trial: Any) -> None:
-        folder = self._get_trial_dir(trial.trial_id)
-        write_json(os.path.join(folder, "trial.json"), trial.get_state())
-
-
-class _RandomOracle(_DurableOracle, keras_tuner.oracles.RandomSearchOracle):
-    pass
-
-
-class _BayesianOracle(_DurableOracle, keras_tuner.oracles.BayesianOptimizationOracle):
-    pass
-
-
-class _HyperbandOracle(_DurableOracle, keras_tuner.oracles.HyperbandOracle):
-    pass
-
-
-class _EnoughError(Exception):
-    """This process has run its number of trials, and more are left."""
-
-
-class _Reporting:
-    """Tells how each trial ended, and stops after some.
-
-    Attributes:
-        report: Called with the trial, as the oracle has it, and its seconds.
-        left: How many trials this process may still run.
-    """
-
-    report: Callable[[Any, float], None]
-    left: int
-
-    def pre_create_trial(self) -> None:
-        super().pre_create_trial()
-        if self.left == 0:
-            raise _EnoughError
-
-    def on_trial_begin(self, trial: Any) -> None:
-        super().on_trial_begin(trial)
-        self._began = time.perf_counter()
-
-    def on_trial_end(self, trial: Any) -> None:
-        super().on_trial_end(trial)
-        self.left -= 1
-        seconds = time.perf_counter() - self._began
-        self.report(self.oracle.get_trial(trial.trial_id), seconds)
-
-
-class _Tuner(_Reporting, keras_tuner.Tuner):
-    pass
-
-
-class _Hyperband(_Reporting, keras_tuner.Hyperband):
-    def __init__(self, oracle: Any, **kwargs: Any):
-        # Hyperband's own constructor would make another oracle.
-        keras_tuner.Tuner.__init__(self, oracle=oracle, **kwargs)
-
-
-def _random(settings: Mapping[str, Any], config: TuneConfig) -> Any:
-    return _RandomOracle(max_trials=config.max_trials, **settings)
-
-
-def _bayesian(settings: Mapping[str, Any], config: TuneConfig) -> Any:
-    # KerasTuner's default, three a hyperparameter, would make short searches random.
-    first = max(2, config.max_trials // 3)
-    return _BayesianOracle(
-        max_trials=config.max_trials, num_initial_points=first, **settings
-    )
-
-
-def _hyperband(settings: Mapping[str, Any], config: TuneConfig) -> Any:
-    oracle = _HyperbandOracle(
-        max_epochs=config.epochs, hyperband_iterations=None, **settings
-    )
-    oracle.max_trials = config.max_trials
-    return oracle
-
-
-_ORACLES: Mapping[str, Callable[..., Any]] = MappingProxyType(
-    {"random": _random, "bayesian": _bayesian, "hyperband": _hyperband}
-)
+    def reload(self) -> None:
+        pass
 
 
 @dataclasses.dataclass(frozen=True)
@@ -235,98 +47,131 @@ class Search:
 
     Attributes:
         config: The settings.
-        project: Name of its folder in the search's folder.
-        hypermodel: What is searched, and on what data.
+        folder: The folder of the search.
+        project: Name of the target's folder in it.
+        hypermodel: What is searched.
+        image_size: Side of the images, in pixels.
     """
 
     config: TuneConfig
+    folder: SearchFolder
     project: str
-    hypermodel: TrialModel
+    hypermodel: HyperScaleNet
+    image_size: int
 
-    def run(self, folder: SearchFolder, role: Role) -> bool:
-        """Runs trials, or, as the chief, hands them out.
+    def run(self, role: Role, call: Call) -> None:
+        """Runs trials until all have ended, or, as the chief, hands them out.
 
-        Returns:
-            Whether all have ended; else the search goes on in a fresh process.
+        Args:
+            role: What this process is in the search.
+            call: Calls a function in another process.
 
         Raises:
-            RunError: Three trials in a row failed, or examples cannot be read.
+            UsageError: The state on disk cannot be read.
+            RunError: Three trials in a row failed, or a trial's run could not go on.
         """
-        config = self.config
-        name = tuner_id(os.environ)
-        if role == "worker":
-            folder.forget_worker(self.project, name)
-        else:
-            folder.mend(self.project, name)
-        ended = folder.ended_trials(self.project)
+        trials = self.config.max_trials
+        ended = self.folder.ended_trials(self.project)
         # A chief that is still there waits for each of its workers to ask once more.
-        if ended >= config.max_trials and not (role == "worker" and _chief_listens()):
-            return True
-        with tqdm(
-            total=config.max_trials,
-            initial=ended,
-            unit="trial",
-            desc=self.project,
-            disable=role == "chief",
-        ) as bar:
-            tuner = self._tuner(folder)
-            tuner.report = self._reporter(bar)
-            tuner.left = config.trials_per_process
-            return self._search(tuner)
+        if ended >= trials and not (role == "worker" and chief_listens()):
+            return
+        if role == "alone":  # or others may be writing there
+            remove_leftovers(self.folder.path)
+            remove_leftovers(self.folder.file(self.project))
+        tuner = _Tuner(
+            self._oracle(), directory=self.folder.path, project_name=self.project
+        )
+        if role == "chief":
+            tuner.search()
+            return
+        with tqdm(total=trials, initial=ended, unit="trial", desc=self.project) as bar:
+            self._run_trials(tuner, call, bar)
 
-    def _search(self, tuner: Any) -> bool:
-        config = self.config
-        try:
-            # Of the Gaussian process, where trials are few.
-            with warnings.catch_warnings(action="ignore", category=UserWarning):
-                tuner.search(epochs=config.epochs, verbose=int(config.verbose))
-        except _EnoughError:
-            return False
-        except keras_tuner.errors.FatalError as error:
-            raise RunError(str(error)) from error
-        except RuntimeError as error:
-            if "consecutive failures" not in str(error):
-                raise
-            raise RunError(f"three trials in a row failed. {error}") from error
-        return True
+    def trials(self) -> list[Trial]:
+        """All trials, the best first.
 
-    def trials(self, folder: SearchFolder) -> list[Any]:
-        """KerasTuner's trials, the best first."""
+        Raises:
+            UsageError: The state on disk cannot be read.
+        """
         oracle = self._oracle()
-        oracle._set_project_dir(folder.path, self.project)
-        oracle.reload()
         return oracle.get_best_trials(len(oracle.trials))
 
-    def _oracle(self) -> Any:
-        settings = {
-            "objective": keras_tuner.Objective(OBJECTIVE, "max"),
-            "seed": self.config.seed + 1,  # to KerasTuner, 0 is no seed
-        }
-        oracle = _ORACLES[self.config.tuner](settings, self.config)
-        oracle.verbose = 0
-        return oracle
+    def _oracle(self) -> keras_tuner.Oracle:
+        return open_oracle(self.config, self.hypermodel, self.folder, self.project)
 
-    def _tuner(self, folder: SearchFolder) -> Any:
-        kind = _Hyperband if self.config.tuner == "hyperband" else _Tuner
-        return kind(
-            oracle=self._oracle(),
-            hypermodel=self.hypermodel,
-            directory=folder.path,
-            project_name=self.project,
+    def _run_trials(self, tuner: BaseTuner, call: Call, bar: tqdm) -> None:
+        oracle = tuner.oracle
+        failures = 0
+        while (trial := _next_trial(tuner)).status != "STOPPED":
+            if trial.status == "IDLE":  # it depends on trials of other workers
+                time.sleep(1)
+                continue
+            began = time.perf_counter()
+            outcome = self._run_trial(trial, oracle, call)
+            oracle.end_trial(trial)
+            seconds = time.perf_counter() - began
+            bar.update()
+            bar.write(f"trial {trial.trial_id}{outcome}, {seconds:.0f} s")
+            sys.stdout.flush()
+            failures = failures + 1 if trial.status == "FAILED" else 0
+            if failures == _FAILURES_IN_A_ROW:
+                raise RunError(
+                    f"three trials in a row failed, the last: {trial.message}"
+                )
+
+    def _run_trial(self, trial: Trial, oracle: keras_tuner.Oracle, call: Call) -> str:
+        """Trains a trial and sets its status; returns how it ended, in words."""
+        architecture = self.hypermodel.architecture(trial.hyperparameters)
+        config = self._train_config(trial, self._owner(trial, oracle), architecture)
+        log = None
+        if not self.config.verbose:
+            log = os.path.join(os.path.dirname(config.run_folder), "train.log")
+        try:
+            rows = call(train_trial, config, self.folder.path, log)
+        # These say nothing about the next trial; any other error ends the search.
+        except DivergedError as error:
+            return _fail(trial, error.args[0])
+        except tf.errors.ResourceExhaustedError as error:
+            return _fail(trial, error.message)
+        first = trial.hyperparameters.values.get("tuner/initial_epoch", 0)
+        row = best_row([row for row in rows if row["epoch"] >= first])
+        metrics = {OBJECTIVE: 1 - row["val_top1_error"]}
+        oracle.update_trial(trial.trial_id, metrics, step=row["epoch"])
+        trial.status = "COMPLETED"
+        macs = architecture.macs(self.hypermodel.classes)
+        return f": {row['val_top1_error']:.2%} validation error, {macs:,} MACs"
+
+    def _owner(self, trial: Trial, oracle: keras_tuner.Oracle) -> str:
+        """The trial that began this trial's run, which hyperband goes on with."""
+        while before := trial.hyperparameters.values.get("tuner/trial_id"):
+            trial = oracle.get_trial(before)
+        return trial.trial_id
+
+    def _train_config(
+        self, trial: Trial, owner: str, architecture: Architecture
+    ) -> TrainConfig:
+        """The settings of a trial's run, whose network is written to its folder."""
+        folder = self.folder.trial(self.project, owner)
+        with disk_errors(folder):
+            os.makedirs(folder, exist_ok=True)
+            remove_leftovers(folder)
+        network = os.path.join(folder, "architecture.json")
+        write_allocation(network, architecture, {"trial": owner})
+        values = trial.hyperparameters.values
+        return self.config.train_config(
+            model=network,
+            workdir=os.path.join(folder, "run"),
+            epochs=values.get("tuner/epochs", self.config.epochs),
+            **self.hypermodel.training_settings(trial.hyperparameters),
         )
 
-    def _reporter(self, bar: tqdm) -> Callable[[Any, float], None]:
-        def report(trial: Any, seconds: float) -> None:
-            bar.update()
-            bar.write(f"trial {trial.trial_id}{self._outcome(trial)}, {seconds:.0f} s")
-            sys.stdout.flush()
 
-        return report
+def _fail(trial: Trial, reason: str) -> str:
+    trial.status, trial.message = "FAILED", reason
+    return f" failed: {reason}"
 
-    def _outcome(self, trial: Any) -> str:
-        if trial.score is None:
-            reason = (trial.message or "").strip().splitlines()[-1:]
-            return f" failed: {' '.join(reason)}"
-        architecture = self.hypermodel.architecture(trial.hyperparameters)
-        macs = architecture.macs(self.hypermodel.classes)
-        return f": {1 - trial.score:.2%} validation error, {macs:,} MACs"
+
+def _next_trial(tuner: BaseTuner) -> Trial:
+    # The Gaussian process of a bayesian search warns where trials are few.
+    with warnings.catch_warnings(action="ignore", category=UserWarning):
+        return tuner.oracle.create_trial(tuner.tuner_id)

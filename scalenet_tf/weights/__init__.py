@@ -1,0 +1,30 @@
+"""Weights from files and mappings of Keras and PyTorch, checked before use."""
+
+from scalenet_tf.weights.keras_files import (
+    check_weights,
+    count_arrays,
+    load_weights,
+    weights_classes,
+)
+from scalenet_tf.weights.pytorch import (
+    load_pytorch_weights,
+    pytorch_arrays,
+    pytorch_shapes,
+)
+from scalenet_tf.weights.pytorch_files import Checkpoint, read_pytorch_weights
+from scalenet_tf.weights.saved_models import load_model
+from scalenet_tf.weights.tensors import LoadReport
+
+__all__ = [
+    "Checkpoint",
+    "LoadReport",
+    "check_weights",
+    "count_arrays",
+    "load_model",
+    "load_pytorch_weights",
+    "load_weights",
+    "pytorch_arrays",
+    "pytorch_shapes",
+    "read_pytorch_weights",
+    "weights_classes",
+]

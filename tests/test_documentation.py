@@ -1,0 +1,79 @@
+"""The Python code in the README and the guides compiles, and runs where it can."""
+
+import pathlib
+import re
+
+import numpy as np
+import pytest
+from processes import ROOT
+
+import scalenet_tf
+from scalenet_tf.layers import ScaleAggregation
+
+GUIDES = sorted(pathlib.Path(ROOT, "docs").rglob("*.md"))
+PAGES = ["README.md", "savedmodels/README.md"]
+PAGES += [path.relative_to(ROOT).as_posix() for path in GUIDES]
+CODE = re.compile(r"```python\n(.*?)```", re.DOTALL)
+BLOCKS = {
+    (page, number): code
+    for page in PAGES
+    for number, code in enumerate(CODE.findall(pathlib.Path(ROOT, page).read_text()))
+}
+
+
+def nothing():
+    return {}
+
+
+def a_trained_seed_network():
+    seed = scalenet_tf.allocation.seed_architecture(
+        scalenet_tf.get_architecture("ScaleNetCifar38")
+    )
+    model = scalenet_tf.ScaleNet(seed)
+    rng = np.random.default_rng(0)
+    for layer in model.layers:
+        if isinstance(layer, ScaleAggregation):
+            for norm in layer.norms.values():
+                norm.gamma.assign(rng.random(norm.gamma.shape))
+    return {"seed_architecture": seed, "trained_seed_model": model}
+
+
+def weights_of_the_network():
+    model = scalenet_tf.ScaleNet50()
+    model.save_weights("scalenet50.weights.h5")
+    return {"scalenet_tf": scalenet_tf}
+
+
+# What a block needs in the current folder and takes from the text around it.
+RUN = {
+    ("docs/index.md", 0): nothing,
+    ("docs/allocation.md", 0): a_trained_seed_network,
+    ("README.md", 0): nothing,
+    ("README.md", 1): weights_of_the_network,
+}
+NOT_RUN = {
+    ("docs/tuning.md", 0): "run by test_tune_processes.py",
+    ("savedmodels/README.md", 0): "needs a trained run",
+    ("savedmodels/README.md", 1): "needs a server",
+}
+
+
+def test_every_block_compiles_and_is_run_or_says_why_not():
+    assert BLOCKS.keys() == {*RUN, *NOT_RUN}
+    for (page, number), code in BLOCKS.items():
+        compile(code, f"{page}, block {number}", "exec")
+
+
+@pytest.mark.parametrize(
+    "block",
+    [
+        pytest.param(b, marks=pytest.mark.processes) if b[0] == "README.md" else b
+        for b in RUN
+    ],
+    ids=lambda block: f"{block[0]}-{block[1]}",
+)
+def test_a_block_runs(block, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    names = RUN[block]()
+    exec(compile(BLOCKS[block], block[0], "exec"), names)
+    assert "scalenet_tf" in names or "allocation" in names

@@ -1,0 +1,63 @@
+"""Files of a run: whole or not at all; folders that are a run's or a search's own."""
+
+import os
+
+import pytest
+from scalenet_training.errors import RunError, UsageError
+from scalenet_training.runs.files import (
+    check_own_folder,
+    replacing,
+    write_json,
+    write_rows,
+    written,
+)
+
+
+def test_a_file_that_is_not_finished_leaves_the_one_before(tmp_path):
+    path = tmp_path / "a.txt"
+    path.write_text("before")
+    with pytest.raises(TypeError), written(str(path)) as file:
+        file.writelines(["half", 3])
+    assert path.read_text() == "before"
+    assert os.listdir(tmp_path) == ["a.txt"]
+
+
+def test_a_failure_to_write_names_the_file(tmp_path):
+    path = str(tmp_path / "none" / "a.json")
+    with pytest.raises(RunError, match=r"cannot write to '.*none/a\.json': No such"):
+        write_json(path, {})
+    with pytest.raises(RunError, match=r"cannot write to '.*'"), replacing(path):
+        pytest.fail("it has no folder")
+
+
+def test_names_keep_their_bytes(tmp_path):
+    with written(str(tmp_path / "names")) as file:
+        file.write(os.fsdecode(b"\xe9.png"))
+    assert (tmp_path / "names").read_bytes() == b"\xe9.png"
+
+
+def test_json_and_rows_are_written_as_they_always_were(tmp_path):
+    write_json(str(tmp_path / "a.json"), {"a": [1, "é"]})
+    assert (tmp_path / "a.json").read_text() == (
+        '{\n "a": [\n  1,\n  "\\u00e9"\n ]\n}\n'
+    )
+    rows = [{"epoch": 0}, {"epoch": 1, "loss": 0.5}]
+    write_rows(str(tmp_path / "a.csv"), rows, missing="nan")
+    assert (tmp_path / "a.csv").read_bytes() == b"epoch,loss\r\n0,nan\r\n1,0.5\r\n"
+
+
+def test_a_folder_is_new_or_empty_or_ones_own(tmp_path):
+    folder = tmp_path / "run"
+    assert not check_own_folder(str(folder), "config.json", "run")
+    folder.mkdir()
+    (folder / ".writing-1").mkdir()
+    assert not check_own_folder(str(folder), "config.json", "run")
+    (folder / "notes.txt").touch()
+    with pytest.raises(UsageError) as refused:
+        check_own_folder(str(folder), "search.json", "search")
+    assert str(refused.value) == (
+        "`workdir` must be new, empty, or the folder of a search. Received: "
+        f"{str(folder)!r}, which holds other files."
+    )
+    (folder / "config.json").touch()
+    assert check_own_folder(str(folder), "config.json", "run")

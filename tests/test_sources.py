@@ -1,0 +1,38 @@
+"""Kinds of dataset: a table, which a caller may extend."""
+
+import os
+
+import image_folders as images
+import numpy as np
+import pytest
+import tensorflow as tf
+from scalenet_training.data.files.listing import Reading
+from scalenet_training.data.source import indexed_source
+from scalenet_training.data.sources import KINDS, Kind, open_source
+
+
+def open_noise(request):
+    pixels = tf.zeros((10, 8, 8, 3), tf.uint8)
+    return indexed_source(
+        request.name,
+        ("even", "odd"),
+        {"train": np.arange(10)},
+        lambda number: (tf.gather(pixels, number), number % 2),
+    )
+
+
+def test_a_kind_from_elsewhere_is_opened_by_its_row():
+    kinds = (Kind(lambda request: request.name.startswith("noise"), open_noise), *KINDS)
+    source = open_source("noise-8", None, False, kinds=kinds)
+    assert (source.name, source.class_names) == ("noise-8", ("even", "odd"))
+    assert source.open_split("train[:4]").size == 4
+    with pytest.raises(ValueError, match="--on-damaged skip is for folders"):
+        open_source("noise-8", None, False, Reading("skip"), kinds)
+    assert open_source("digits", None, False, kinds=kinds).name == "digits"
+
+
+def test_digits_are_digits_also_beside_a_folder_of_that_name(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    images.make("digits", count=2)
+    assert len(open_source("digits", None, False).class_names) == 10
+    assert len(open_source(os.path.join(".", "digits"), None, False).class_names) == 2

@@ -1,0 +1,119 @@
+"""From the settings of a command to its options, and back."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, TypeVar, get_type_hints
+
+import tyro
+
+from scalenet_training.errors import usage_errors
+from scalenet_training.settings.base import OptionGroup, Settings, fields_of, groups_of
+
+T = TypeVar("T", bound=Settings)
+
+
+def parse(
+    kind: type[T],
+    description: str | None,
+    arguments: Sequence[str],
+    program: str,
+    default: T | None = None,
+) -> T:
+    """Reads a command line into settings; ends the process where it does not fit.
+
+    Args:
+        kind: The settings. The groups that they inherit from become the headings of
+            the help, those of settings inside them too. Settings that have fields
+            outside of groups have one heading.
+        description: The text above the options in the help.
+        arguments: The words of the command line after the command.
+        program: How the command is called in its help.
+        default: Settings whose values hold where an option is not given.
+
+    Raises:
+        UsageError: A value is not allowed.
+    """
+    # tyro makes a heading of each dataclass inside another one.
+    parts = [
+        (name, group, _part(group, owner))
+        for name, group, owner in _groups(kind, default)
+    ]
+    nested = dataclasses.make_dataclass(kind.__name__, parts) if parts else kind
+    # The checks of the settings are made afterwards: tyro has other words for them.
+    unchecked = type(
+        kind.__name__,
+        (nested,),
+        {"__post_init__": lambda self: None, "__doc__": kind.__doc__},
+    )
+    read: object = tyro.cli(
+        unchecked,
+        description=description,
+        args=arguments,
+        prog=program,
+        config=(tyro.conf.OmitArgPrefixes,),
+    )
+    with usage_errors():
+        return _settings(kind, vars(read))
+
+
+def with_flags(message: str, kind: type[Settings]) -> str:
+    """A message about settings, with options in the place of fields in backticks."""
+    flags = dict(_flags(kind))
+    return re.sub(r"`(\w+)`", lambda found: flags.get(found[1], found[0]), message)
+
+
+def _groups(
+    kind: type[Settings], default: Settings | None
+) -> Iterator[tuple[str, type, Settings | None]]:
+    """Heading, group, and the settings that have its defaults."""
+    for name, inner in _inner(kind):
+        yield from _groups(inner, getattr(default, name, None))
+    for group in _headed(kind):
+        yield group.heading(), group, default
+
+
+def _headed(kind: type[Settings]) -> list[type[OptionGroup]]:
+    """The groups of settings; none where there are fields outside of them."""
+    groups = groups_of(kind)
+    listed = {name for group in groups for name in fields_of(group)}
+    listed |= {name for name, _ in _inner(kind)}
+    return groups if listed == {*fields_of(kind)} else []
+
+
+def _part(group: type, owner: Settings | None) -> Any:
+    if owner is None:
+        return dataclasses.field()
+    values = {name: getattr(owner, name) for name in fields_of(group)}
+    return dataclasses.field(default=group(**values))
+
+
+def _settings(kind: type[T], read: Mapping[str, Any]) -> T:
+    """The settings that were read, by headings or else flat."""
+    groups = _headed(kind)
+    if not groups:
+        return kind(**read)
+    values = {name: _settings(inner, read) for name, inner in _inner(kind)}
+    for group in groups:
+        values |= vars(read[group.heading()])
+    return kind(**values)
+
+
+def _inner(kind: type[Settings]) -> Iterator[tuple[str, type[Settings]]]:
+    """The fields of settings that hold settings themselves."""
+    for name, hint in get_type_hints(kind).items():
+        if isinstance(hint, type) and issubclass(hint, Settings):
+            yield name, hint
+
+
+def _flags(kind: type[Settings]) -> Iterator[tuple[str, str]]:
+    """Field -> how its option is typed, `--batch-size`, or shown, `RUN-OR-MODEL`."""
+    for _, inner in _inner(kind):
+        yield from _flags(inner)
+    hints = get_type_hints(kind, include_extras=True)
+    for name in fields_of(kind):
+        words = name.replace("_", "-")
+        positional = tyro.conf.Positional in getattr(hints[name], "__metadata__", ())
+        yield name, words.upper() if positional else f"--{words}"

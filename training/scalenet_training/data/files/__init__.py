@@ -1,0 +1,1 @@
+"""Image files of folders and manifests: listed, examined, remembered."""

@@ -1,0 +1,1 @@
+"""One module for each kind of dataset: how it is opened."""

@@ -1,0 +1,116 @@
+"""Image files of a folder or a manifest: examined, divided, counted."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from collections.abc import Sequence
+
+import numpy as np
+import tensorflow as tf
+
+from scalenet_training.data.division import BY_NAME, hold_out
+from scalenet_training.data.files.index import Index
+from scalenet_training.data.files.listing import (
+    ImageFile,
+    Listing,
+    Reading,
+    Unused,
+    quoted,
+    shown,
+    some,
+)
+from scalenet_training.data.inventory import Inventory, inventory_of_images
+from scalenet_training.data.source import ImageFiles, Source, indexed_source
+
+
+def open_images(listing: Listing, reading: Reading) -> Source:
+    """Opens the files of a folder or a manifest.
+
+    Raises:
+        ValueError: Some files cannot be used and must not be left out, or a class has
+            no images to train on.
+    """
+    index = Index.load(reading.index)
+    skip = reading.on_damaged == "skip"
+    entries = index.examine(listing.files, bodies=skip)
+    damaged = [
+        *listing.unusable,
+        *(
+            Unused(file.name, entry.problem)
+            for file, entry in zip(listing.files, entries, strict=True)
+            if entry.problem
+        ),
+    ]
+    if damaged and not skip:
+        raise _unusable(damaged, len(listing.files) + len(listing.unusable))
+    known = [
+        (file, entry)
+        for file, entry in zip(listing.files, entries, strict=True)
+        if not entry.problem
+    ]
+    files = [file for file, _ in known]
+    _check_classes(listing, files)
+    splits = _splits(files, listing.split_names)
+
+    def inventory() -> Inventory:
+        return dataclasses.replace(
+            inventory_of_images(
+                listing.class_names, splits, files, [entry for _, entry in known], index
+            ),
+            division="" if listing.split_names else BY_NAME,
+            left_out=listing.left_out,
+            damaged=damaged,
+        )
+
+    division = "as given" if listing.split_names else BY_NAME
+    paths = tf.constant([os.fsencode(file.path) for file in files])
+    labels = tf.constant([file.label for file in files], tf.int64)
+    return indexed_source(
+        shown(listing.path),
+        listing.class_names,
+        splits,
+        lambda number: (
+            tf.io.read_file(tf.gather(paths, number)),
+            tf.gather(labels, number),
+        ),
+        [file.path for file in files],
+        identity={"kind": listing.kind, "division": division},
+        images=ImageFiles(files, damaged, index),
+        inventory=inventory,
+    )
+
+
+def _splits(files: Sequence[ImageFile], names: Sequence[str]) -> dict[str, np.ndarray]:
+    if not names:
+        return hold_out([f.name for f in files], [f.label for f in files])
+    return {
+        name: np.array([n for n, file in enumerate(files) if file.split == name], int)
+        for name in names
+    }
+
+
+def _check_classes(listing: Listing, files: Sequence[ImageFile]) -> None:
+    if listing.split_names and "train" not in listing.split_names:
+        return
+    trained = {file.label for file in files if file.split in (None, "train")}
+    empty = [n for i, n in enumerate(listing.class_names) if i not in trained]
+    if not empty:
+        return
+    what = "training images" if listing.split_names else "images"
+    lost = " that can be read" if len(files) < len(listing.files) else ""
+    raise ValueError(
+        f"--dataset: {len(empty)} of {len(listing.class_names)} classes of "
+        f"{quoted(listing.path)} have no {what}{lost}: {some(empty)}."
+    )
+
+
+def _unusable(damaged: Sequence[Unused], total: int) -> ValueError:
+    listed = ", ".join(f"{quoted(u.name)} ({u.reason})" for u in damaged[:3])
+    more = f" and {len(damaged) - 3:,} more" if len(damaged) > 3 else ""
+    return ValueError(
+        f"--dataset: {len(damaged):,} of {total:,} files cannot be used as images: "
+        f"{listed}{more}. Replace or remove them, name the files to use in a manifest "
+        "(a table with the columns path and label), or leave them out with "
+        "--on-damaged skip."
+    )

@@ -1,0 +1,59 @@
+"""From a stored image to the network's input."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import tensorflow as tf
+
+from scalenet_tf.preprocessing import EvaluationTransform
+from scalenet_training.data.augmentation import NO_AUGMENTATION, Augmentation, decoded
+
+
+@dataclasses.dataclass(frozen=True)
+class Transform:
+    """From a stored image to the network's input.
+
+    Attributes:
+        evaluation: What evaluation does to an image; it has the normalisation, too.
+        classes: Number of classes.
+        augmentation: How training images are changed.
+    """
+
+    evaluation: EvaluationTransform
+    classes: int
+    augmentation: Augmentation = NO_AUGMENTATION
+
+    @property
+    def image_size(self) -> int:
+        """Side of the network's input, in pixels."""
+        return self.evaluation.image_size
+
+    def for_evaluation(self, image: tf.Tensor) -> tf.Tensor:
+        """Resizes the image, crops its centre and normalises it."""
+        return self.evaluation(decoded(image))
+
+    def for_training(self, image: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
+        """Augments the image as the seed `(2,)` decides, and normalises it."""
+        if self.augmentation.image is None:
+            return self.for_evaluation(image)
+        pixels = self.augmentation.image(image, self.image_size, seed)
+        return self.evaluation.normalize(pixels)
+
+
+def check_sizes(image_size: int, eval_resize: int, minimum: int) -> None:
+    """Checks that images can be resized and cropped to these sides.
+
+    Raises:
+        ValueError: They cannot; the message names the option.
+    """
+    if image_size < minimum:
+        raise ValueError(
+            f"--image-size must be at least {minimum} for this network. "
+            f"Received: {image_size}."
+        )
+    if eval_resize < image_size:
+        raise ValueError(
+            f"--eval-resize must be at least the image size, {image_size}. "
+            f"Received: {eval_resize}."
+        )

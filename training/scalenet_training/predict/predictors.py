@@ -1,0 +1,194 @@
+"""What gives probabilities for images: a network in this process, or a server."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Callable, Iterator, Sequence
+
+import numpy as np
+import tensorflow as tf
+
+from scalenet_tf.decoding import are_plain, decode_image, decode_plain
+from scalenet_tf.export import (
+    FORMATS,
+    Exportable,
+    Exported,
+    ExportFormat,
+    find_exported,
+    open_exported,
+)
+from scalenet_tf.export.classifier import Classifier, check_classifier
+from scalenet_tf.export.metadata import metadata
+from scalenet_tf.export.requests import DEFAULT, decode_batch
+from scalenet_tf.preprocessing import EvaluationTransform
+from scalenet_tf.serving import (
+    Client,
+    InvalidImageError,
+    ModelNotFoundError,
+    Prediction,
+    ServingError,
+    SignatureNotFoundError,
+    TopKError,
+)
+from scalenet_tf.serving.messages import INVALID
+from scalenet_training.errors import RunError, UsageError, usage_errors
+from scalenet_training.networks.saved_network import find_network
+from scalenet_training.networks.saved_network_config import SavedNetworkConfig
+from scalenet_training.predict.config import PredictConfig, is_url
+
+
+class LocalPredictor:
+    """A network in this process; images are transformed as evaluation does it."""
+
+    def __init__(self, model: Exported):
+        self._model = model
+        # Each is traced when it is needed; the one for usual files in less time.
+        self._decode_plain, self._decode_any = (
+            _decoder(decode, model.transform) for decode in (decode_plain, decode_image)
+        )
+
+    def predict(self, images: Sequence[bytes], top_k: int) -> list[Prediction]:
+        """A prediction for each encoded image; not `valid` where it is not an image."""
+        encoded = tf.constant(images, tf.string)
+        decode = self._decode_plain if are_plain(encoded) else self._decode_any
+        inputs, valid = (x.numpy() for x in decode(encoded))
+        results = [INVALID] * len(images)
+        if valid.any():
+            rows = self._model.outputs(inputs[valid], "probabilities")
+            for index, row in zip(np.flatnonzero(valid), rows, strict=True):
+                results[index] = _ranked(row, self._model.class_names, top_k)
+        return results
+
+
+class ServerPredictor:
+    """A served model, by the client of TensorFlow Serving."""
+
+    def __init__(self, client: Client):
+        self._client = client
+
+    def predict(self, images: Sequence[bytes], top_k: int) -> list[Prediction]:
+        """A prediction for each encoded image; not `valid` where it is not an image.
+
+        A model that refuses a batch for some of its images is asked again without them.
+
+        Raises:
+            UsageError: The model cannot be asked for this.
+            RunError: It does not answer.
+        """
+        if not images:
+            return []
+        try:
+            return self._client.predict(images, top_k)
+        except InvalidImageError as error:
+            bad = {*error.indices}
+            if not bad:
+                raise RunError(str(error)) from error
+        except (ModelNotFoundError, SignatureNotFoundError) as error:
+            raise UsageError(f"--model: {error}") from error
+        except ServingError as error:
+            raise RunError(str(error)) from error
+        except TopKError as error:
+            raise UsageError(f"--top-k: {error}") from error
+        good = [data for index, data in enumerate(images) if index not in bad]
+        results = iter(self.predict(good, top_k))
+        return [INVALID if i in bad else next(results) for i in range(len(images))]
+
+
+Predictor = LocalPredictor | ServerPredictor
+
+
+@contextlib.contextmanager
+def open_predictor(
+    config: PredictConfig, formats: Sequence[ExportFormat] | None = None
+) -> Iterator[Predictor]:
+    """Loads the model, or connects to it, until the block ends.
+
+    Args:
+        config: Which model.
+        formats: The formats of exported models that are known; `None`: the package's.
+
+    Raises:
+        UsageError: There is no such model, or it cannot be loaded.
+    """
+    path, about = config.model, f"--model {config.model!r}: "
+    formats = FORMATS if formats is None else formats
+    if is_url(path):
+        with usage_errors(about=about):
+            client = Client(
+                path,
+                timeout=config.timeout,
+                attempts=config.attempts,
+                batch_size=config.batch_size,
+            )
+        with client:
+            yield ServerPredictor(client)
+    elif find_exported(path, formats):
+        with usage_errors(about=about):
+            exported = open_exported(path, formats=formats)
+        yield LocalPredictor(exported)
+    elif _is_network(path):
+        with usage_errors(about=about):
+            content = _load_network(config)
+        run = Classifier(content.model, fold=False)
+        yield LocalPredictor(Exported(metadata(content), {DEFAULT: run}))
+    else:
+        forms = (
+            "the URL of a served model",
+            *(entry.form for entry in formats),
+            "the folder of a run that has finished an epoch",
+            "a .keras file",
+        )
+        raise UsageError(
+            f"--model must be one of: {'; '.join(forms)}. Received: {path!r}."
+        )
+
+
+def _is_network(path: str) -> bool:
+    file = os.path.join(path, "best.keras") if os.path.isdir(path) else path
+    return file.endswith(".keras") and os.path.isfile(file)
+
+
+def _load_network(config: PredictConfig) -> Exportable:
+    settings = SavedNetworkConfig(
+        config.model,
+        normalization=config.normalization,
+        image_size=config.image_size,
+        eval_resize=config.eval_resize,
+    )
+    network = find_network(config.model, settings.saved)
+    network.required("normalization", config.normalization)
+    model = network.load()
+    names = None if network.record is None else network.record.class_names
+    if config.class_names is not None:
+        with open(config.class_names, encoding="utf-8") as file:
+            names = file.read().splitlines()
+    names = names or [str(index) for index in range(model.output_shape[-1])]
+    content = Exportable(model, network.transform(model, settings), names)
+    check_classifier(content)
+    return content
+
+
+def _decoder(
+    decode: Callable[[tf.Tensor], tf.Tensor], transform: EvaluationTransform
+) -> Callable[[tf.Tensor], tuple[tf.Tensor, tf.Tensor]]:
+    return tf.function(
+        lambda encoded: decode_batch(decode, encoded, transform),
+        input_signature=[tf.TensorSpec((None,), tf.string)],
+    )
+
+
+def _ranked(
+    probabilities: np.ndarray, class_names: Sequence[str], top_k: int
+) -> Prediction:
+    """The likeliest classes of an image, of equally likely ones the first.
+
+    Probabilities that are NaN come before all others, where they are seen.
+    """
+    likely = np.where(np.isfinite(probabilities), probabilities, np.inf)
+    order = np.argsort(-likely, kind="stable")[:top_k]
+    return Prediction(
+        tuple(class_names[index] for index in order),
+        tuple(float(probabilities[index]) for index in order),
+        tuple(int(index) for index in order),
+    )

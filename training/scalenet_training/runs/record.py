@@ -1,0 +1,110 @@
+"""What a run says of itself in config.json. Imports no TensorFlow."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any, get_type_hints
+
+import typeguard
+
+from scalenet_training.settings.training import TrainConfig
+
+# What a run keeps when it goes on, beside its settings and its data.
+_LASTING = (
+    "architecture",
+    "class_names",
+    "image_size",
+    "eval_resize",
+    "eval_split",
+    "training_examples",
+    "evaluation_examples",
+    "shards",
+)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class RunRecord:
+    """The content of config.json.
+
+    Attributes:
+        config: The settings.
+        command: The words of the command line that began or resumed the run.
+        architecture: The network's record, as in its JSON file.
+        class_names: A label is the place of its class in them.
+        data: Fingerprint of the data; `None` for runs of version 0.1.0.
+        image_size: Side of the input, in pixels.
+        eval_resize: Side that evaluation resizes images to before it crops them.
+        eval_split: What was evaluated on.
+        training_examples: Size of the training split.
+        evaluation_examples: Size of the evaluation split.
+        shards: Parts of the training split that are read apart.
+        parameters: Trainable parameters.
+        macs: Multiply-accumulates of an image.
+        strategy: Name of the strategy: `"none"`, `"mirrored"`, ...
+        replicas: Replicas of all workers.
+        workers: Number of workers.
+        xla: Whether a replica's forward and backward pass was compiled.
+        versions: Versions of what computed.
+    """
+
+    config: TrainConfig
+    command: list[str]
+    architecture: dict[str, Any]
+    class_names: list[str]
+    data: dict[str, Any] | None = None
+    image_size: int
+    eval_resize: int
+    eval_split: str
+    training_examples: int
+    evaluation_examples: int
+    shards: int
+    parameters: int
+    macs: int
+    strategy: str
+    replicas: int
+    workers: int
+    xla: bool
+    versions: dict[str, str]
+
+    def to_json(self) -> dict[str, Any]:
+        """The content of config.json as plain JSON values."""
+        values = {**vars(self), "config": self.config.to_json()}
+        return {n: v for n, v in values.items() if n != "data" or v is not None}
+
+    def lasting(self) -> dict[str, Any]:
+        """What must stay when the run goes on, beside its settings and its data."""
+        return {name: getattr(self, name) for name in _LASTING}
+
+    @classmethod
+    def from_json(cls, content: Any) -> RunRecord:
+        """The record that `to_json` gave; what later versions add is passed over.
+
+        Raises:
+            ValueError: A field is missing or has another type; the message names it.
+        """
+        if not isinstance(content, dict) or not isinstance(content.get("config"), dict):
+            raise ValueError("it has no field 'config' with settings")
+        settings = {
+            name: tuple(value) if isinstance(value, list) else value
+            for name, value in content["config"].items()
+        }
+        config = TrainConfig(**_fields(TrainConfig, settings, "config."))
+        return cls(**_fields(cls, {**content, "config": config}, ""))
+
+
+def _fields(kind: type, values: Mapping[str, Any], prefix: str) -> dict[str, Any]:
+    """The values of a dataclass' fields, those without default required."""
+    hints = get_type_hints(kind)
+    found = {}
+    for field in dataclasses.fields(kind):
+        name = f"{prefix}{field.name}"
+        if field.name in values:
+            value = values[field.name]
+            try:
+                found[field.name] = typeguard.check_type(value, hints[field.name])
+            except typeguard.TypeCheckError as error:
+                raise ValueError(f"its field {name!r} is wrong: {error}") from error
+        elif field.default is dataclasses.MISSING:
+            raise ValueError(f"it has no field {name!r}")
+    return found

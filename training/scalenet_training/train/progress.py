@@ -1,0 +1,106 @@
+"""What a run says while it trains: its first lines, its progress, its speed."""
+
+from __future__ import annotations
+
+import sys
+import time
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+from scalenet_tf.profiling import count_parameters
+from scalenet_training.runs.position import Position
+from scalenet_training.runs.run_folder import RunFolder
+from scalenet_training.train.plan import Plan
+
+
+def announcement(plan: Plan, folder: RunFolder, position: Position) -> str:
+    """What is trained, where, and from which step: one line for each."""
+    placement, config = plan.placement, plan.config
+    if not placement.chief:
+        return f"Worker {placement.worker} of {placement.workers}."
+    lines = [
+        f"{plan.architecture.name} on {plan.source.name}: "
+        f"{plan.train_split.size} training and {plan.eval_split.size} evaluation "
+        f"examples, {len(plan.source.class_names)} classes, "
+        f"{count_parameters(plan.learner.model):,} parameters; "
+        f"{placement.describe()}, XLA {'on' if plan.xla else 'off'}. "
+        f"Run folder: {folder.path}"
+    ]
+    if not position.step and (config.weights or config.freeze):
+        lines.append(f"Start: {plan.describe_start()}.")
+    step = f"step {position.step} of {plan.total_steps}"
+    if position.finished:
+        lines.append(f"Already at {step}: nothing to do.")
+    elif position.step:
+        lines.append(f"Resuming at {step}.")
+    return "\n".join(lines)
+
+
+def make_callbacks(plan: Plan, log_dir: str) -> keras.callbacks.CallbackList:
+    """A progress bar and a log for TensorBoard; neither in workers but the chief."""
+    chief = plan.placement.chief
+    return keras.callbacks.CallbackList(
+        [ScalarSummaries(log_dir)] if chief else [],
+        add_progbar=chief,
+        model=plan.learner.model,
+        epochs=plan.config.epochs,
+        steps=plan.steps_per_epoch,
+        # A bar redrawn at each step is for people; a log gets a line per epoch.
+        verbose=1 if sys.stdout.isatty() else 2,
+    )
+
+
+class ScalarSummaries(keras.callbacks.Callback):
+    """Writes each epoch's numbers for TensorBoard.
+
+    Keras' own callback asks for a compiled model, whose optimizer would then be
+    saved with it.
+    """
+
+    def __init__(self, log_dir: str):
+        super().__init__()
+        self.log_dir = log_dir
+
+    def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
+        """Opens the log."""
+        self.writer = tf.summary.create_file_writer(self.log_dir)
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+        """Writes the epoch's numbers."""
+        with self.writer.as_default(step=epoch):
+            for name, value in (logs or {}).items():
+                tf.summary.scalar(name, value)
+        self.writer.flush()
+
+    def on_train_end(self, logs: dict[str, Any] | None = None) -> None:
+        """Closes the log."""
+        self.writer.close()
+
+
+class Timer:
+    """Images per second, without the first step of several, which compiles."""
+
+    def __init__(self, batch_size: int):
+        self._batch_size = batch_size
+        self._began = time.perf_counter()
+        self._steps = 0
+        self._after_first = self._began
+
+    def step_done(self, result: tf.Variable) -> None:
+        """Counts a step, whose sums are in `result`."""
+        self._steps += 1
+        if self._steps == 1:
+            result.numpy()  # waits for the devices
+            self._after_first = time.perf_counter()
+
+    def images_per_second(self, result: tf.Variable) -> float:
+        """The speed so far, when `result` holds the last step's sums."""
+        if self._steps == 0:
+            return float("nan")
+        result.numpy()
+        now = time.perf_counter()
+        if self._steps == 1:
+            return self._batch_size / (now - self._began)
+        return (self._steps - 1) * self._batch_size / (now - self._after_first)

@@ -1,0 +1,33 @@
+"""One update and one evaluation step, on every replica of a strategy.
+
+Forward pass, loss and gradients of a replica are one function, which XLA compiles as a
+whole (`gradients`). What the replicas have to agree on is summed over them once,
+outside it (`steps`); then every replica makes the same update (`update`).
+"""
+
+from scalenet_training.train.step.gradients import logits_of
+from scalenet_training.train.step.loss_scale import LossScale
+from scalenet_training.train.step.objective import Objective
+from scalenet_training.train.step.steps import (
+    Step,
+    StepReport,
+    make_evaluation_step,
+    make_train_step,
+)
+from scalenet_training.train.step.sums import SUMS, cross_entropy, means, sums
+from scalenet_training.train.step.update import Learner
+
+__all__ = [
+    "SUMS",
+    "Learner",
+    "LossScale",
+    "Objective",
+    "Step",
+    "StepReport",
+    "cross_entropy",
+    "logits_of",
+    "make_evaluation_step",
+    "make_train_step",
+    "means",
+    "sums",
+]

@@ -1,0 +1,72 @@
+"""Loss and gradients of one replica."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import keras
+import tensorflow as tf
+
+from scalenet_tf.models import HEAD
+from scalenet_training.data.batches import Batch
+from scalenet_training.train.step.objective import Objective
+from scalenet_training.train.step.sums import cross_entropy, sums
+
+# (batch, loss scale) -> gradients of the scaled loss, sums over the batch
+Gradients = Callable[[Batch, tf.Tensor], tuple[list[tf.Tensor], tf.Tensor]]
+
+
+def logits_of(model: keras.Model) -> keras.Model:
+    """The model without the activation of its last layer; weights are shared."""
+    return keras.Model(model.inputs, model.get_layer(HEAD).output)
+
+
+def full_precision(logits: tf.Tensor) -> tf.Tensor:
+    """The logits in Keras' float type: a loss of 16 bits would be too coarse."""
+    return tf.cast(logits, keras.config.floatx())
+
+
+def make_gradients(model: keras.Model, objective: Objective, xla: bool) -> Gradients:
+    """Makes the function that computes one replica's gradients and sums."""
+    logits_model = logits_of(model)
+    values = [variable.value for variable in model.trainable_variables]
+
+    def gradients_of(
+        batch: Batch, scale: tf.Tensor
+    ) -> tuple[list[tf.Tensor], tf.Tensor]:
+        images, labels, weights = batch
+        with tf.GradientTape() as tape:
+            logits = full_precision(logits_model(images, training=True))
+            losses = cross_entropy(logits, labels, objective.label_smoothing)
+            loss = tf.reduce_sum(losses * weights) / objective.global_batch
+            scaled = loss * tf.cast(scale, loss.dtype)
+        gradients = tape.gradient(scaled, values)
+        totals = sums(losses, logits, labels, weights)
+        return gradients, tf.cast(totals, keras.config.floatx())
+
+    # Synchronised batch norm needs the replica's context, which ends at the border of
+    # another function: it is left part of the step where XLA does not compile it.
+    compiled = tf.function(gradients_of, jit_compile=True) if xla else gradients_of
+    return _accumulated(compiled, objective.accumulate)
+
+
+def _accumulated(gradients_of: Gradients, parts: int) -> Gradients:
+    """The same over the batch in parts, which adds up to the whole."""
+    if parts == 1:
+        return gradients_of
+
+    def of_all_parts(
+        batch: Batch, scale: tf.Tensor
+    ) -> tuple[list[tf.Tensor], tf.Tensor]:
+        split = zip(*(tf.split(values, parts) for values in batch), strict=True)
+        gradients, totals = gradients_of(next(split), scale)
+        for part in split:
+            # One after the other, so that the memory is that of a part.
+            with tf.control_dependencies(gradients):
+                part = tf.nest.map_structure(tf.identity, part)
+            more, more_totals = gradients_of(part, scale)
+            gradients = [a + b for a, b in zip(gradients, more, strict=True)]
+            totals += more_totals
+        return gradients, totals
+
+    return of_all_parts

@@ -1,0 +1,46 @@
+"""What a training step minimises."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import keras
+import tensorflow as tf
+
+
+@dataclasses.dataclass(frozen=True)
+class Objective:
+    """What a training step minimises, and how.
+
+    Attributes:
+        global_batch: Examples of a step over all replicas; losses are divided by it.
+        label_smoothing: Part of the target that is spread evenly over all classes.
+        weight_decay: L2 penalty of the decayed weights, weight_decay / 2 x |w|^2.
+        decay_all: Whether batch norm weights and biases decay too, not kernels alone.
+        gamma_l1: L1 penalty of the SA blocks' batch norm scales, gamma_l1 x
+            sum(|gamma|).
+        clip_norm: Largest global norm of the gradient of the loss, without that of the
+            penalties, as in PyTorch; 0 for no limit.
+        accumulate: Parts in which a replica computes its batch, one after the other.
+        average_decay: Decay of the moving average of the weights.
+    """
+
+    global_batch: int
+    label_smoothing: float = 0.0
+    weight_decay: float = 0.0
+    decay_all: bool = False
+    gamma_l1: float = 0.0
+    clip_norm: float = 0.0
+    accumulate: int = 1
+    average_decay: float = 0.0
+
+    def penalty_gradient(
+        self, variable: keras.Variable, is_sa_gamma: bool
+    ) -> tf.Tensor | float:
+        """Gradient of the penalties with respect to a variable."""
+        gradient = 0.0
+        if self.weight_decay and (self.decay_all or variable.name == "kernel"):
+            gradient += self.weight_decay * variable.value
+        if self.gamma_l1 and is_sa_gamma:
+            gradient += self.gamma_l1 * tf.sign(variable.value)
+        return gradient

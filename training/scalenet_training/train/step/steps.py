@@ -1,0 +1,161 @@
+"""The two steps over all replicas: one updates the network, one evaluates it."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Sequence
+from typing import NamedTuple, TypeVar
+
+import keras
+import tensorflow as tf
+
+from scalenet_training.data.batches import Batch
+from scalenet_training.train.step.gradients import (
+    full_precision,
+    logits_of,
+    make_gradients,
+)
+from scalenet_training.train.step.objective import Objective
+from scalenet_training.train.step.sums import cross_entropy, sums
+from scalenet_training.train.step.update import Learner, update
+
+T = TypeVar("T")
+
+
+class StepReport(NamedTuple):
+    """What a step tells; the same on all replicas and workers.
+
+    Attributes:
+        sums: Sums over the global batch, float64 `(SUMS,)`.
+        stops: Number of replicas whose worker was asked to stop.
+        diverged: Whether the loss or its gradient was not finite; the weights are then
+            as they were before the step.
+    """
+
+    sums: tf.Tensor
+    stops: tf.Tensor
+    diverged: tf.Tensor
+
+
+@dataclasses.dataclass(frozen=True)
+class Step:
+    """A step over all replicas.
+
+    Attributes:
+        traced: The step as a graph, of the batch of each replica and a flag.
+    """
+
+    traced: Callable[[Batch, tf.Tensor], StepReport]
+
+    def __call__(self, batch: Batch, stop: bool = False) -> StepReport:
+        """Runs the step; `stop` says whether this worker was asked to stop."""
+        # A tensor, since the step would be traced anew for each Python value.
+        return self.traced(batch, tf.constant(float(stop), keras.config.floatx()))
+
+
+def make_train_step(
+    learner: Learner,
+    objective: Objective,
+    strategy: tf.distribute.Strategy,
+    xla: bool,
+) -> Step:
+    """Makes the function that updates the learner with one global batch."""
+    statistics = learner.statistics
+    replicas = strategy.num_replicas_in_sync
+    gradients_of = make_gradients(learner.model, objective, xla)
+
+    def replica_step(
+        batch: Batch, stop: tf.Tensor, scale: tf.Tensor
+    ) -> tuple[StepReport, tf.Tensor]:
+        gradients, totals = gradients_of(batch, scale)
+        own = [variable.read_value() for variable in statistics]
+        gradients, own, (totals, stops) = _sum_over_replicas(
+            [gradients, own, [totals, stop]], replicas
+        )
+        # Replicas saw other examples: without this, what is evaluated and saved would
+        # be the statistics of the first one's.
+        for variable, total in zip(statistics, own, strict=True):
+            variable.assign(total / replicas)
+        if learner.loss_scale is not None:
+            gradients = [gradient / scale for gradient in gradients]
+        norm = tf.linalg.global_norm(gradients)
+        usable = tf.math.is_finite(norm) & tf.math.is_finite(totals[0])
+        tf.cond(
+            usable,
+            lambda: update(learner, objective, gradients, norm),
+            lambda: usable,
+        )
+        # Gradients that overflow at a scale are a matter of the scale.
+        reducible = tf.math.is_finite(totals[0]) & (scale > 1.0)
+        diverged = ~(usable | reducible)
+        return StepReport(tf.cast(totals, tf.float64), stops, diverged), usable
+
+    @tf.function
+    def step(batch: Batch, stop: tf.Tensor) -> StepReport:
+        scale = tf.ones((), keras.config.floatx())
+        if learner.loss_scale is not None:
+            scale = learner.loss_scale.value()
+        outputs = strategy.run(replica_step, args=(batch, stop, scale))
+        report, usable = _of_one_replica(outputs, strategy)
+        if learner.loss_scale is not None:
+            learner.loss_scale.update(usable)
+        learner.optimizer.iterations.assign_add(1)
+        return report
+
+    return Step(step)
+
+
+def make_evaluation_step(
+    model: keras.Model, strategy: tf.distribute.Strategy, xla: bool
+) -> Step:
+    """Makes the function that evaluates the model on one global batch.
+
+    The sums are over the examples of weight 1; `diverged` is always false.
+    """
+    logits_model = logits_of(model)
+    replicas = strategy.num_replicas_in_sync
+
+    def sums_of(batch: Batch) -> tf.Tensor:
+        images, labels, weights = batch
+        logits = full_precision(logits_model(images, training=False))
+        return sums(cross_entropy(logits, labels), logits, labels, weights)
+
+    if xla:
+        sums_of = tf.function(sums_of, jit_compile=True)
+
+    def replica_step(batch: Batch, stop: tf.Tensor) -> StepReport:
+        # A compiled function given to `run` itself would be compiled for all replicas
+        # at once, which cannot reach the variables of the others.
+        totals = sums_of(batch)
+        ((totals, stops),) = _sum_over_replicas(
+            [[totals, tf.cast(stop, totals.dtype)]], replicas
+        )
+        return StepReport(totals, stops, tf.constant(False))
+
+    @tf.function
+    def step(batch: Batch, stop: tf.Tensor) -> StepReport:
+        return _of_one_replica(strategy.run(replica_step, args=(batch, stop)), strategy)
+
+    return Step(step)
+
+
+def _sum_over_replicas(
+    groups: Sequence[Sequence[tf.Tensor]], replicas: int
+) -> list[list[tf.Tensor]]:
+    """Sums every tensor over the replicas, in one packed all-reduce."""
+    if replicas == 1:
+        return [list(group) for group in groups]
+    context = tf.distribute.get_replica_context()
+    # `stop_gradient`, since `all_reduce` walks back through the graph of all replicas
+    # for a gradient that nobody asks for. It also puts what came as an argument on the
+    # replica's device, which `all_reduce` asks for.
+    return context.all_reduce(
+        tf.distribute.ReduceOp.SUM, tf.nest.map_structure(tf.stop_gradient, groups)
+    )
+
+
+def _of_one_replica(values: T, strategy: tf.distribute.Strategy) -> T:
+    """The values of this worker's first replica, where all replicas have the same."""
+    return tf.nest.map_structure(
+        lambda value: strategy.experimental_local_results(value)[0], values
+    )

@@ -1,0 +1,63 @@
+"""Function calls in another process, whose memory is free when it ends."""
+
+from __future__ import annotations
+
+import contextlib
+import multiprocessing
+import os
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from typing import Any
+
+from scalenet_training.errors import RunError
+
+# What calls a function: `call(function, *arguments)`.
+Call = Callable[..., Any]
+
+
+@contextlib.contextmanager
+def other_process(calls: int) -> Iterator[Call]:
+    """Gives a function that makes calls in another process, one at a time.
+
+    That process ends with this one, however this one ends.
+
+    Args:
+        calls: A fresh process takes over after that many calls: TensorFlow keeps memory
+            of every network until its process ends.
+
+    Raises:
+        RunError: The process has died.
+    """
+    pool = ProcessPoolExecutor(
+        1,
+        multiprocessing.get_context("spawn"),  # TensorFlow cannot be forked
+        initializer=_end_with_parent,
+        max_tasks_per_child=calls,
+    )
+    try:
+        yield lambda function, *arguments: pool.submit(function, *arguments).result()
+    except BrokenProcessPool as error:
+        raise RunError(
+            "the process of the trials has died; the system ends processes where "
+            "memory is short. The same command goes on with the search."
+        ) from error
+    except BaseException:
+        for process in multiprocessing.active_children():
+            process.terminate()  # a training saves what it did
+        raise
+    finally:
+        pool.shutdown()
+
+
+def _end_with_parent() -> None:
+    """Ends this process as soon as its parent is gone, even if that was killed."""
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+
+    def wait() -> None:
+        parent.join()
+        os._exit(1)
+
+    threading.Thread(target=wait, daemon=True).start()

@@ -1,0 +1,53 @@
+"""What is done with the network of a trial, in another process."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+
+import scalenet_tf
+from scalenet_tf import Architecture
+from scalenet_tf.profiling import count_parameters
+from scalenet_training.devices.latency import measure_latency
+from scalenet_training.errors import UsageError
+from scalenet_training.runs.run_folder import RunFolder
+from scalenet_training.settings.training import TrainConfig
+from scalenet_training.train.loop import train_and_evaluate
+
+
+def train_trial(
+    config: TrainConfig, index_folder: str, log: str | None
+) -> list[dict[str, float]]:
+    """Trains a trial, or goes on with its run; returns the rows of metrics.csv.
+
+    Args:
+        config: The run's settings.
+        index_folder: Folder with the index of the images.
+        log: File that gets what the training prints; `None`: it is shown.
+    """
+    # Chief and workers may be a cluster, but each of them trains its trials alone.
+    for name in ("TF_CONFIG", "SLURM_STEP_NUM_TASKS"):
+        os.environ.pop(name, None)
+    folder = RunFolder(config.run_folder)
+    try:
+        folder.check(config)
+    except UsageError:
+        # The search was moved, and paths are settings of the run: it starts anew.
+        shutil.rmtree(folder.path, ignore_errors=True)
+    with contextlib.ExitStack() as stack:
+        if log is not None:
+            file = stack.enter_context(open(log, "a", encoding="utf-8"))
+            stack.enter_context(contextlib.redirect_stdout(file))
+        train_and_evaluate(config, folder.path, index_folder=index_folder)
+    return folder.rows()
+
+
+def measure_network(
+    architecture: Architecture, size: int, classes: int
+) -> tuple[int, float]:
+    """Trainable parameters, and the latency of one image in ms."""
+    model = scalenet_tf.ScaleNet(
+        architecture, input_shape=(size, size, 3), classes=classes
+    )
+    return count_parameters(model), measure_latency(model, size)

@@ -108,6 +108,11 @@ def test_a_command_has_the_name_under_which_it_was_called(monkeypatch, capsys):
             ["python", "tune.py"],
             ["python", "train.py", "--seed", "2"],
         ),
+        (
+            ["/home/me/site-packages/scalenet_training/__main__.py", "tune"],
+            ["python", "-m", "scalenet_training", "tune"],
+            ["python", "-m", "scalenet_training", "train", "--seed", "2"],
+        ),
     ],
 )
 def test_commands_are_printed_as_they_were_typed(monkeypatch, argv, typed, other):

@@ -7,6 +7,7 @@ import sys
 from collections.abc import Sequence
 
 PROGRAM = "scalenet"
+_PACKAGE = "scalenet_training"
 
 
 def typed() -> list[str]:
@@ -17,20 +18,21 @@ def typed() -> list[str]:
 def typed_as(verb: str, options: Sequence[str]) -> list[str]:
     """The words of another command, called as this process was.
 
-    `scalenet VERB` where this process was called so, else `python training/VERB.py` in
-    the folder of the script that runs.
+    `scalenet VERB` or `python -m scalenet_training VERB` where this process was called
+    so, else `python training/VERB.py` in the folder of the script that runs.
     """
     program = sys.argv[0]
-    if _is_installed(program):
-        return [PROGRAM, verb, *options]
+    prefix = _prefix(program)
+    if prefix[-1] != program:
+        return [*prefix, verb, *options]
     folder = os.path.dirname(program) if program.endswith(".py") else "training"
     return ["python", os.path.join(folder, f"{verb}.py"), *options]
 
 
 def _prefix(program: str) -> list[str]:
-    return [PROGRAM] if _is_installed(program) else ["python", program]
-
-
-def _is_installed(program: str) -> bool:
-    name, suffix = os.path.splitext(os.path.basename(program))
-    return name == PROGRAM and suffix in ("", ".exe")
+    folder, name = os.path.split(program)
+    if os.path.splitext(name)[0] == PROGRAM:
+        return [PROGRAM]
+    if (os.path.basename(folder), name) == (_PACKAGE, "__main__.py"):
+        return ["python", "-m", _PACKAGE]
+    return ["python", program]

@@ -10,7 +10,7 @@ from scalenet_training.doctor import checks
 
 VERBS = [
     *("train", "evaluate", "predict", "export", "convert"),
-    *("allocate", "tune", "plot", "benchmark", "doctor"),
+    *("allocate", "tune", "study", "plot", "benchmark", "doctor"),
 ]
 
 

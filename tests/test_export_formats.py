@@ -17,7 +17,7 @@ from scalenet_training.benchmark.export_speed_config import ExportSpeedConfig
 from scalenet_training.errors import UsageError
 from scalenet_training.evaluate.config import EvaluateConfig
 from scalenet_training.evaluate.exported import evaluate_exported
-from scalenet_training.export.config import ExportConfig
+from scalenet_training.export.config import ExportConfig, Format
 from scalenet_training.export.exporter import export_model
 from scalenet_training.predict.config import PredictConfig
 from scalenet_training.predict.prediction import predict_files
@@ -133,9 +133,8 @@ def test_options_are_those_of_the_format(options, message, settings, tmp_path):
 
 
 def test_the_command_has_every_format_and_option():
-    hints = typing.get_type_hints(ExportConfig)
     names = tuple(entry.name for entry in export.FORMATS)
-    assert typing.get_args(hints["format"]) == names
+    assert typing.get_args(Format) == names
     flags = dict.fromkeys(("no_fold", "top_k", "on_corrupt", "quantization"), 0)
     given = ExportConfig("a", name="a", **flags | {"no_fold": True, "input_type": 0})
     for entry in export.FORMATS:

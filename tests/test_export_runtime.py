@@ -123,7 +123,7 @@ def test_padding_pools_and_strides_around_a_network(padding):
     """Padding of negative numbers, odd sides and strides: as Keras computes them."""
     import onnxruntime
 
-    from scalenet_tf.export.onnx_graph import onnx_graph
+    from scalenet_tf.export.onnx.graph import onnx_graph
 
     layers = keras.layers
     inputs = keras.Input((13, 13, 3))
@@ -143,7 +143,7 @@ def test_padding_pools_and_strides_around_a_network(padding):
 
 
 def test_a_layer_without_onnx_is_named():
-    from scalenet_tf.export.onnx_graph import onnx_graph
+    from scalenet_tf.export.onnx.graph import onnx_graph
 
     inputs = keras.Input((8, 8, 3))
     model = keras.Model(inputs, keras.layers.LayerNormalization(name="odd")(inputs))
@@ -171,7 +171,7 @@ def test_missing_packages_are_errors_with_the_command(
 ):
     monkeypatch.setitem(sys.modules, package, None)
     if package == "onnx":
-        monkeypatch.delitem(sys.modules, "scalenet_tf.export.onnx_graph", False)
+        monkeypatch.delitem(sys.modules, "scalenet_tf.export.onnx.graph", False)
         function, arguments = export.convert_onnx, (tmp_path / "a", TRANSFORM, NAMES)
     else:
         function, arguments = export.verify_onnx, (onnx_file, PHOTOS)

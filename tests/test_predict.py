@@ -142,7 +142,7 @@ def test_a_keras_file_outside_a_run_needs_what_the_run_would_say(
     )
     (tmp_path / "names.txt").write_text("one")
     code, _, err = predict(exports.images, *options, *names)
-    assert (code, "`class_names` must have one name for each" in err) == (2, True)
+    assert (code, "--class-names must have one name for each" in err) == (2, True)
 
 
 KINDS = ("run", "savedmodel", "tflite")

@@ -33,11 +33,11 @@ def test_ratios_are_of_the_twin_with_these_classes():
     "text", ["", "x", "half", "-1", "0", "0x", "nan", "inf", "-0.5x", "57 e6", "1e999"]
 )
 def test_anything_else_is_an_error_that_names_option_and_text(text):
-    with pytest.raises(ValueError, match=r"--target-macs must be 'twin' .*") as error:
+    with pytest.raises(ValueError, match=r"`target_macs` must be 'twin' .*") as error:
         target_macs(text, NETWORK, 100)
     assert f"Received: {text!r}." in str(error.value)
 
 
 def test_the_option_can_have_another_name():
-    with pytest.raises(ValueError, match=r"^--budgets must be"):
-        target_macs("lots", NETWORK, 100, option="--budgets")
+    with pytest.raises(ValueError, match=r"^`budgets` must be"):
+        target_macs("lots", NETWORK, 100, option="`budgets`")

@@ -26,10 +26,10 @@ BAD = [
     (["--target-macs", "lots"], "--target-macs must be 'twin'"),
     (
         ["--target-macs", "1e3"],
-        "--target-macs 1e3: `target_macs` must be from 16,958,976 to 91,343,360, what "
+        "--target-macs must be from 16,958,976 to 91,343,360, what "
         "ScaleNetCifar38 can cost with 10 classes. Received: 1,000.",
     ),
-    (["--budgets", "1x", "9x"], "--budgets 9x: `target_macs` must be from 16,958"),
+    (["--budgets", "1x", "9x"], "--budgets 9x: --target-macs must be from 16,958"),
     (["--budgets", "1x", "twin"], "--budgets must be different from each other"),
     (
         ["--budgets", "1x", "--target-macs", "1x"],
@@ -37,7 +37,7 @@ BAD = [
     ),
     (
         ["--depth", "2", "9"],
-        "--target-macs twin with --depth 2 9: `depth` must be None or a range of two "
+        "--depth must be None or a range of two "
         "ascending numbers of bottlenecks, from 3, the number of stages.",
     ),
     (["--learning-rate", "0", "1"], "--learning-rate must be two ascending numbers"),

@@ -4,12 +4,10 @@ import json
 import math
 import os
 import shutil
-import tarfile
 
 import pytest
 import tensorflow as tf
 from conftest import TINY_CIFAR
-from test_compatibility import ARCHIVE
 
 keras_tuner = pytest.importorskip("keras_tuner")
 
@@ -274,15 +272,8 @@ def test_a_bug_comes_out_as_itself_and_leaves_its_trial_open(tmp_path):
     assert len(again.configs) == TRIALS
 
 
-@pytest.fixture
-def written(tmp_path):
-    """A search that version 0.1.0 wrote."""
-    with tarfile.open(ARCHIVE) as archive:
-        archive.extractall(tmp_path, filter="data")
-    return tmp_path / "search"
-
-
 def test_a_search_of_version_0_1_goes_on(written, trainings):
+    written = written / "search"
     scores = [trial.score for trial in search("random", written).trials()]
     assert scores == [0.109375, 0.09375]
     # The second had not ended when it was killed.
@@ -301,6 +292,7 @@ def test_a_search_of_version_0_1_goes_on(written, trainings):
 
 
 def test_a_damaged_folder_is_an_error(written, trainings):
+    written = written / "search"
     os.remove(written / "twin" / "trial_0" / "trial.json")
     with pytest.raises(
         UsageError, match=r"trial_0/trial.json' cannot be read: .*No su"
@@ -331,5 +323,5 @@ def test_folders_of_other_searches_are_refused_and_kept(tmp_path):
     (tmp_path / "other" / "mine.txt").touch()
     with pytest.raises(UsageError, match="must be new, empty, or the folder of a sea"):
         SearchFolder(str(tmp_path / "other")).check(space)
-    with pytest.raises(UsageError, match="--workdir must be a folder"):
+    with pytest.raises(UsageError, match="`workdir` must be a folder"):
         SearchFolder(str(tmp_path / "other" / "mine.txt")).check(space)

@@ -11,6 +11,7 @@ import tyro
 from scalenet_training.errors import UsageError
 from scalenet_training.networks.saved_network_config import SavedNetworkConfig
 
+# Those of `scalenet_tf.export.FORMATS`, which needs TensorFlow.
 Format = Literal["savedmodel", "tflite", "onnx", "openvino"]
 
 # Settings of formats that are calibrated by images.
@@ -26,7 +27,8 @@ class ExportConfig(SavedNetworkConfig):
     name: str
     """The model's name: a folder of --to."""
 
-    format: Format = "savedmodel"
+    # A script has formats of its own, by a table that it gives `export_model`.
+    format: Format | str = "savedmodel"
     """savedmodel: for TensorFlow Serving; tflite: for LiteRT, one image at a time;
     onnx: for onnxruntime and others; openvino: for OpenVINO."""
 

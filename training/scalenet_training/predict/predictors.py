@@ -89,7 +89,7 @@ class ServerPredictor:
         except ServingError as error:
             raise RunError(str(error)) from error
         except TopKError as error:
-            raise UsageError(f"--top-k: {error}") from error
+            raise UsageError(str(error)) from error
         good = [data for index, data in enumerate(images) if index not in bad]
         results = iter(self.predict(good, top_k))
         return [INVALID if i in bad else next(results) for i in range(len(images))]

@@ -97,10 +97,11 @@ def _search(
     """
     classes = examples.transform.classes
     size = examples.transform.image_size
-    option = "`budgets`" if config.budgets else "`target_macs`"
+    budgets = bool(config.budgets)
+    option = "`budgets`" if budgets else "`target_macs`"
     with usage_errors():
         macs = target_macs(target, base, classes, option)
-    try:
+    with usage_errors(ValueError, about=f"`budgets` {target}: " if budgets else ""):
         hypermodel = HyperScaleNet(
             base,
             macs,
@@ -111,11 +112,6 @@ def _search(
             weight_decay=config.weight_decay,
             label_smoothing=config.label_smoothing,
         )
-    except ValueError as error:
-        given = f"{option} {target}"
-        if config.depth is not None:
-            given += f" with `depth` {config.depth[0]} {config.depth[1]}"
-        raise UsageError(f"{given}: {error}") from error
     project = target.strip().lower().replace("+", "")
     return Search(config, folder, project, hypermodel, size)
 

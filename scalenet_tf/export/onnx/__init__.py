@@ -80,7 +80,7 @@ def onnx_model(content: Exportable) -> Any:
         ExportError: As for `convert_onnx`.
     """
     import_extra("onnx", "onnx", "onnx")
-    from scalenet_tf.export.onnx_graph import onnx_graph
+    from scalenet_tf.export.onnx.graph import onnx_graph
 
     check_classifier(content)
     network = _network(content.model)

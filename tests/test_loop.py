@@ -134,13 +134,16 @@ def test_two_replicas_with_xla_learn_and_evaluate_every_example(config, tmp_path
 @pytest.mark.parametrize(
     "changes",
     [
-        {"schedule": "steps", "milestones": (0.3, 0.6), "label_smoothing": 0.1},
-        {"decay_all": True, "momentum": 0.0, "augment": "none"},
-        {"augment": "crop-flip", "eval_resize": 36, "normalization": "cifar10"},
-        {"augment": "resized-crop", "image_size": 24},
-        {"mixed_precision": "bfloat16"},
+        {
+            **{"schedule": "steps", "milestones": (0.3, 0.6), "label_smoothing": 0.1},
+            **{"decay_all": True, "momentum": 0.0, "augment": "none"},
+        },
+        {
+            **{"augment": "crop-flip", "eval_resize": 36, "normalization": "cifar10"},
+            **{"accumulate": 4, "clip_norm": 1.0, "sharding": "file"},
+        },
+        {"augment": "resized-crop", "image_size": 24, "mixed_precision": "bfloat16"},
         {"mixed_precision": "float16", "ema": 0.9},
-        {"accumulate": 4, "clip_norm": 1.0, "sharding": "file"},
     ],
     ids=str,
 )

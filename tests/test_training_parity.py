@@ -45,7 +45,7 @@ def train(model, images, labels, rate):
 @pytest.mark.parametrize(
     ("architecture", "size"),
     [
-        pytest.param(TINY_CIFAR, 32, id="tiny-cifar"),
+        pytest.param(TINY_CIFAR, 32, id="tiny-cifar", marks=pytest.mark.slow),
         pytest.param(TINY, 56, id="tiny"),  # maps of 14, 7, 3 and 1 pixels
         pytest.param(
             scalenet_tf.get_architecture("ScaleNetCifar38"),

@@ -13,7 +13,13 @@ def scalenet50_weights():
 
 
 @pytest.mark.parametrize(
-    "shape", [(224, 224, 3), (256, 256, 3), (None, None, 3)], ids=str
+    "shape",
+    [
+        (224, 224, 3),
+        (256, 256, 3),
+        pytest.param((None, None, 3), marks=pytest.mark.slow),
+    ],
+    ids=str,
 )
 def test_scalenet50_equals_the_authors_code(scalenet50_weights, shape):
     model = scalenet_tf.ScaleNet50(input_shape=shape, classifier_activation=None)

@@ -59,7 +59,8 @@ def read_rows(searches: Sequence[Search], call: Call) -> list[Row]:
         call: Calls a function in another process.
     """
     trials = [(search, t) for search in searches for t in search.trials()]
-    return [_row(*pair, call) for pair in tqdm(trials, unit="network", desc="latency")]
+    shown = tqdm(trials, unit="network", desc="latency")
+    return [_row(search, trial, call) for search, trial in shown]
 
 
 def write_report(rows: Sequence[Row], folder: SearchFolder) -> None:

@@ -77,6 +77,7 @@ def test_help_of_train_has_every_preset_and_option(tmp_path):
         assert word in text
 
 
+@pytest.mark.processes
 def test_train_evaluate_and_plot_from_any_folder(
     tiny_cifar_file, tmp_path, monkeypatch, capsys
 ):
@@ -96,6 +97,7 @@ def test_train_evaluate_and_plot_from_any_folder(
     assert (tmp_path / "both.png").is_file()
 
 
+@pytest.mark.processes
 def test_allocate_and_plot_from_any_folder(
     tiny_cifar_file, tmp_path, monkeypatch, capsys
 ):

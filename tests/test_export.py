@@ -228,7 +228,11 @@ def test_corrupt_images_are_flagged_and_the_others_answered(signatures):
     ("options", "settings"),
     [
         ({"classifier_activation": None, "input_shape": (None, None, 3)}, {}),
-        ({"classifier_activation": "sigmoid"}, {"fold": False}),
+        pytest.param(
+            {"classifier_activation": "sigmoid"},
+            {"fold": False},
+            marks=pytest.mark.slow,
+        ),
     ],
     ids=str,
 )

@@ -279,6 +279,7 @@ def test_cifar10_of_tensorflow_datasets(config, tmp_path, data_dir):
     assert content["evaluation_examples"] == 100
 
 
+@pytest.mark.slow
 def test_imagenet_photographs_with_the_imagenet_recipe(tiny, tmp_path, data_dir):
     path = tmp_path / "tiny.json"
     path.write_text(json.dumps(tiny.to_record()))

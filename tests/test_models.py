@@ -236,7 +236,11 @@ def test_weights_with_a_top_load_without_it(tiny, tmp_path):
 @pytest.mark.parametrize(
     ("name", "levels"),
     [
-        ("ScaleNet50", {"P2": 4, "P3": 8, "P4": 16, "P5": 32}),
+        pytest.param(
+            "ScaleNet50",
+            {"P2": 4, "P3": 8, "P4": 16, "P5": 32},
+            marks=pytest.mark.slow,
+        ),
         ("ScaleNetCifar38", {"P0": 1, "P1": 2, "P2": 4}),
     ],
 )

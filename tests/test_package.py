@@ -52,6 +52,7 @@ def test_no_module_of_training_shadows_another_package():
         assert path.stem not in standard
 
 
+@pytest.mark.processes
 def test_a_wheel_works_outside_the_repository(tmp_path):
     options = ["--quiet", "--no-deps", "--no-build-isolation", "--wheel-dir"]
     source = tmp_path / "source"

@@ -172,7 +172,7 @@ def test_clipping_scales_the_gradient_of_the_loss_and_not_the_decay():
 
 
 @pytest.mark.usefixtures("float64")
-@pytest.mark.parametrize("replicas", [1, 2])
+@pytest.mark.parametrize("replicas", [1, pytest.param(2, marks=pytest.mark.slow)])
 def test_l1_moves_the_scales_of_sa_blocks_alone_by_their_sign(replicas):
     strategy = NONE if replicas == 1 else mirrored()
     with_l1, without = (

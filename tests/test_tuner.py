@@ -156,7 +156,7 @@ def data():
 @pytest.mark.parametrize(
     ("kind", "options"),
     [
-        ("RandomSearch", {"max_trials": 1}),
+        pytest.param("RandomSearch", {"max_trials": 1}, marks=pytest.mark.slow),
         pytest.param("Hyperband", {"max_epochs": 3}, marks=pytest.mark.slow),
         pytest.param(
             "BayesianOptimization",

@@ -4,6 +4,9 @@ import dataclasses
 import json
 import math
 import os
+import pathlib
+import signal
+import time
 
 import numpy as np
 import pytest
@@ -22,6 +25,8 @@ from scalenet_training.study.results import (
 from scalenet_training.study.spec import AllocationSpec, read_study
 
 import scalenet_tf
+
+ROOT = pathlib.Path(__file__).parents[1]
 
 STUDY = """
 title = "A study"
@@ -97,6 +102,7 @@ WRONG = {
     'target_macs = "0.5x"': ('target_macs = "0.5"', None),
     "[arms.scalenet]": ('[arms."../a"]', "names of `arms` must be letters"),
     "[options]": ("[options", "study.toml"),
+    "milestones = [0.25, 0.5]": ("max_steps = 3", "must not have 'max_steps'"),
 }
 
 
@@ -243,6 +249,11 @@ def test_tables_that_a_text_quotes_are_compared(tmp_path):
     assert quoted_tables(text.replace("25.00", "24.00"), tmp_path) == ["one"]
 
 
+@pytest.mark.parametrize("page", ["README.md", *sorted(ROOT.glob("results/*/*.md"))])
+def test_the_pages_quote_their_studies_as_they_are(page):
+    assert quoted_tables((ROOT / page).read_text(), ROOT) == []
+
+
 TINY_STUDY = """
 title = "Tiny networks on digits"
 seeds = [0]
@@ -304,3 +315,40 @@ def test_a_study_trains_what_is_missing_and_reports(tmp_path):
     write_results(os.fspath(folder / "results.csv"), [learned, changed])
     output = finish(start([*command, "--check"]), code=1)
     assert "is not what results.csv gives" in output
+
+
+@pytest.mark.processes
+def test_a_target_that_cannot_be_reached_is_refused_before_anything_is_trained(
+    tmp_path,
+):
+    file = tmp_path / "study.toml"
+    text = STUDY.replace('target_macs = "0.5x"', 'target_macs = "0.01x"')
+    file.write_text(text)
+    runs = tmp_path / "runs"
+    command = ["-m", "scalenet_training", "study", str(file), "--workdir", str(runs)]
+    output = finish(start(command), code=2)
+    assert "error: `allocations.learned`: " in output
+    assert os.listdir(tmp_path) == ["study.toml"]
+
+
+@pytest.mark.processes
+def test_a_study_that_is_stopped_saves_its_run_and_goes_on(tmp_path):
+    """The training gets one signal, and saves; nothing is left running."""
+    model = tmp_path / "tiny.json"
+    model.write_text(json.dumps(TINY_CIFAR.to_record()))
+    file = tmp_path / "study.toml"
+    text = TINY_STUDY.format(model=model)
+    file.write_text(text.replace("epochs = 1", "epochs = 500"))
+    command = ["-m", "scalenet_training", "study", str(file), "--workdir"]
+    command.append(str(tmp_path / "runs"))
+    process = start(command)
+    metrics = tmp_path / "runs" / "seed-0" / "metrics.csv"
+    while not metrics.exists():
+        assert process.poll() is None
+        time.sleep(0.2)
+    process.send_signal(signal.SIGTERM)
+    output = finish(process, code=128 + signal.SIGTERM)
+    assert "saved" in output
+    rows = len(metrics.read_text().splitlines())
+    time.sleep(2)
+    assert len(metrics.read_text().splitlines()) == rows < 500

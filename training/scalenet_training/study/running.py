@@ -6,14 +6,17 @@ import contextlib
 import dataclasses
 import os
 import shlex
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
+from types import FrameType
 
+from scalenet_tf import Architecture
 from scalenet_tf.allocation import Importance
 from scalenet_training.allocate.learning import read_seed
 from scalenet_training.data.sources import open_source
-from scalenet_training.errors import RunError, UsageError, usage_errors
+from scalenet_training.errors import RunError, usage_errors
 from scalenet_training.invocation import typed_as
 from scalenet_training.networks.allocation_file import write_allocation
 from scalenet_training.networks.starting_point import resolve_architecture
@@ -24,7 +27,13 @@ from scalenet_training.study.collection import collect, has_ended, note_hardware
 from scalenet_training.study.config import StudyConfig
 from scalenet_training.study.report import REPORT_FILE, write_report
 from scalenet_training.study.results import missing
-from scalenet_training.study.spec import Study, StudyRun, read_study
+from scalenet_training.study.spec import (
+    AllocationSpec,
+    Arm,
+    Study,
+    StudyRun,
+    read_study,
+)
 from scalenet_training.train.presets import options_of
 
 
@@ -38,6 +47,8 @@ def run_study(config: StudyConfig) -> None:
     with usage_errors():
         study = read_study(config.file)
         _check_models(study)
+        if not config.report:
+            _check_allocations(study, config.data_dir)
     check_writable(config.runs_folder, "`workdir`")
     failed = [] if config.report else _train_missing(study, config)
     results = collect(study, config)
@@ -62,6 +73,16 @@ def _check_models(study: Study) -> None:
             resolve_architecture(arm.config.model)
         else:
             resolve_architecture(arm.allocation.base)
+
+
+def _check_allocations(study: Study, data_dir: str | None) -> None:
+    """Refuses targets that cannot be reached before anything is trained."""
+    for arm in study.arms:
+        spec = arm.allocation
+        if spec is not None:
+            if spec.seed_arm is not None:  # whose importance is not there yet
+                spec = dataclasses.replace(spec, kind="even", seed_arm=None)
+            _allocated(spec, _classes(arm, data_dir), study.seeds[0])
 
 
 def _train_missing(study: Study, config: StudyConfig) -> list[str]:
@@ -122,7 +143,12 @@ def _train(study: Study, run: StudyRun, config: StudyConfig) -> bool:
     print(f"== {run.name}: {shlex.join(typed_as('train', options_of(settings)))}")
     sys.stdout.flush()
     places = os.pathsep.join(place for place in sys.path if place)
-    with subprocess.Popen(command, env={**os.environ, "PYTHONPATH": places}) as process:
+    environment = {**os.environ, "PYTHONPATH": places}
+    # In a group of its own: at a second signal, that of Ctrl-C, it would not save.
+    with (
+        _termination_raises(),
+        subprocess.Popen(command, env=environment, process_group=0) as process,
+    ):
         try:
             code = process.wait()
         except BaseException:
@@ -133,9 +159,24 @@ def _train(study: Study, run: StudyRun, config: StudyConfig) -> bool:
         raise RunError(
             f"run {run.name} was stopped (exit code {code}). The same command goes on."
         )
-    if code == 0:
-        note_hardware(run)
-    return code == 0
+    if code != 0 or not has_ended(run):
+        return False
+    note_hardware(run)
+    return True
+
+
+@contextlib.contextmanager
+def _termination_raises() -> Iterator[None]:
+    """Makes SIGTERM an exception, so that what runs beside is ended too."""
+
+    def leave(number: int, _: FrameType | None) -> None:
+        sys.exit(128 + number)
+
+    before = signal.signal(signal.SIGTERM, leave)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def _model_of(study: Study, run: StudyRun, config: StudyConfig) -> str:
@@ -150,20 +191,24 @@ def _model_of(study: Study, run: StudyRun, config: StudyConfig) -> str:
     learned = None
     if spec.seed_arm is not None:
         learned = _importance(study.seed_run(run, config.runs_folder))
-    try:
-        made = make_allocation(spec, _classes(run, config.data_dir), run.seed, learned)
-    except ValueError as error:
-        raise UsageError(f"`allocations.{spec.name}`: {error}") from error
+    made = _allocated(spec, _classes(run.arm, config.data_dir), run.seed, learned)
     os.makedirs(folder, exist_ok=True)
     write_allocation(path, made, {**dataclasses.asdict(spec), "seed": run.seed})
     return path
+
+
+def _allocated(
+    spec: AllocationSpec, classes: int, seed: int, learned: Importance | None = None
+) -> Architecture:
+    with usage_errors(ValueError, about=f"`allocations.{spec.name}`: "):
+        return make_allocation(spec, classes, seed, learned)
 
 
 def _importance(run: StudyRun) -> Importance:
     return read_seed(run.folder).importance
 
 
-def _classes(run: StudyRun, data_dir: str | None) -> int:
+def _classes(arm: Arm, data_dir: str | None) -> int:
     """Classes of the dataset: the cost of the dense layer counts."""
-    dataset = run.arm.config.dataset
-    return len(open_source(dataset, data_dir, download=False).class_names)
+    source = open_source(arm.config.dataset, data_dir, download=False)
+    return len(source.class_names)

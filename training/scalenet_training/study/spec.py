@@ -19,7 +19,10 @@ Importance = Literal["gamma", "gamma-by-scale"]
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.+-]*")
 # What a study decides for each of its runs, or the machine that it runs on.
-_NOT_OPTIONS = ("seed", "workdir", "model", "data_dir", "strategy", "virtual_devices")
+_NOT_OPTIONS = (
+    *("seed", "workdir", "model", "data_dir", "strategy", "virtual_devices"),
+    "max_steps",  # a run has ended after its epochs
+)
 
 
 @dataclasses.dataclass(frozen=True)

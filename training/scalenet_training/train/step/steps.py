@@ -64,6 +64,31 @@ def make_train_step(
     replicas = strategy.num_replicas_in_sync
     gradients_of = make_gradients(learner.model, objective, xla)
 
+    def change(
+        gradients: list[tf.Tensor],
+        own: list[tf.Tensor],
+        loss_sum: tf.Tensor,
+        scale: tf.Tensor,
+    ) -> tf.Tensor:
+        """Changes the replica's variables; whether the gradients were finite."""
+        # Replicas saw other examples: without this, what is evaluated and saved would
+        # be the statistics of the first one's.
+        for variable, total in zip(statistics, own, strict=True):
+            variable.assign(total / replicas)
+        if learner.loss_scale is not None:
+            gradients = [gradient / scale for gradient in gradients]
+        norm = tf.linalg.global_norm(gradients)
+        usable = tf.math.is_finite(norm) & tf.math.is_finite(loss_sum)
+        tf.cond(
+            usable,
+            lambda: update(learner, objective, gradients, norm),
+            lambda: usable,
+        )
+        return usable
+
+    if xla:  # thousands of operations on small arrays, each a kernel of its own else
+        change = tf.function(change, jit_compile=True)
+
     def replica_step(
         batch: Batch, stop: tf.Tensor, scale: tf.Tensor
     ) -> tuple[StepReport, tf.Tensor]:
@@ -72,19 +97,7 @@ def make_train_step(
         gradients, own, (totals, stops) = _sum_over_replicas(
             [gradients, own, [totals, stop]], replicas
         )
-        # Replicas saw other examples: without this, what is evaluated and saved would
-        # be the statistics of the first one's.
-        for variable, total in zip(statistics, own, strict=True):
-            variable.assign(total / replicas)
-        if learner.loss_scale is not None:
-            gradients = [gradient / scale for gradient in gradients]
-        norm = tf.linalg.global_norm(gradients)
-        usable = tf.math.is_finite(norm) & tf.math.is_finite(totals[0])
-        tf.cond(
-            usable,
-            lambda: update(learner, objective, gradients, norm),
-            lambda: usable,
-        )
+        usable = change(gradients, own, totals[0], scale)
         # Gradients that overflow at a scale are a matter of the scale.
         reducible = tf.math.is_finite(totals[0]) & (scale > 1.0)
         diverged = ~(usable | reducible)

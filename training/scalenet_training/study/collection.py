@@ -36,9 +36,19 @@ def has_ended(run: StudyRun) -> bool:
 
 
 def note_hardware(run: StudyRun) -> None:
-    """Keeps with a run what it was trained on."""
-    with written(os.path.join(run.folder, _HARDWARE_FILE)) as file:
-        file.write(_describe_hardware())
+    """Keeps with a run what it is trained on; a resumed run may have had several."""
+    known, now = _known_hardware(run), _describe_hardware()
+    if now not in known and RunFolder(run.folder).has_record:
+        with written(os.path.join(run.folder, _HARDWARE_FILE)) as file:
+            file.write("\n".join([*known, now]))
+
+
+def _known_hardware(run: StudyRun) -> list[str]:
+    try:
+        with open(os.path.join(run.folder, _HARDWARE_FILE), encoding="utf-8") as file:
+            return file.read().splitlines()
+    except FileNotFoundError:
+        return []
 
 
 def _describe_hardware() -> str:
@@ -102,7 +112,7 @@ def _result(run: StudyRun) -> Result:
             statistics.median(r["images_per_second"] for r in rows)
         ),
         command=shlex.join(_command(run, record.config.model)),
-        hardware=_hardware(run),
+        hardware="; ".join(_known_hardware(run)) or "unknown",
         date=time.strftime("%Y-%m-%d", time.gmtime(os.path.getmtime(metrics))),
         versions=", ".join(f"{k} {v}" for k, v in record.versions.items()),
     )
@@ -113,11 +123,3 @@ def _command(run: StudyRun, model: str) -> list[str]:
     if run.arm.allocation is not None:
         model = os.path.join("allocations", os.path.basename(model))
     return typed_as("train", options_of(run.settings(model, None)))
-
-
-def _hardware(run: StudyRun) -> str:
-    try:
-        with open(os.path.join(run.folder, _HARDWARE_FILE), encoding="utf-8") as file:
-            return file.read().strip()
-    except FileNotFoundError:
-        return "unknown"

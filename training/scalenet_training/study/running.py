@@ -155,14 +155,13 @@ def _train(study: Study, run: StudyRun, config: StudyConfig) -> bool:
             process.terminate()  # it saves a checkpoint before it ends
             process.wait()
             raise
+        finally:
+            note_hardware(run)
     if code >= 128:
         raise RunError(
             f"run {run.name} was stopped (exit code {code}). The same command goes on."
         )
-    if code != 0 or not has_ended(run):
-        return False
-    note_hardware(run)
-    return True
+    return code == 0 and has_ended(run)
 
 
 @contextlib.contextmanager

@@ -114,6 +114,7 @@ def test_exports_count_up_and_keep_what_is_known(exported, run, saved):
         "fold": True,
         "top_k": 5,
         "on_corrupt": "flag",
+        "variables": False,
         "image_size": 32,
         "resize": 32,
         "normalization": "centered",
@@ -124,7 +125,10 @@ def test_exports_count_up_and_keep_what_is_known(exported, run, saved):
 
 
 FORMATS = {
-    "savedmodel": (["--no-fold", "--top-k", "2", "--on-corrupt", "error"], "tiny/1"),
+    "savedmodel": (
+        [*("--no-fold", "--variables", "--top-k", "2"), *("--on-corrupt", "error")],
+        "tiny/1",
+    ),
     "float32": (["--format", "tflite"], "tiny/tflite/1/tiny-float32.tflite"),
     "float16": (
         ["--format", "tflite", "--quantization", "float16"],
@@ -169,7 +173,7 @@ def test_every_format_is_verified_and_can_be_evaluated(
     settings = card["export"]
     if kind == "savedmodel":
         assert (settings["fold"], settings["top_k"]) == (False, 2)
-        assert settings["on_corrupt"] == "error"
+        assert (settings["on_corrupt"], settings["variables"]) == ("error", True)
     elif kind in ("onnx", "openvino"):
         assert settings["format"] == kind
     else:

@@ -135,8 +135,10 @@ def test_options_are_those_of_the_format(options, message, settings, tmp_path):
 def test_the_command_has_every_format_and_option():
     names = tuple(entry.name for entry in export.FORMATS)
     assert typing.get_args(Format) == names
-    flags = dict.fromkeys(("no_fold", "top_k", "on_corrupt", "quantization"), 0)
-    given = ExportConfig("a", name="a", **flags | {"no_fold": True, "input_type": 0})
+    flags = dict.fromkeys(("top_k", "on_corrupt", "quantization"), 0)
+    given = ExportConfig(
+        "a", name="a", **flags, no_fold=True, variables=True, input_type=0
+    )
     for entry in export.FORMATS:
         for field in dataclasses.fields(entry.loaded.Options):
             assert field.name in given.given(), (entry.name, field.name)

@@ -41,21 +41,20 @@ def refusals(guards, wanted, images):
     "shape", [(), (3,), (32, 3), (32, 32, 3), (1, 1, 32, 32, 3), (1, 32, 32, 3, 0)]
 )
 def test_another_rank_is_refused(guards, wanted, shape):
-    images = np.zeros(shape, wanted.dtype)
-    for message in refusals(guards, wanted, images):
-        assert f"`images` must be (batch, {wanted.height or 'height'}, " in message
-        sizes = message.rpartition("Received: shape ")[2].partition("\n")[0]
-        assert [int(n) for n in sizes.strip("().[] ").replace(",", " ").split()] == [
-            *shape
-        ]
+    in_graph, before = refusals(guards, wanted, np.zeros(shape, wanted.dtype))
+    assert f"`images` must be (batch, {wanted.height or 'height'}, " in before
+    assert before.endswith(f"Received: shape {shape}.")
+    expected = ",".join(str(size or "?") for size in wanted.shape)
+    received = ",".join(map(str, shape))
+    words = f"[{received}] is not compatible with expected shape [{expected}]"
+    assert words in in_graph
 
 
 @pytest.mark.parametrize(
     ("wanted", "shape", "part"),
     [
         (FIXED, (0, 32, 32, 3), "1 to 16384 images"),
-        (FIXED, (1, 31, 32, 3), "(batch, 32, 32, 3), float32, as preprocess_input"),
-        (FIXED, (1, 32, 32, 1), "(batch, 32, 32, 3), float32, as preprocess_input"),
+        (FIXED, (16385, 32, 32, 3), "(batch, 32, 32, 3), float32, as preprocess_input"),
         (FREE, (1, 1, 32, 3), "sides of 2 or more, at most 16777216 pixels together"),
         (PIXELS, (10, 1, 1, 3), "1 to 9 images, sides of 1 or more"),
         (PIXELS, (1, 8, 0, 3), "uint8, pixels from 0 to 255"),
@@ -66,22 +65,35 @@ def test_another_size_is_refused(guards, wanted, shape, part):
         assert part in message
 
 
+def means_of_squares(message):
+    """What a graph tells of the images, one number each."""
+    told = message.partition("at most 18.1, of] [")[2].partition("]")[0]
+    return [float(number) for number in told.split()]
+
+
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
 @pytest.mark.parametrize("index", [0, 2])
 def test_what_is_no_number_is_refused_with_its_image(guards, value, index):
     images = np.zeros((3, 32, 32, 3), np.float32)
     images[index, 4, 5, 1] = value
-    for message in refusals(guards, FIXED, images):
-        assert f"NaN or an infinity in image {index} (counted from 0)" in message
+    in_graph, before = refusals(guards, FIXED, images)
+    assert f"NaN or an infinity in image {index} (counted from 0)" in before
+    told = means_of_squares(in_graph)
+    assert np.flatnonzero(~np.isfinite(told)).tolist() == [index]
 
 
 @pytest.mark.parametrize("value", [200, 1e25, 3e38])
 def test_values_that_no_image_has_are_refused_with_their_image(guards, value):
     images = np.zeros((3, 32, 32, 3), np.float32)
     images[1:, :, 7:] = value
-    for message in refusals(guards, FIXED, images):
-        assert "from -1.99 to 2.13. Received: image 1 (counted from 0)" in message
-        assert "values from 0" in message
+    in_graph, before = refusals(guards, FIXED, images)
+    assert "from -1.99 to 2.13. Received: image 1 (counted from 0)" in before
+    assert "values from 0" in before
+    first, *others = means_of_squares(in_graph)
+    assert first == 0
+    assert min(others) > FIXED.highest_mean_square
+    for message in in_graph, before:
+        assert "from -1.99 to 2.13" in message
         assert "pixels from 0 to 255 must go through preprocess_input" in message
 
 

@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 import keras
 import tensorflow as tf
+from tensorflow.python.framework.convert_to_constants import (
+    convert_variables_to_constants_v2,
+)
 
 from scalenet_tf.export.interface import Exportable, ExportError
 from scalenet_tf.folding import fold_batch_norm
@@ -23,19 +29,27 @@ class Classifier(tf.Module):
         model: A network of this package with its top.
         fold: Whether to fold the batch norms.
         dtype: Data type of the folded model; `None` for that of `model`.
+        freeze: Whether the weights are constants of the graph, which TensorFlow
+            arranges for its convolutions once and not at every call.
     """
 
-    def __init__(self, model: keras.Model, fold: bool, dtype: str | None = None):
+    def __init__(
+        self,
+        model: keras.Model,
+        fold: bool,
+        dtype: str | None = None,
+        freeze: bool = False,
+    ):
         super().__init__()
         if fold:
             model = fold_batch_norm(model, dtype)
         features, logits = (model.get_layer(name).output for name in (_POOLED, HEAD))
         ends_in_logits = model.outputs[0] is logits
         network = keras.Model(model.inputs[0], [features, logits, model.outputs[0]])
+        input_type = model.inputs[0].dtype
 
         @tf.function  # one graph that all signatures call
         def call(images: tf.Tensor) -> dict[str, tf.Tensor]:
-            images = tf.cast(images, network.inputs[0].dtype)
             # Without `training`, a layer inside may choose the training mode.
             features, logits, last = network(images, training=False)
             outputs = {
@@ -45,16 +59,31 @@ class Classifier(tf.Module):
             }
             return {key: tf.cast(x, tf.float32) for key, x in outputs.items()}
 
-        # In a lambda, or the function would be saved beside the signatures.
-        self._call = lambda images: call(images)
-        self._weights = [weight.value for weight in network.weights]
         self.image_shape = tuple(network.input_shape[1:])
+        if freeze:
+            spec = tf.TensorSpec((None, *self.image_shape), input_type, name="images")
+            call = _frozen(call.get_concrete_function(spec))
+        else:
+            self._weights = [weight.value for weight in network.weights]
+        # In a lambda, or the function would be saved beside the signatures.
+        self._call = lambda images: call(tf.cast(images, input_type))
         self.smallest_side = smallest_side(model)
         self.classes = network.output_shape[1][-1]
 
     def __call__(self, images: tf.Tensor) -> dict[str, tf.Tensor]:
         """Features, logits and probabilities, float32, of images `(batch, h, w, 3)`."""
         return self._call(images)
+
+
+def _frozen(function: Any) -> Callable[[tf.Tensor], dict[str, tf.Tensor]]:
+    """A concrete function of one tensor with constants in place of its variables."""
+    frozen = convert_variables_to_constants_v2(function, lower_control_flow=False)
+    names = sorted(function.structured_outputs)  # as the flat outputs are ordered
+
+    def call(images: tf.Tensor) -> dict[str, tf.Tensor]:
+        return dict(zip(names, frozen(images), strict=True))
+
+    return call
 
 
 def check_classifier(content: Exportable) -> None:

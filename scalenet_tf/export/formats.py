@@ -112,7 +112,11 @@ FORMATS: tuple[ExportFormat, ...] = (
         recognises=_is_savedmodel,
         suffix=None,
         bounds={"savedmodel": 1e-5},
-        variants={"SavedModel, not folded": {"fold": False}, "SavedModel": {}},
+        variants={
+            "SavedModel, not folded": {"fold": False},
+            "SavedModel, variables": {"variables": True},
+            "SavedModel": {},
+        },
         packages=("tensorflow-serving-api",),
         # TensorFlow Serving passes over the other formats' folders there, whose names
         # are not numbers.

@@ -1,12 +1,13 @@
 """What an exported model takes: shapes, types and values, and how it says so.
 
-The same facts and sentences stand in the graph of a SavedModel (`savedmodel.guards`)
+The same facts stand in the graph of a SavedModel (`savedmodel.guards`)
 and before the runtimes that run files (`runtime`). Imports no TensorFlow by itself.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -74,6 +75,11 @@ class ImageInput:
         return free and self.values is not None and self.max_batch is not None
 
     @property
+    def most_values(self) -> int:
+        """Values in the largest batch, where sides and `max_batch` are given."""
+        return math.prod(self.highest_shape)
+
+    @property
     def highest_mean_square(self) -> float:
         """Of the values of an image; there must be `values`."""
         assert self.values is not None
@@ -81,8 +87,8 @@ class ImageInput:
         return (_LEEWAY * max(abs(low), abs(high))) ** 2
 
     @property
-    def shape_refusal(self) -> str:
-        """What to say of another shape, which goes into the braces."""
+    def rule(self) -> str:
+        """What it must be."""
         height, width = self.height or "height", self.width or "width"
         count = "1 or more" if self.max_batch is None else f"1 to {self.max_batch}"
         limits = f"{count} images"
@@ -90,10 +96,23 @@ class ImageInput:
             limits += f", sides of {self.smallest} or more"
         if self.limits_pixels:
             limits += f", at most {MAX_PIXELS} pixels together"
+        shape = f"(batch, {height}, {width}, 3)"
+        return f"`{self.name}` must be {shape}, {self.kind}: {limits}"
+
+    @property
+    def values_rule(self) -> str:
+        """What its values must be; there must be `values`."""
+        assert self.values is not None
+        low, high = self.values
         return (
-            f"`{self.name}` must be (batch, {height}, {width}, 3), {self.kind}: "
-            f"{limits}. Received: shape {{}}."
+            f"finite, from {low:.2f} to {high:.2f}; pixels from 0 to 255 must go "
+            "through preprocess_input first"
         )
+
+    @property
+    def shape_refusal(self) -> str:
+        """What to say of another shape, which goes into the braces."""
+        return f"{self.rule}. Received: shape {{}}."
 
     @property
     def kind(self) -> str:

@@ -45,6 +45,7 @@ class Options(FormatOptions):
     top_k: int = 5
     fold: bool = True
     on_corrupt: OnCorrupt = "flag"
+    variables: bool = False
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -61,6 +62,7 @@ def save_savedmodel(
     top_k: int = Options.top_k,
     fold: bool = Options.fold,
     on_corrupt: OnCorrupt = Options.on_corrupt,
+    variables: bool = Options.variables,
     warmup_images: Sequence[bytes] = (),
     warmup_batch_sizes: Sequence[int] = _WARMUP_BATCH_SIZES,
 ) -> None:
@@ -97,6 +99,8 @@ def save_savedmodel(
             are 0, its classes -1, its labels empty.
             `"error"`: the request fails with a message that gives its index, and with
             it those that the server put into the same batch.
+        variables: Whether the weights stay variables. As constants of the graph, they
+            are arranged for TensorFlow's convolutions once, and not at every call.
         warmup_images: Encoded images of which requests are made that TensorFlow
             Serving runs when it loads the model. None: no warm-up.
         warmup_batch_sizes: Batch sizes of these requests, for each signature.
@@ -110,7 +114,7 @@ def save_savedmodel(
             decoded.
     """
     content = Exportable(model, transform, class_names, warmup_images)
-    options = Options(top_k, fold, on_corrupt)
+    options = Options(top_k, fold, on_corrupt, variables)
     _write(content, os.path.abspath(directory), options, warmup_batch_sizes)
 
 
@@ -136,7 +140,7 @@ def _write(
     if content.examples:
         serving_protos()  # an error before anything is computed
         warmup = requests(content.examples, content.transform)
-    network = Classifier(content.model, options.fold)
+    network = Classifier(content.model, options.fold, freeze=not options.variables)
     service = Service(network, content, options.top_k, options.on_corrupt)
     details = {
         **metadata(content),

@@ -12,7 +12,7 @@ import tensorflow as tf
 
 from scalenet_tf.export.inputs import MAX_PIXELS, EncodedInput, ImageInput
 
-_NO_DIMENSION = -1
+_ENTRIES_TOLD = 100  # of a shape, or of an image each
 
 
 def guarded_images(images: tf.Tensor, wanted: ImageInput) -> tf.Tensor:
@@ -20,25 +20,27 @@ def guarded_images(images: tf.Tensor, wanted: ImageInput) -> tf.Tensor:
 
     A request whose are not fails with InvalidArgumentError when it is run.
     """
-    fits = _shape_is_within(images, wanted.lowest_shape, wanted.highest_shape)
-    if wanted.limits_pixels:
-        fits &= tf.size(images, tf.int64) <= 3 * MAX_PIXELS
+    # What follows may rely on the rank. No operation is cheaper.
+    images = tf.ensure_shape(images, wanted.shape)
+    size = tf.size(images, tf.int64)
     if wanted.values is None:
-        refusal = _shape_refusal(images, wanted.shape_refusal)
-        return _passed(images, fits, refusal, wanted.shape)
-    # One pass without a copy; NaN and infinities are in the sum, and the comparison
-    # is false for them.
-    size = tf.cast(tf.size(images), tf.float32)
-    right = fits & (tf.nn.l2_loss(images) <= wanted.highest_mean_square / 2 * size)
-
-    # Inlined, its operations would cost time where they are skipped.
-    @tf.function(autograph=False, experimental_attributes={"_noinline": True})
-    def reason() -> tf.Tensor:
-        shape = tf.strings.format(wanted.shape_refusal, tf.shape(images))
-        return tf.cond(fits, lambda: _values_reason(images, wanted), lambda: shape)
-
-    refusal = tf.cond(right, lambda: "", lambda: reason())
-    return _passed(images, right, [refusal], wanted.shape)
+        refusal = [f"{wanted.rule}. Received: shape", tf.shape(images)]
+        return _passed(images, _is_within(images, wanted), refusal)
+    if None in (wanted.height, wanted.width):
+        right = _is_within(images, wanted) & (size <= 3 * MAX_PIXELS)
+    else:
+        right = size <= wanted.most_values
+    # One pass without a copy. NaN and infinities are in the sum, and the comparison is
+    # false for them, and for no images.
+    limit = wanted.highest_mean_square / 2 * tf.cast(size, tf.float32)
+    right &= tf.nn.l2_loss(images) < limit
+    refusal = [
+        f"{wanted.rule}, {wanted.values_rule}. Received: shape",
+        tf.shape(images),
+        f"with means of the squares, at most {wanted.highest_mean_square:.1f}, of",
+        tf.reduce_mean(tf.square(images), [1, 2, 3]),
+    ]
+    return _passed(images, right, refusal)
 
 
 def guarded_strings(encoded: tf.Tensor, wanted: EncodedInput) -> tf.Tensor:
@@ -46,64 +48,27 @@ def guarded_strings(encoded: tf.Tensor, wanted: EncodedInput) -> tf.Tensor:
 
     A request that is not fails with InvalidArgumentError when it is run.
     """
-    fits = _shape_is_within(encoded, (1,), (wanted.max_batch,))
-    return _passed(
-        encoded, fits, _shape_refusal(encoded, wanted.shape_refusal), (None,)
-    )
+    encoded = tf.ensure_shape(encoded, (None,))
+    size = tf.size(encoded)
+    right = (size >= 1) & (size <= wanted.max_batch)
+    return _passed(encoded, right, [wanted.shape_refusal.partition("{}")[0], [size]])
 
 
-def _shape_is_within(
-    x: tf.Tensor, lowest: Sequence[int], highest: Sequence[int]
-) -> tf.Tensor:
-    """Whether a tensor has as many dimensions as bounds, each within its own.
-
-    The rank is read from the sizes: TensorFlow's optimiser makes a constant of the
-    operation for ranks, by what is declared, and of a comparison of sizes only where
-    all are declared.
-    """
-    # One place more than bounds, so that a dimension too many is seen.
-    places = len(lowest) + 1
-    sizes = tf.concat([tf.shape(x, tf.int64), [_NO_DIMENSION] * places], 0)[:places]
-    clipped = tf.clip_by_value(
-        sizes,
-        tf.constant((*lowest, _NO_DIMENSION), tf.int64),
-        tf.constant((*highest, _NO_DIMENSION), tf.int64),
-    )
-    return tf.reduce_all(sizes == clipped)
-
-
-def _shape_refusal(x: tf.Tensor, refusal: str) -> list[str | tf.Tensor]:
-    # An assertion puts brackets around each part: no third one for the full stop.
-    return [refusal.partition("{}")[0], tf.shape(x)]
+def _is_within(images: tf.Tensor, wanted: ImageInput) -> tf.Tensor:
+    sizes = tf.shape(images, tf.int64)
+    lowest = tf.constant(wanted.lowest_shape, tf.int64)
+    highest = tf.constant(wanted.highest_shape, tf.int64)
+    return tf.reduce_all(sizes == tf.clip_by_value(sizes, lowest, highest))
 
 
 def _passed(
-    x: tf.Tensor,
-    right: tf.Tensor,
-    refusal: Sequence[str | tf.Tensor],
-    shape: Sequence[int | None],
+    x: tf.Tensor, right: tf.Tensor, refusal: Sequence[str | tf.Tensor | list[tf.Tensor]]
 ) -> tf.Tensor:
     """The tensor, where it is right; what follows depends on it as on data.
 
     By a bare assertion: `tf.debugging.Assert` makes a condition, which costs more than
-    the check. The last operation checks the shape again, for runtimes that drop
-    assertions.
+    the check.
     """
-    asserted = tf.raw_ops.Assert(condition=right, data=refusal, summarize=32)
+    asserted = tf.raw_ops.Assert(condition=right, data=refusal, summarize=_ENTRIES_TOLD)
     with tf.control_dependencies([asserted]):
-        return tf.ensure_shape(x, shape)
-
-
-def _values_reason(images: tf.Tensor, wanted: ImageInput) -> tf.Tensor:
-    rows = tf.reshape(images, (tf.shape(images)[0], -1))
-    # Not the opposite comparison, which NaN would pass.
-    right = tf.reduce_mean(tf.square(rows), 1) <= wanted.highest_mean_square
-    index = tf.argmin(tf.cast(right, tf.int32))
-    row = rows[index]
-    return tf.cond(
-        tf.reduce_all(tf.math.is_finite(row)),
-        lambda: tf.strings.format(
-            wanted.range_refusal, (index, tf.reduce_min(row), tf.reduce_max(row))
-        ),
-        lambda: tf.strings.format(wanted.number_refusal, index),
-    )
+        return tf.identity(x)

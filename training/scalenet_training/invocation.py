@@ -29,6 +29,16 @@ def typed_as(verb: str, options: Sequence[str]) -> list[str]:
     return ["python", os.path.join(folder, f"{verb}.py"), *options]
 
 
+def process_of(verb: str, options: Sequence[str]) -> tuple[list[str], dict[str, str]]:
+    """Command and environment of a process that runs a command of this package.
+
+    It imports what this process does, wherever that came from.
+    """
+    places = os.pathsep.join(place for place in sys.path if place)
+    command = [sys.executable, "-m", _PACKAGE, verb, *options]
+    return command, {**os.environ, "PYTHONPATH": places}
+
+
 def _prefix(program: str) -> list[str]:
     folder, name = os.path.split(program)
     if os.path.splitext(name)[0] == PROGRAM:

@@ -6,6 +6,8 @@ from typing import Annotated
 import tyro
 
 from scalenet_training.benchmark.export_speed_config import ExportSpeedConfig
+from scalenet_training.benchmark.models_config import ModelsConfig
+from scalenet_training.benchmark.profile_config import ProfileConfig
 from scalenet_training.benchmark.scaling import ScalingConfig, measure_scaling
 
 SETTINGS = ExportSpeedConfig
@@ -25,6 +27,22 @@ def export(config: Annotated[ExportSpeedConfig, tyro.conf.arg(name="")]) -> None
     from scalenet_training.benchmark.export_speed import measure_export
 
     measure_export(config)
+
+
+@app.command
+def models(config: Annotated[ModelsConfig, tyro.conf.arg(name="")]) -> None:
+    """Networks beside each other: time and memory of inference or of a step."""
+    from scalenet_training.benchmark.models import measure_models
+
+    measure_models(config)
+
+
+@app.command
+def profile(config: Annotated[ProfileConfig, tyro.conf.arg(name="")]) -> None:
+    """Where the time goes: operations of a step, or of inference, by their time."""
+    from scalenet_training.benchmark.profile import profile as measure
+
+    measure(config)
 
 
 def main(arguments: Sequence[str], program: str) -> None:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import csv
 import dataclasses
+import functools
 import os
 import statistics
 import tempfile
-import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -25,6 +25,7 @@ from scalenet_tf.export import (
 from scalenet_tf.extras import MissingPackageError
 from scalenet_tf.preprocessing import EvaluationTransform, preprocess_input
 from scalenet_training.benchmark.export_speed_config import ExportSpeedConfig
+from scalenet_training.benchmark.timing import interleaved
 from scalenet_training.errors import UsageError, usage_errors
 from scalenet_training.networks.saved_network import find_network
 from scalenet_training.runs.files import disk_errors, replaced
@@ -124,7 +125,9 @@ def _rows(
 ) -> list[FormatSpeed]:
     rows = []
     for batch_size in config.batch_sizes:
-        times = _interleaved(runs, _noise(batch_size, size), config.rounds, batch_size)
+        noise = _noise(batch_size, size)
+        bound = {name: functools.partial(run, noise) for name, run in runs.items()}
+        times = interleaved(bound, config.rounds, f"batches of {batch_size}")
         for name, seconds in times.items():
             pairs = zip(seconds, times[_KERAS], strict=True)
             rows.append(
@@ -137,26 +140,6 @@ def _rows(
                 )
             )
     return rows
-
-
-def _interleaved(
-    runs: Mapping[str, Callable[[np.ndarray], Any]],
-    images: np.ndarray,
-    rounds: int,
-    batch_size: int,
-) -> dict[str, list[float]]:
-    """Seconds of each run, by format; each round runs all of them."""
-    times: dict[str, list[float]] = {name: [] for name in runs}
-    names = list(runs)
-    for run in runs.values():  # traces, plans, allocates
-        run(images)
-    for number in tqdm(range(rounds), desc=f"batches of {batch_size}", leave=False):
-        start = number % len(names)  # so that nobody always comes after the same one
-        for name in names[start:] + names[:start]:
-            began = time.perf_counter()
-            runs[name](images)
-            times[name].append(time.perf_counter() - began)
-    return times
 
 
 def _noise(count: int, size: int) -> np.ndarray:

@@ -10,17 +10,15 @@ import os
 import socket
 import statistics
 import subprocess
-import sys
 import tempfile
 from collections.abc import Mapping, Sequence
 
 from tqdm import tqdm
 
 from scalenet_training.errors import RunError, UsageError
+from scalenet_training.invocation import process_of
 from scalenet_training.runs.metrics import METRICS_FILE
 from scalenet_training.settings import Settings
-
-_TRAIN = os.path.join(os.path.dirname(os.path.dirname(__file__)), "train.py")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -86,19 +84,20 @@ def _images_per_second(config: ScalingConfig, cores: Sequence[int]) -> float:
     workers = len(cores)
     with tempfile.TemporaryDirectory() as folder:
         workdir = os.path.join(folder, "run")
-        command = [
-            *(sys.executable, _TRAIN, "--model", config.model, "--workdir", workdir),
+        options = [
+            *("--model", config.model, "--workdir", workdir),
             *("--batch-size", str(config.batch_size * workers), "--epochs", "1000"),
             *("--max-steps", str(config.steps), "--eval-split", "validation[:32]"),
             *("--strategy", "multiworker" if workers > 1 else "none"),
         ]
-        _run_pinned(command, cores)
+        _run_pinned(options, cores)
         with open(os.path.join(workdir, METRICS_FILE), newline="") as file:
             return float(list(csv.DictReader(file))[-1]["images_per_second"])
 
 
-def _run_pinned(command: Sequence[str], cores: Sequence[int]) -> None:
-    """Runs a command as a worker on each core; the first is the chief."""
+def _run_pinned(options: Sequence[str], cores: Sequence[int]) -> None:
+    """Trains with a worker on each core; the first is the chief."""
+    command, environment = process_of("train", options)
     addresses = [f"127.0.0.1:{port}" for port in _free_ports(len(cores))]
     processes = []
     with contextlib.ExitStack() as stack:
@@ -107,8 +106,8 @@ def _run_pinned(command: Sequence[str], cores: Sequence[int]) -> None:
                 "cluster": {"worker": addresses},
                 "task": {"type": "worker", "index": index},
             }
-            environment = {
-                **os.environ,
+            variables = {
+                **environment,
                 "TF_NUM_INTRAOP_THREADS": "1",
                 "TF_NUM_INTEROP_THREADS": "1",
                 "TF_CONFIG": json.dumps(cluster) if len(cores) > 1 else "",
@@ -116,7 +115,7 @@ def _run_pinned(command: Sequence[str], cores: Sequence[int]) -> None:
             pinned = ["taskset", "--cpu-list", str(core), *command]
             process = subprocess.Popen(
                 pinned,
-                env=environment,
+                env=variables,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.STDOUT,
                 text=True,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import platform
 import shlex
@@ -119,7 +120,10 @@ def _result(run: StudyRun) -> Result:
 
 
 def _command(run: StudyRun, model: str) -> list[str]:
-    """What trains it elsewhere; the folder of the data is the machine's."""
+    """What trains it elsewhere; folders of data and runs are the machine's."""
     if run.arm.allocation is not None:
         model = os.path.join("allocations", os.path.basename(model))
-    return typed_as("train", options_of(run.settings(model, None)))
+    settings = dataclasses.replace(
+        run.settings(model, None), workdir=os.path.join("runs", run.name)
+    )
+    return typed_as("train", options_of(settings))

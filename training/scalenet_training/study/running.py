@@ -17,7 +17,7 @@ from scalenet_tf.allocation import Importance
 from scalenet_training.allocate.learning import read_seed
 from scalenet_training.data.sources import open_source
 from scalenet_training.errors import RunError, usage_errors
-from scalenet_training.invocation import typed_as
+from scalenet_training.invocation import process_of, typed_as
 from scalenet_training.networks.allocation_file import write_allocation
 from scalenet_training.networks.starting_point import resolve_architecture
 from scalenet_training.runs.files import check_writable
@@ -133,17 +133,9 @@ def _claimed(run: StudyRun, config: StudyConfig) -> Iterator[bool]:
 def _train(study: Study, run: StudyRun, config: StudyConfig) -> bool:
     """Trains one run in a process of its own; whether it succeeded."""
     settings = run.settings(_model_of(study, run, config), config.data_dir)
-    command = [
-        sys.executable,
-        "-m",
-        "scalenet_training",
-        "train",
-        *options_of(settings),
-    ]
+    command, environment = process_of("train", options_of(settings))
     print(f"== {run.name}: {shlex.join(typed_as('train', options_of(settings)))}")
     sys.stdout.flush()
-    places = os.pathsep.join(place for place in sys.path if place)
-    environment = {**os.environ, "PYTHONPATH": places}
     # In a group of its own: at a second signal, that of Ctrl-C, it would not save.
     with (
         _termination_raises(),

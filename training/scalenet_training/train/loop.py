@@ -31,7 +31,13 @@ from scalenet_training.train.divergence import NotFiniteError, diverged
 from scalenet_training.train.evaluation import Evaluator
 from scalenet_training.train.interruption import StoppedError, StopRequest
 from scalenet_training.train.plan import Plan, prepare
-from scalenet_training.train.progress import Timer, announcement, make_callbacks
+from scalenet_training.train.progress import (
+    MOST_WAITING,
+    Timer,
+    announcement,
+    make_callbacks,
+    waiting_message,
+)
 from scalenet_training.train.step import SUMS, StepReport, make_train_step, means
 
 # The progress bar reads numbers of the current step: not at every step, since the host
@@ -98,6 +104,7 @@ class Trainer:
         self.report: StepReport | None = None
         self.step = 0  # updates started; a copy, since reading waits for the devices
         self.saved_step = 0
+        self.told_of_waiting = False
         self.totals = tf.Variable(tf.zeros(SUMS, tf.float64), name="epoch_sums")
         self.best_error = tf.Variable(np.inf, dtype=tf.float64, name="best_error")
         self.evaluated_step = tf.Variable(0, dtype=tf.int64, name="evaluated_step")
@@ -175,7 +182,7 @@ class Trainer:
             self.totals.assign(tf.zeros_like(self.totals))
         timer = Timer(plan.config.batch_size)
         with data_errors(plan.train_split):
-            batches = self._batches(epoch, indices.start)
+            batches = timer.timed(self._batches(epoch, indices.start))
             for index, batch in zip(indices, batches, strict=False):
                 callbacks.on_train_batch_begin(index)
                 report = self._dispatch(batch)
@@ -190,7 +197,11 @@ class Trainer:
                 f"`train_split` gave fewer than its {plan.train_split.size} examples: "
                 "the dataset changed while it was read."
             )
-        return timer.images_per_second(self.totals)
+        speed = timer.images_per_second(self.totals)
+        if timer.waiting > MOST_WAITING and self.chief and not self.told_of_waiting:
+            print(waiting_message(timer.waiting))
+            self.told_of_waiting = True
+        return speed
 
     def _batches(self, epoch: int, start: int) -> tf.distribute.DistributedDataset:
         plan = self.plan

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import time
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import keras
 import tensorflow as tf
 
 from scalenet_tf.profiling import count_parameters
+from scalenet_training.data.batches import Batch
 from scalenet_training.runs.position import Position
 from scalenet_training.runs.run_folder import RunFolder
 from scalenet_training.train.plan import Plan
@@ -36,6 +39,15 @@ def announcement(plan: Plan, folder: RunFolder, position: Position) -> str:
     elif position.step:
         lines.append(f"Resuming at {step}.")
     return "\n".join(lines)
+
+
+def waiting_message(waiting: float) -> str:
+    """What to say where a part of an epoch's time went into waiting for batches."""
+    return (
+        f"The epoch waited for images {waiting:.0%} of its time: they are read and "
+        f"decoded on {os.cpu_count()} CPU cores, more slowly than the network takes "
+        "them."
+    )
 
 
 def make_callbacks(plan: Plan, log_dir: str) -> keras.callbacks.CallbackList:
@@ -79,6 +91,10 @@ class ScalarSummaries(keras.callbacks.Callback):
         self.writer.close()
 
 
+# Above it, a run says that the images do not come as fast as the network takes them.
+MOST_WAITING = 0.1
+
+
 class Timer:
     """Images per second, without the first step of several, which compiles."""
 
@@ -87,6 +103,26 @@ class Timer:
         self._began = time.perf_counter()
         self._steps = 0
         self._after_first = self._began
+        self._waited = 0.0
+
+    def timed(self, batches: Iterable[Batch]) -> Iterator[Batch]:
+        """The same batches; counts the time until each of them is there."""
+        iterator = iter(batches)
+        while True:
+            began = time.perf_counter()
+            try:
+                batch = next(iterator)
+            except StopIteration:
+                return
+            if self._steps > 0:
+                self._waited += time.perf_counter() - began
+            yield batch
+
+    @property
+    def waiting(self) -> float:
+        """Part of the time so far that went into waiting for batches."""
+        passed = time.perf_counter() - self._after_first
+        return self._waited / passed if self._steps > 1 else 0.0
 
     def step_done(self, result: tf.Variable) -> None:
         """Counts a step, whose sums are in `result`."""

@@ -1,0 +1,140 @@
+"""Comparisons of networks, profiles, and scaling."""
+
+import csv
+import json
+import os
+
+import pytest
+from conftest import TINY_CIFAR
+from scalenet_training.benchmark.models import measure_models
+from scalenet_training.benchmark.models_config import ModelsConfig
+from scalenet_training.benchmark.peers import PEERS
+from scalenet_training.benchmark.profile import profile
+from scalenet_training.benchmark.profile_config import ProfileConfig
+from scalenet_training.benchmark.scaling import ScalingConfig, measure_scaling
+from scalenet_training.errors import SettingError, UsageError
+
+import scalenet_tf
+from scalenet_tf.profiling import count_parameters
+
+
+@pytest.fixture(scope="module")
+def tiny(tmp_path_factory):
+    """The tiny network and a narrower one, as files."""
+    folder = tmp_path_factory.mktemp("networks")
+    record = TINY_CIFAR.to_record()
+    for name in ("Wide", "Narrow"):
+        rows = record["allocation"]
+        if name == "Narrow":
+            rows = [[1] * len(row) for row in rows]
+        content = {**record, "name": name, "allocation": rows}
+        content["budget_per_stage"] = None
+        (folder / f"{name}.json").write_text(json.dumps(content))
+    return [str(folder / f"{name}.json") for name in ("Wide", "Narrow")]
+
+
+@pytest.mark.parametrize(
+    ("name", "parameters"),
+    # those of Keras' weights, timm's seresnet50, torchvision's resnext50_32x4d
+    [
+        ("KerasResNet50", 25_583_592),
+        ("SEResNet50", 28_088_024),
+        ("ResNeXt50", 25_028_904),
+    ],
+)
+def test_peers_have_the_parameters_of_the_published_networks(name, parameters):
+    assert count_parameters(PEERS[name](224, 1000)) == parameters
+
+
+@pytest.mark.parametrize("work", ["inference", "step"])
+def test_networks_are_compared_with_the_first(tiny, work, tmp_path, capsys):
+    output, plot = tmp_path / "a.csv", tmp_path / "a.png"
+    formats = ("tflite",) if work == "inference" else ()
+    config = ModelsConfig(
+        networks=tuple(tiny),
+        work=work,
+        formats=formats,
+        batch_sizes=(2,),
+        image_size=32,
+        classes=10,
+        rounds=3,
+        output=str(output),
+        plot=str(plot),
+    )
+    rows = measure_models(config)
+    assert [(row.runtime, row.network) for row in rows] == [
+        (runtime, network)
+        for runtime in ("tensorflow", *formats)
+        for network in ("Wide", "Narrow")
+    ]
+    for row in rows:
+        assert 0 < row.low <= row.milliseconds <= row.high
+        assert row.ratio > 0
+        assert row.first_seconds > 0
+        assert row.peak_mebibytes > 100
+    assert rows[0].ratio == 1
+    wide = scalenet_tf.ScaleNet(scalenet_tf.load_architecture(tiny[0]), classes=10)
+    assert rows[0].macs == scalenet_tf.count_macs(wide) > rows[1].macs
+    with open(output, newline="") as file:
+        kept = list(csv.DictReader(file))
+    assert [float(row["ratio"]) for row in kept] == [row.ratio for row in rows]
+    assert plot.read_bytes().startswith(b"\x89PNG")
+    assert f"written: {output}" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"networks": ()}, "`networks` must be one or more. Received: none."),
+        ({"networks": ("ResNet51",)}, "`networks`: unknown model 'ResNet51'"),
+        ({"batch_sizes": (0,)}, "`batch_sizes` must be positive numbers"),
+        ({"rounds": 0}, "`rounds` must be at least 1. Received: 0."),
+        ({"formats": ("tflit",)}, "`format` must be one of"),
+        ({"formats": ("tflite",), "work": "step"}, "`formats` are for `work` infer"),
+        ({"output": "no/such/a.csv"}, "`output`: there is no folder 'no/such'"),
+    ],
+    ids=str,
+)
+def test_comparisons_that_cannot_be(settings, message):
+    with pytest.raises(UsageError) as error:
+        measure_models(ModelsConfig(**settings))
+    assert message in str(error.value)
+
+
+@pytest.mark.parametrize(
+    "kind", [ModelsConfig, ProfileConfig], ids=lambda kind: kind.__name__
+)
+def test_files_of_another_kind_are_refused(kind):
+    with pytest.raises(SettingError, match=r"`output` must end in \.csv"):
+        kind(output="a.txt")
+
+
+@pytest.mark.parametrize("work", ["inference", "step"])
+def test_a_profile_has_the_operations_by_their_time(tiny, work, tmp_path, capsys):
+    output = tmp_path / "a.csv"
+    config = ProfileConfig(
+        tiny[0], work=work, batch_size=4, calls=2, image_size=32, output=str(output)
+    )
+    rows = profile(config)
+    assert sum(row.share for row in rows) == pytest.approx(1)
+    times = [row.milliseconds for row in rows]
+    assert times == sorted(times, reverse=True)
+    counts = {row.operation: row.count for row in rows}
+    convolutions = sum(n for name, n in counts.items() if name.endswith("Conv2D"))
+    network = scalenet_tf.ScaleNet(scalenet_tf.load_architecture(tiny[0]), classes=10)
+    kernels = [w for w in network.weights if len(w.shape) == 4]
+    assert convolutions == len(kernels)
+    assert any("Grad" in name for name in counts) == (work == "step")
+    with open(output, newline="") as file:
+        assert len(list(csv.DictReader(file))) == len(rows)
+    assert "of operations on all threads" in capsys.readouterr().out
+
+
+@pytest.mark.slow
+@pytest.mark.processes
+def test_scaling_compares_workers_with_one(tiny):
+    if len(os.sched_getaffinity(0)) < 2:
+        pytest.skip("needs two cores")
+    config = ScalingConfig(model=tiny[0], steps=3, rounds=1, batch_size=8)
+    (ratio,) = measure_scaling(config)
+    assert ratio > 0

@@ -1,0 +1,32 @@
+"""Times of several functions, taken in turns."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from tqdm import tqdm
+
+
+def interleaved(
+    runs: Mapping[str, Callable[[], Any]], rounds: int, title: str
+) -> dict[str, list[float]]:
+    """Seconds of each run, by name; each round runs all of them, once.
+
+    Args:
+        runs: What is timed; each returns when it is done.
+        rounds: How often.
+        title: Of the progress bar.
+    """
+    times: dict[str, list[float]] = {name: [] for name in runs}
+    names = list(runs)
+    for run in runs.values():  # traces, plans, allocates
+        run()
+    for number in tqdm(range(rounds), desc=title, leave=False):
+        start = number % len(names)  # so that nobody always comes after the same one
+        for name in names[start:] + names[:start]:
+            began = time.perf_counter()
+            runs[name]()
+            times[name].append(time.perf_counter() - began)
+    return times

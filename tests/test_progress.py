@@ -4,7 +4,12 @@ import time
 
 import pytest
 import tensorflow as tf
-from scalenet_training.train.progress import Timer, waiting_message
+from scalenet_training.train.progress import (
+    LogLines,
+    Timer,
+    duration,
+    waiting_message,
+)
 
 
 class Clock:
@@ -50,3 +55,31 @@ def test_the_speed_is_that_of_the_steps_after_the_first(monkeypatch):
 
 def test_what_waits_says_how_much():
     assert waiting_message(0.234).startswith("The epoch waited for images 23% of its")
+
+
+def test_a_log_gets_a_line_now_and_then(monkeypatch, capsys):
+    clock = Clock(monkeypatch)
+    lines = LogLines(seconds=60)
+    lines.set_params({"epochs": 8, "steps": 100, "verbose": 2})
+    lines.on_epoch_begin(1)
+    for batch in range(6):
+        clock.now += 25
+        lines.on_train_batch_end(batch, {"loss": 1.25} if batch == 3 else {})
+    assert capsys.readouterr().out.splitlines() == [
+        "Epoch 2/8, step 3 of 100, 40 min left in the epoch",
+        "Epoch 2/8, step 6 of 100, loss 1.2500, 39 min left in the epoch",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("seconds", "words"),
+    [
+        (0.4, "0 s"),
+        (89, "89 s"),
+        (90, "2 min"),
+        (3599, "1 h 0 min"),
+        (7500, "2 h 5 min"),
+    ],
+)
+def test_durations_are_words(seconds, words):
+    assert duration(seconds) == words

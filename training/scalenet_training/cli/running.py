@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import argparse
-import os
 import sys
 from collections.abc import Callable, Sequence
 from typing import NoReturn, TypeVar
 
 from scalenet_training.cli.options import parse, with_flags
+from scalenet_training.cli.quiet import silence_tensorflow
 from scalenet_training.errors import RunError, UsageError
 from scalenet_training.settings.base import Settings
 from scalenet_training.settings.training import TrainConfig
@@ -54,7 +54,7 @@ def run(command: Callable[[], None], settings: type[Settings] | None = None) -> 
         settings: The settings of the command: where a message names their fields in
             backticks, it is shown with their options.
     """
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    silence_tensorflow()
     try:
         command()
     except (UsageError, RunError) as error:

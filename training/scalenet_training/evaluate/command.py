@@ -15,17 +15,17 @@ def main(arguments: Sequence[str], program: str) -> None:
     from scalenet_tf.export import find_exported
     from scalenet_training.evaluate.exported import evaluate_exported
     from scalenet_training.evaluate.saved import evaluate_saved
+    from scalenet_training.runs.metrics import errors_in_words
 
     exported = find_exported(config.run_or_model)
     result = evaluate_exported(config) if exported else evaluate_saved(config)
+    classes = int(result["classes"])
     print(
-        f"{result['examples']:.0f} examples: top-1 error {result['top1_error']:.2%}, "
-        f"top-5 error {result['top5_error']:.2%}, loss {result['loss']:.4f}, "
-        f"{result['images_per_second']:.1f} images/s"
+        f"{result['examples']:.0f} examples: {errors_in_words(result, classes)}, "
+        f"loss {result['loss']:.4f}, {result['images_per_second']:.1f} images/s"
     )
     if "agreement" in result:
         print(
-            f"{config.compare}: top-1 error {result['compared_top1_error']:.2%}, "
-            f"top-5 error {result['compared_top5_error']:.2%}; the same likeliest "
-            f"class for {result['agreement']:.2%} of the examples"
+            f"{config.compare}: {errors_in_words(result, classes, 'compared_')}; the "
+            f"same likeliest class for {result['agreement']:.2%} of the examples"
         )

@@ -96,6 +96,7 @@ def evaluate_exported(
     result = {
         **means(own),
         "examples": work.split.size,
+        "classes": work.classes,
         "images_per_second": steps * settings.batch_size / seconds,
     }
     if logits_model is not None:

@@ -21,7 +21,7 @@ def evaluate_saved(settings: EvaluateConfig) -> dict[str, float]:
     """Evaluates a saved model on every example of a split once.
 
     Returns:
-        `loss`, `top1_error`, `top5_error` (fractions), `examples`,
+        `loss`, `top1_error`, `top5_error` (fractions), `examples`, `classes`,
         `images_per_second`.
 
     Raises:
@@ -45,6 +45,7 @@ def evaluate_saved(settings: EvaluateConfig) -> dict[str, float]:
     return {
         **result,
         "examples": evaluator.split.size,
+        "classes": evaluator.classes,
         "images_per_second": images / (times[-1] - times[0]),
     }
 

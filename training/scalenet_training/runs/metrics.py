@@ -11,6 +11,8 @@ from scalenet_training.errors import UsageError
 
 METRICS_FILE = "metrics.csv"
 
+_TOP = 5  # of as many classes as that or fewer, one is always right
+
 
 def read_rows(path: str) -> list[dict[str, Any]]:
     """The rows, with numbers for values; an empty list where there is no file.
@@ -31,6 +33,29 @@ def read_rows(path: str) -> list[dict[str, Any]]:
         return []
     except (ValueError, TypeError, csv.Error) as error:
         raise UsageError(f"{path!r} is no run's metrics.csv: {error}.") from error
+
+
+def worth_telling(values: Mapping[str, Any], classes: int) -> dict[str, Any]:
+    """The values without top-5 errors, where there are too few classes for them."""
+    few = classes <= _TOP
+    return {k: v for k, v in values.items() if not (few and "top5_error" in k)}
+
+
+def errors_in_words(values: Mapping[str, Any], classes: int, prefix: str = "") -> str:
+    """Top-1 error and, where there are enough classes, top-5 error.
+
+    Args:
+        values: `top1_error` and `top5_error`, fractions.
+        classes: Number of classes.
+        prefix: Of the names of the values.
+    """
+    told = [("top-1", "top1_error"), ("top-5", "top5_error")]
+    shown = worth_telling(values, classes)
+    return ", ".join(
+        f"{title} error {shown[prefix + name]:.2%}"
+        for title, name in told
+        if prefix + name in shown
+    )
 
 
 def best_row(rows: Sequence[Mapping[str, Any]]) -> Mapping[str, Any]:

@@ -8,26 +8,26 @@ import shlex
 from collections.abc import Mapping
 
 from scalenet_training.invocation import typed_as
+from scalenet_training.runs.metrics import errors_in_words
 from scalenet_training.runs.run_folder import RunFolder
 
 
 def describe_end(folder: RunFolder) -> str:
     """The lines for a run that has finished one epoch or more."""
     last, best = folder.rows()[-1], folder.best_row()
+    classes = len(folder.read_record().class_names)
     commands = "\n".join(f"  {shlex.join(command)}" for command in _next(folder.path))
     return (
-        f"best epoch:  {_errors(best)}\n"
-        f"last epoch:  {_errors(last)}\n"
+        f"best epoch:  {_errors(best, classes)}\n"
+        f"last epoch:  {_errors(last, classes)}\n"
         f"run folder:  {folder.path}\n"
         f"Next, with the best epoch's weights:\n{commands}"
     )
 
 
-def _errors(row: Mapping[str, float]) -> str:
-    return (
-        f"{row['epoch'] + 1}, validation: top-1 error {row['val_top1_error']:.2%}, "
-        f"top-5 error {row['val_top5_error']:.2%}, loss {row['val_loss']:.4f}"
-    )
+def _errors(row: Mapping[str, float], classes: int) -> str:
+    errors = errors_in_words(row, classes, "val_")
+    return f"{row['epoch'] + 1}, validation: {errors}, loss {row['val_loss']:.4f}"
 
 
 def _next(folder: str) -> list[list[str]]:

@@ -43,6 +43,7 @@ class Evaluator:
         network: str = "the network",
     ):
         self.split = split
+        self.classes = transform.classes
         self.network = network
         self.placement = placement
         self.batches = evaluation_batches(split, transform, batch_size)

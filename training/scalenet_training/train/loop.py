@@ -24,6 +24,7 @@ from scalenet_training.runs.checkpoints import Checkpoints
 from scalenet_training.runs.figures import plot_curves
 from scalenet_training.runs.files import disk_errors, replacing
 from scalenet_training.runs.locking import locked_folder
+from scalenet_training.runs.metrics import worth_telling
 from scalenet_training.runs.position import Position, steps_of_codes
 from scalenet_training.runs.run_folder import CURVES_FILE, RunFolder
 from scalenet_training.settings.training import TrainConfig
@@ -148,6 +149,8 @@ class Trainer:
             self.checkpoints.remove_leftovers()
             self.folder.write_record(self.plan.record())
             self.plan.data.write(self.folder)
+            compiled = " and compiled" if self.plan.xla else ""
+            print(f"The first step takes longer: it is traced{compiled}.", flush=True)
         try:
             row = self._run_epochs()
         except StoppedError:
@@ -162,13 +165,15 @@ class Trainer:
         row: dict[str, float] = {}
         while not self.position.finished:
             epoch = self.position.epoch
+            # The last of them, where the run ends within the epoch.
+            steps = self.position.batches.stop
+            callbacks.set_params({**callbacks.params, "steps": steps})
             callbacks.on_epoch_begin(epoch)
             images_per_second = self._train_epoch(epoch, callbacks)
             row = self._finish_epoch(epoch, images_per_second)
             with disk_errors(self.folder.path):
-                callbacks.on_epoch_end(
-                    epoch, {name: row[name] for name in row if name != "epoch"}
-                )
+                told = {name: row[name] for name in row if name != "epoch"}
+                callbacks.on_epoch_end(epoch, self._worth_telling(told))
         callbacks.on_train_end()
         return row
 
@@ -190,7 +195,7 @@ class Trainer:
                 last = index + 1 == indices.stop
                 log = (index + 1) % _STEPS_BETWEEN_LOGS == 0 or last
                 logs = means(self.totals.numpy()) if log else {}
-                callbacks.on_train_batch_end(index, logs)
+                callbacks.on_train_batch_end(index, self._worth_telling(logs))
                 self._stop_or_save(report, last)
         if self.step != expected:
             raise RunError(
@@ -202,6 +207,9 @@ class Trainer:
             print(waiting_message(timer.waiting))
             self.told_of_waiting = True
         return speed
+
+    def _worth_telling(self, values: Mapping[str, float]) -> dict[str, float]:
+        return worth_telling(values, self.plan.transform.classes)
 
     def _batches(self, epoch: int, start: int) -> tf.distribute.DistributedDataset:
         plan = self.plan

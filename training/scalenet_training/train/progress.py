@@ -52,16 +52,67 @@ def waiting_message(waiting: float) -> str:
 
 def make_callbacks(plan: Plan, log_dir: str) -> keras.callbacks.CallbackList:
     """A progress bar and a log for TensorBoard; neither in workers but the chief."""
-    chief = plan.placement.chief
+    chief, people = plan.placement.chief, sys.stdout.isatty()
+    own: list[keras.callbacks.Callback] = []
+    if chief:
+        own = [ScalarSummaries(log_dir), *([] if people else [LogLines()])]
     return keras.callbacks.CallbackList(
-        [ScalarSummaries(log_dir)] if chief else [],
+        own,
         add_progbar=chief,
         model=plan.learner.model,
         epochs=plan.config.epochs,
         steps=plan.steps_per_epoch,
         # A bar redrawn at each step is for people; a log gets a line per epoch.
-        verbose=1 if sys.stdout.isatty() else 2,
+        verbose=1 if people else 2,
     )
+
+
+class LogLines(keras.callbacks.Callback):
+    """Prints a line now and then within an epoch, for logs: how far it is.
+
+    Args:
+        seconds: Between two lines.
+    """
+
+    def __init__(self, seconds: float = 60.0):
+        super().__init__()
+        self._seconds = seconds
+
+    def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+        """Starts anew."""
+        self._epoch = epoch
+        self._began = self._last = time.perf_counter()
+        self._before: int | None = None
+        self._known: dict[str, Any] = {}
+
+    def on_train_batch_end(
+        self, batch: int, logs: dict[str, Any] | None = None
+    ) -> None:
+        """Prints a line if it is time for one."""
+        self._known = logs or self._known
+        now = time.perf_counter()
+        if self._before is None:  # the first step compiles
+            self._before, self._began = batch, now
+        if now - self._last < self._seconds:
+            return
+        self._last = now
+        done, steps = batch - self._before, self.params["steps"]
+        parts = [f"Epoch {self._epoch + 1}/{self.params['epochs']}"]
+        parts += [f"step {batch + 1} of {steps}"]
+        if "loss" in self._known:
+            parts.append(f"loss {self._known['loss']:.4f}")
+        if done:
+            left = (now - self._began) / done * (steps - batch - 1)
+            parts.append(f"{duration(left)} left in the epoch")
+        print(", ".join(parts), flush=True)
+
+
+def duration(seconds: float) -> str:
+    """A time in words, such as `2 h 5 min`, `3 min` or `20 s`."""
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    hours, minutes = divmod(round(seconds / 60), 60)
+    return f"{hours} h {minutes} min" if hours else f"{minutes} min"
 
 
 class ScalarSummaries(keras.callbacks.Callback):

@@ -46,7 +46,13 @@ def test_peers_have_the_parameters_of_the_published_networks(name, parameters):
     assert count_parameters(PEERS[name](224, 1000)) == parameters
 
 
-@pytest.mark.parametrize("work", ["inference", "step"])
+@pytest.mark.parametrize(
+    "work",
+    [
+        pytest.param("inference", marks=pytest.mark.processes),
+        pytest.param("step", marks=pytest.mark.slow),
+    ],
+)
 def test_networks_are_compared_with_the_first(tiny, work, tmp_path, capsys):
     output, plot = tmp_path / "a.csv", tmp_path / "a.png"
     formats = ("tflite",) if work == "inference" else ()

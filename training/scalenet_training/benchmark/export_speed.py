@@ -13,7 +13,6 @@ from typing import Any
 
 import keras
 import numpy as np
-from tqdm import tqdm
 
 from scalenet_tf.export import (
     FORMATS,
@@ -24,6 +23,7 @@ from scalenet_tf.export import (
 )
 from scalenet_tf.extras import MissingPackageError
 from scalenet_tf.preprocessing import EvaluationTransform, preprocess_input
+from scalenet_training.bars import Bar
 from scalenet_training.benchmark.export_speed_config import ExportSpeedConfig
 from scalenet_training.benchmark.timing import interleaved
 from scalenet_training.errors import UsageError, usage_errors
@@ -106,7 +106,7 @@ def _export_all(
     ]
     paths = {}
     for number, (entry, title, options) in enumerate(
-        tqdm(variants, desc="exporting", unit="format", leave=False)
+        Bar(variants, desc="exporting", unit="format")
     ):
         paths[title] = entry.write(
             calibrated if options.needs_calibration else content,

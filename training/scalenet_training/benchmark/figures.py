@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-if TYPE_CHECKING:
-    from scalenet_training.benchmark.models import ModelSpeed
+from scalenet_training.benchmark.model_speed import ModelSpeed
 
 
 def plot_times(rows: Sequence[ModelSpeed], path: str) -> None:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import dataclasses
 import os
 import platform
 import resource
@@ -11,7 +9,7 @@ import statistics
 import subprocess
 import tempfile
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import keras
@@ -24,13 +22,18 @@ from scalenet_tf.export.formats import get_format
 from scalenet_tf.preprocessing import EvaluationTransform
 from scalenet_tf.profiling import count_parameters
 from scalenet_training.benchmark.figures import plot_times
+from scalenet_training.benchmark.model_speed import (
+    ModelSpeed,
+    print_table,
+    write_table,
+)
 from scalenet_training.benchmark.models_config import ModelsConfig
 from scalenet_training.benchmark.peers import PEERS
 from scalenet_training.benchmark.timing import interleaved
 from scalenet_training.errors import RunError, usage_errors
 from scalenet_training.invocation import process_of
 from scalenet_training.networks.starting_point import resolve_architecture
-from scalenet_training.runs.files import disk_errors, replacing, written
+from scalenet_training.runs.files import disk_errors, replacing
 from scalenet_training.runs.versions import versions
 from scalenet_training.train.step import Learner, Objective, make_train_step
 
@@ -40,37 +43,6 @@ _SIZE = 224  # of the peers
 _ALONE = "SCALENET_BENCHMARK_ALONE"
 
 Run = Callable[[], Any]
-
-
-@dataclasses.dataclass(frozen=True)
-class ModelSpeed:
-    """A network, in a runtime, at a batch size.
-
-    Attributes:
-        network: Its name.
-        parameters: That training changes.
-        macs: Multiply-accumulates of an image.
-        runtime: `tensorflow`, the graph of the Keras model, or an export format.
-        batch_size: Images of a batch.
-        milliseconds: Median time of a batch.
-        low: Its 10th percentile.
-        high: Its 90th percentile.
-        ratio: Median over the rounds of its time over the first network's.
-        first_seconds: Building and the first call, in a process of its own.
-        peak_mebibytes: Most memory of that process.
-    """
-
-    network: str
-    parameters: int
-    macs: int
-    runtime: str
-    batch_size: int
-    milliseconds: float
-    low: float
-    high: float
-    ratio: float
-    first_seconds: float
-    peak_mebibytes: float
 
 
 def measure_models(config: ModelsConfig) -> list[ModelSpeed]:
@@ -105,9 +77,9 @@ def measure_models(config: ModelsConfig) -> list[ModelSpeed]:
             for key, model in exported.items():
                 runs[key] = _bound(model.run, _images(networks[key[1]], batch_size))
             rows += _rows(config, networks, runs, alone, batch_size)
-    _print(rows)
+    print_table(rows)
     if config.output is not None:
-        _write(rows, config.output)
+        write_table(rows, config.output)
     if config.plot is not None:
         with disk_errors(config.plot), replacing(config.plot) as path:
             plot_times(rows, path)
@@ -264,25 +236,3 @@ def _print_header(config: ModelsConfig) -> None:
         f"{os.cpu_count()} cores ({platform.machine()}), {config.rounds} rounds; "
         f"{listed}"
     )
-
-
-def _print(rows: Sequence[ModelSpeed]) -> None:
-    print(
-        f"{'network':<18}{'parameters':>12}{'MACs':>16}  {'runtime':<12}{'batch':>6}"
-        f"{'ms':>10}{'10-90 %':>18}{'ratio':>7}{'first, s':>10}{'peak, MiB':>11}"
-    )
-    for row in rows:
-        spread = f"{row.low:.1f}-{row.high:.1f}"
-        print(
-            f"{row.network:<18}{row.parameters:>12,}{row.macs:>16,}  {row.runtime:<12}"
-            f"{row.batch_size:>6}{row.milliseconds:>10.2f}{spread:>18}{row.ratio:>7.2f}"
-            f"{row.first_seconds:>10.1f}{row.peak_mebibytes:>11,.0f}"
-        )
-
-
-def _write(rows: Sequence[ModelSpeed], output: str) -> None:
-    names = [field.name for field in dataclasses.fields(ModelSpeed)]
-    with written(output) as file:
-        writer = csv.DictWriter(file, fieldnames=names, lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(dataclasses.asdict(row) for row in rows)

@@ -13,8 +13,7 @@ import subprocess
 import tempfile
 from collections.abc import Mapping, Sequence
 
-from tqdm import tqdm
-
+from scalenet_training.bars import Bar
 from scalenet_training.errors import RunError, UsageError
 from scalenet_training.invocation import process_of
 from scalenet_training.runs.metrics import METRICS_FILE
@@ -63,12 +62,12 @@ def measure_scaling(config: ScalingConfig) -> list[float]:
             option = name.replace("_", "-")
             raise UsageError(f"--{option} must be at least {least}. Received: {value}.")
     ratios = []
-    for number in tqdm(range(config.rounds), unit="round"):
+    for number in Bar(range(config.rounds), unit="round"):
         # The order changes, so that a drift of the machine's speed cancels.
         order = (1, config.workers) if number % 2 == 0 else (config.workers, 1)
         speeds = {count: _images_per_second(config, cores[:count]) for count in order}
         ratio = speeds[config.workers] / speeds[1]
-        tqdm.write(
+        Bar.write(
             f"1 worker {speeds[1]:.1f} images/s, {config.workers} workers "
             f"{speeds[config.workers]:.1f} images/s, ratio {ratio:.2f}"
         )

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from tqdm import tqdm
+from scalenet_training.bars import Bar
 
 
 def interleaved(
@@ -23,7 +23,7 @@ def interleaved(
     names = list(runs)
     for run in runs.values():  # traces, plans, allocates
         run()
-    for number in tqdm(range(rounds), desc=title, leave=False):
+    for number in Bar(range(rounds), desc=title):
         start = number % len(names)  # so that nobody always comes after the same one
         for name in names[start:] + names[:start]:
             began = time.perf_counter()

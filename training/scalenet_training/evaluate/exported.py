@@ -18,6 +18,7 @@ from scalenet_tf.export import (
     find_exported,
     open_exported,
 )
+from scalenet_training.bars import Bar
 from scalenet_training.data.batches import Batch, evaluation_batches
 from scalenet_training.data.errors import data_errors
 from scalenet_training.data.files.listing import Reading
@@ -76,11 +77,13 @@ def evaluate_exported(
     transform = Transform(work.exported.transform, work.classes)
     batches = evaluation_batches(work.split, transform, settings.batch_size)
     steps = -(-work.split.size // settings.batch_size)
-    bar = keras.utils.Progbar(steps, unit_name="step")
     logits_model = None if work.compared is None else logits_of(work.compared)
     own, others, agreeing, seconds = np.zeros(SUMS), np.zeros(SUMS), 0.0, 0.0
-    with data_errors(work.split):
-        for done, batch in enumerate(batches(tf.distribute.InputContext()), start=1):
+    with (
+        data_errors(work.split),
+        Bar(total=steps, unit="step", desc="evaluating") as bar,
+    ):
+        for batch in batches(tf.distribute.InputContext()):
             began = time.perf_counter()
             logits = work.exported.logits(batch[0])
             seconds += time.perf_counter() - began
@@ -92,7 +95,7 @@ def evaluate_exported(
                 check_loss(means(others), repr(settings.compare))
                 same = logits.argmax(1) == expected.argmax(1)
                 agreeing += float(np.sum(same * batch[2].numpy()))
-            bar.update(done)
+            bar.update()
     result = {
         **means(own),
         "examples": work.split.size,

@@ -5,9 +5,8 @@ from __future__ import annotations
 import sys
 import time
 
-import keras
-
 from scalenet_tf.finite import first_not_finite
+from scalenet_training.bars import Bar
 from scalenet_training.data.transform import Transform
 from scalenet_training.devices import placement as distribution
 from scalenet_training.errors import SettingError
@@ -30,15 +29,15 @@ def evaluate_saved(settings: EvaluateConfig) -> dict[str, float]:
             infinity.
     """
     evaluator = _evaluator(settings)
-    bar = keras.utils.Progbar(evaluator.steps, unit_name="step")
     times = []
-
-    def progress(done: int) -> None:
-        times.append(time.perf_counter())
-        bar.update(done)
-
     began = time.perf_counter()
-    result = evaluator.run(progress)
+    with Bar(total=evaluator.steps, unit="step", desc="evaluating") as bar:
+
+        def progress(_: int) -> None:
+            times.append(time.perf_counter())
+            bar.update()
+
+        result = evaluator.run(progress)
     # The first step traces and compiles: it counts only where there is no other.
     times = times if len(times) > 1 else [began, *times]
     images = (len(times) - 1) * settings.batch_size

@@ -11,7 +11,6 @@ from typing import Any
 import keras
 import numpy as np
 import tensorflow as tf
-from tqdm import tqdm
 
 from scalenet_tf.decoding import decode_image
 from scalenet_tf.export import (
@@ -27,6 +26,7 @@ from scalenet_tf.export.classifier import check_classifier
 from scalenet_tf.export.verification import LEAST_AGREEMENT
 from scalenet_tf.extras import MissingPackageError
 from scalenet_tf.preprocessing import EvaluationTransform
+from scalenet_training.bars import Bar
 from scalenet_training.data.source import Source, open_split
 from scalenet_training.errors import RunError, usage_errors
 from scalenet_training.export.config import ExportConfig
@@ -81,14 +81,14 @@ def export_model(
             an image cannot be read, or the disk cannot be written.
     """
     config.check()
-    with tqdm(total=3, unit="step", leave=False, desc="loading") as bar:
+    with Bar(total=3, unit="step", desc="loading") as bar:
         with usage_errors():
             work = _prepare(config, formats)
         _next_step(bar, "writing")
         return _export(work, bar)
 
 
-def _export(work: Export, bar: tqdm) -> tuple[str, Verification]:
+def _export(work: Export, bar: Bar) -> tuple[str, Verification]:
     name = work.config.name
     with new_version(work.folder) as folder:
         with _unfit(), disk_errors(work.folder):
@@ -111,7 +111,7 @@ def _unfit() -> AbstractContextManager[None]:
     return usage_errors(ExportError, MissingPackageError)
 
 
-def _next_step(bar: tqdm, name: str) -> None:
+def _next_step(bar: Bar, name: str) -> None:
     bar.update()
     bar.set_description(name)
 
@@ -187,7 +187,7 @@ class _Data:
 def _calibration(
     images: Sequence[bytes], transform: EvaluationTransform
 ) -> Iterator[np.ndarray]:
-    for data in tqdm(images, desc="calibrating", unit="image", leave=False):
+    for data in Bar(images, desc="calibrating", unit="image"):
         yield transform(decode_image(tf.constant(data))).numpy()[np.newaxis]
 
 

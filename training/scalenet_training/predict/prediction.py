@@ -48,14 +48,13 @@ def predict_files(
     if not is_url(config.model) and not os.path.exists(config.model):
         raise UsageError(f"--model: there is no file or folder {config.model!r}.")
 
-    from tqdm import tqdm
-
+    from scalenet_training.bars import Bar
     from scalenet_training.predict.predictors import open_predictor
 
     results: dict[str, Prediction] = {}
     with (
         open_predictor(config, formats) as predictor,
-        tqdm(total=len(files), unit=" images", disable=None) as bar,
+        Bar(total=len(files), unit=" images") as bar,
     ):
         for batch in _batches(files, config.batch_size):
             images = [_read(path) for path in batch]

@@ -9,10 +9,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from keras_tuner.engine.trial import Trial
-from tqdm import tqdm
 
 from scalenet_tf import Architecture
 from scalenet_tf.architectures import published_architectures
+from scalenet_training.bars import Bar
 from scalenet_training.errors import RunError
 from scalenet_training.invocation import typed_as
 from scalenet_training.networks.allocation_file import write_allocation
@@ -59,7 +59,7 @@ def read_rows(searches: Sequence[Search], call: Call) -> list[Row]:
         call: Calls a function in another process.
     """
     trials = [(search, t) for search in searches for t in search.trials()]
-    shown = tqdm(trials, unit="network", desc="latency")
+    shown = Bar(trials, unit="network", desc="latency")
     return [_row(search, trial, call) for search, trial in shown]
 
 

@@ -12,9 +12,9 @@ import keras_tuner
 import tensorflow as tf
 from keras_tuner.engine.base_tuner import BaseTuner
 from keras_tuner.engine.trial import Trial
-from tqdm import tqdm
 
 from scalenet_tf import Architecture, HyperScaleNet
+from scalenet_training.bars import Bar
 from scalenet_training.errors import RunError
 from scalenet_training.networks.allocation_file import write_allocation
 from scalenet_training.runs.files import disk_errors, remove_leftovers
@@ -84,7 +84,7 @@ class Search:
         if role == "chief":
             tuner.search()
             return
-        with tqdm(total=trials, initial=ended, unit="trial", desc=self.project) as bar:
+        with Bar(total=trials, initial=ended, unit="trial", desc=self.project) as bar:
             self._run_trials(tuner, call, bar)
 
     def trials(self) -> list[Trial]:
@@ -99,7 +99,7 @@ class Search:
     def _oracle(self) -> keras_tuner.Oracle:
         return open_oracle(self.config, self.hypermodel, self.folder, self.project)
 
-    def _run_trials(self, tuner: BaseTuner, call: Call, bar: tqdm) -> None:
+    def _run_trials(self, tuner: BaseTuner, call: Call, bar: Bar) -> None:
         oracle = tuner.oracle
         failures = 0
         while (trial := _next_trial(tuner)).status != "STOPPED":

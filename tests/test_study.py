@@ -14,6 +14,7 @@ from conftest import TINY_CIFAR
 from processes import finish, start
 from scalenet_training.study import results as statistics
 from scalenet_training.study.allocations import make_allocation, narrowed
+from scalenet_training.study.collection import note_hardware
 from scalenet_training.study.report import quoted_tables, render
 from scalenet_training.study.results import (
     Interval,
@@ -22,7 +23,7 @@ from scalenet_training.study.results import (
     summarize,
     write_results,
 )
-from scalenet_training.study.spec import AllocationSpec, read_study
+from scalenet_training.study.spec import AllocationSpec, StudyRun, read_study
 
 import scalenet_tf
 
@@ -275,6 +276,23 @@ kind = "learned"
 base = "{model}"
 seed_arm = "seed"
 """
+
+
+def test_a_run_keeps_every_machine_that_trained_it(tmp_path, monkeypatch):
+    (arm, *_) = study_of(tmp_path).arms
+    run = StudyRun(arm, 0, str(tmp_path / "run"))
+    note_hardware(run)
+    assert not (tmp_path / "run").exists()  # of a run that has not begun
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "config.json").write_text("{}")
+    for cores in (3, 3, 5):
+        monkeypatch.setattr(os, "cpu_count", lambda cores=cores: cores)
+        note_hardware(run)
+    lines = (tmp_path / "run" / "hardware.txt").read_text().splitlines()
+    assert [line.partition(", ")[2].partition(",")[0] for line in lines] == [
+        "3 cores",
+        "5 cores",
+    ]
 
 
 @pytest.mark.processes

@@ -738,3 +738,69 @@ def test_the_cost_is_that_of_the_model(architecture, criterion):
     assert scalenet_tf.count_macs(allocated) == found.macs <= found.target
     record = found.architecture.to_record()
     assert architecture_from_record(record) == found.architecture
+
+
+@pytest.mark.parametrize("criterion", ["block", "global"])
+@pytest.mark.parametrize("align", [2, 8])
+def test_aligned_allocations_have_whole_groups(criterion, align):
+    seed = allocation.seed_architecture(scalenet_tf.get_architecture("ScaleNet50"))
+    rng = np.random.default_rng(align)
+    importance = [
+        {
+            scale: rng.random(count)
+            for scale, count in zip(seed.scales, block.channels, strict=True)
+        }
+        for block in seed.blocks()
+    ]
+    found = allocation.allocate_for_macs(
+        seed, importance, criterion=criterion, align=align
+    )
+    rows = found.architecture.allocation
+    assert not any(count % align for row in rows for count in row)
+    assert 0 <= found.gap < 0.01
+    if criterion == "block":
+        width = seed.stage_widths[0]
+        budget = math.ceil(found.ratio * width)
+        kept = found.architecture.budget_per_stage[0]
+        assert kept - budget in range(-align + 1, align + 1)
+    # What is kept of a scale is its best groups, whatever their places.
+    shuffled = [
+        {scale: rng.permutation(values) for scale, values in block.items()}
+        for block in importance
+    ]
+    again = allocation.allocate_for_macs(
+        seed, shuffled, criterion=criterion, align=align
+    )
+    assert again.architecture.allocation == rows
+
+
+def test_groups_are_ranked_by_their_mean():
+    seed = allocation.seed_architecture(scalenet_tf.get_architecture("ScaleNetCifar38"))
+    low, high = 0.5, 1.0
+    importance = [
+        {
+            # one neuron above all others, whose group has a lower mean
+            scale: np.array([2.0] + [0.0] * (count - 1))
+            if index == 0
+            else np.full(count, high if index == 1 else low)
+            for index, (scale, count) in enumerate(
+                zip(seed.scales, block.channels, strict=True)
+            )
+        }
+        for block in seed.blocks()
+    ]
+    found = allocation.allocate_for_macs(seed, importance, 20e6, align=4)
+    first = found.architecture.allocation[0]
+    assert first[0] == 0
+    assert first[1] > 0
+
+
+@pytest.mark.parametrize("align", [0, -1, 2.0, True, 1000])
+def test_groups_that_no_scale_fills_are_an_error(align):
+    seed = allocation.seed_architecture(scalenet_tf.get_architecture("ScaleNetCifar38"))
+    importance = [
+        dict(zip(seed.scales, map(np.ones, block.channels), strict=True))
+        for block in seed.blocks()
+    ]
+    with pytest.raises(ValueError, match=r"`align` must be a whole number from 1 to"):
+        allocation.allocate_for_macs(seed, importance, align=align)

@@ -79,6 +79,28 @@ def kept_first(block: Sequence[np.ndarray], minimum: int) -> np.ndarray:
     return ranking.scales[np.argsort(~ranking.required, kind="stable")]
 
 
+def grouped(blocks: Blocks, size: int) -> list[list[np.ndarray]]:
+    """The mean importance of groups of a scale, the best neurons in the first.
+
+    Raises:
+        ValueError: A scale has neurons, and too few for one group.
+    """
+    fewest = min(len(scale) for block in blocks for scale in block if len(scale))
+    if not is_int(size) or not 1 <= size <= fewest:
+        raise ValueError(
+            f"`align` must be a whole number from 1 to {fewest}, the neurons of the "
+            f"smallest scale. Received: {size!r}."
+        )
+    if size == 1:
+        return [list(block) for block in blocks]
+    return [[_means(scale, size) for scale in block] for block in blocks]
+
+
+def _means(values: np.ndarray, size: int) -> np.ndarray:
+    whole = len(values) // size * size
+    return np.sort(values)[::-1][:whole].reshape(-1, size).mean(axis=1)
+
+
 def rows_of(
     orders: Sequence[np.ndarray],
     budgets: Sequence[int],

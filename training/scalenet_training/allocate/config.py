@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal
 from scalenet_training.networks.targets import parse_target
 from scalenet_training.settings.base import (
     NOT_NEGATIVE,
+    POSITIVE,
     OptionGroup,
     Settings,
     fields_of,
@@ -31,6 +32,10 @@ class SelectionOptions(OptionGroup):
 
     minimum: Annotated[int, NOT_NEGATIVE] = 0
     """Least neurons to keep at each scale of a block."""
+
+    align: Annotated[int, POSITIVE] = 1
+    """Keep neurons in groups of so many of a scale; 8 or 16 fill the vectors of a
+    processor."""
 
 
 @dataclasses.dataclass(frozen=True)

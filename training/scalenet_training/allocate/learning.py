@@ -153,6 +153,7 @@ def allocate(config: AllocateConfig, seed: Seed) -> MacsAllocation:
         minimum=config.minimum,
         criterion=config.criterion,
         classes=seed.classes,
+        align=config.align,
     )
     learned_on = seed.record.config.dataset
     return dataclasses.replace(
@@ -193,6 +194,7 @@ def _check_target(config: AllocateConfig, plan: Plan) -> None:
             minimum=config.minimum,
             criterion=config.criterion,
             classes=classes,
+            align=config.align,
         )
 
 
@@ -207,7 +209,8 @@ def _check_output(config: AllocateConfig) -> None:
         return
     try:
         with open(path, encoding="utf-8") as file:
-            before = json.load(file)[PROVENANCE]["selection"]
+            # Files of version 0.1.0 say nothing of groups.
+            before = {"align": 1, **json.load(file)[PROVENANCE]["selection"]}
     except (OSError, ValueError, KeyError, TypeError):
         before = None
     if before != config.selection():

@@ -493,9 +493,10 @@ def test_a_signal_stops_after_the_step_saves_and_resumes(config, tmp_path, monke
     dispatch = loop.Trainer._dispatch
 
     def signalled(trainer, batch):
-        dispatch(trainer, batch)
+        report = dispatch(trainer, batch)
         if trainer.step == 3:
             os.kill(os.getpid(), signal.SIGTERM)
+        return report
 
     monkeypatch.setattr(loop.Trainer, "_dispatch", signalled)
     with pytest.raises(InterruptedRunError, match=r"by SIGTERM after step 3") as raised:

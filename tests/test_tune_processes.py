@@ -167,6 +167,9 @@ def test_a_process_that_dies_is_an_error():
 
 
 CALLER = """
+import signal
+# A shell without job control starts what is in the background with SIGINT ignored.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 import os, sys, time
 from scalenet_training.tune.processes import other_process
 if __name__ == "__main__":

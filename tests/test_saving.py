@@ -471,7 +471,7 @@ def test_old_files_are_read_right_whatever_was_frozen(tmp_path):
     def check(frozen, trainable):
         block.trainable = trainable
         for index in frozen:
-            block._sublayers[index].trainable = False
+            list(block.sublayers.values())[index].trainable = False
         saved_as_before(model, tmp_path / "model.h5")
         assert_same_weights(scalenet_tf.load_model(tmp_path / "model.h5"), model)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import dataclasses
 import functools
 import os
@@ -28,7 +27,7 @@ from scalenet_training.benchmark.export_speed_config import ExportSpeedConfig
 from scalenet_training.benchmark.timing import interleaved
 from scalenet_training.errors import UsageError, usage_errors
 from scalenet_training.networks.saved_network import find_network
-from scalenet_training.runs.files import disk_errors, replaced
+from scalenet_training.runs.files import write_rows
 
 _KERAS = "Keras predict"
 _CALIBRATION_IMAGES = 8  # noise: the speed does not depend on the ranges
@@ -85,7 +84,7 @@ def measure_export(
         rows = _rows(config, runs, {_KERAS: network.path, **paths}, size)
     _print(rows)
     if output is not None:
-        _write(rows, output)
+        write_rows(output, [dataclasses.asdict(row) for row in rows])
     return rows
 
 
@@ -164,15 +163,3 @@ def _print(rows: Sequence[FormatSpeed]) -> None:
             f"{row.format:<24}{row.megabytes:>9.2f}{row.batch_size:>7}"
             f"{row.milliseconds:>10.2f}{row.ratio:>16.2f}"
         )
-
-
-def _write(rows: Sequence[FormatSpeed], output: str) -> None:
-    names = [field.name for field in dataclasses.fields(FormatSpeed)]
-    with (
-        disk_errors(output),
-        replaced(output) as path,
-        open(path, "w", newline="", encoding="utf-8") as file,
-    ):
-        writer = csv.DictWriter(file, fieldnames=names)
-        writer.writeheader()
-        writer.writerows(dataclasses.asdict(row) for row in rows)

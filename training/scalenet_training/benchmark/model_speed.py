@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import csv
 import dataclasses
 from collections.abc import Sequence
-
-from scalenet_training.runs.files import written
 
 
 @dataclasses.dataclass(frozen=True)
@@ -53,16 +50,3 @@ def print_table(rows: Sequence[ModelSpeed]) -> None:
             f"{row.batch_size:>6}{row.milliseconds:>10.2f}{spread:>18}{row.ratio:>7.2f}"
             f"{row.first_seconds:>10.1f}{row.peak_mebibytes:>11,.0f}"
         )
-
-
-def write_table(rows: Sequence[ModelSpeed], output: str) -> None:
-    """Writes the rows as a .csv file.
-
-    Raises:
-        RunError: The disk cannot be written.
-    """
-    names = [field.name for field in dataclasses.fields(ModelSpeed)]
-    with written(output) as file:
-        writer = csv.DictWriter(file, fieldnames=names, lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(dataclasses.asdict(row) for row in rows)

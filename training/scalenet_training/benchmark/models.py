@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import platform
 import resource
@@ -22,18 +23,14 @@ from scalenet_tf.export.formats import get_format
 from scalenet_tf.preprocessing import EvaluationTransform
 from scalenet_tf.profiling import count_parameters
 from scalenet_training.benchmark.figures import plot_times
-from scalenet_training.benchmark.model_speed import (
-    ModelSpeed,
-    print_table,
-    write_table,
-)
+from scalenet_training.benchmark.model_speed import ModelSpeed, print_table
 from scalenet_training.benchmark.models_config import ModelsConfig
 from scalenet_training.benchmark.peers import PEERS
 from scalenet_training.benchmark.timing import interleaved
 from scalenet_training.errors import RunError, usage_errors
 from scalenet_training.invocation import process_of
 from scalenet_training.networks.starting_point import resolve_architecture
-from scalenet_training.runs.files import disk_errors, replacing
+from scalenet_training.runs.files import disk_errors, replacing, write_rows
 from scalenet_training.runs.versions import versions
 from scalenet_training.train.step import Learner, Objective, make_train_step
 
@@ -79,7 +76,7 @@ def measure_models(config: ModelsConfig) -> list[ModelSpeed]:
             rows += _rows(config, networks, runs, alone, batch_size)
     print_table(rows)
     if config.output is not None:
-        write_table(rows, config.output)
+        write_rows(config.output, [dataclasses.asdict(row) for row in rows])
     if config.plot is not None:
         with disk_errors(config.plot), replacing(config.plot) as path:
             plot_times(rows, path)

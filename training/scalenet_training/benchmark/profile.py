@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import collections
-import csv
 import dataclasses
 import glob
 import os
@@ -18,7 +17,7 @@ from scalenet_training.benchmark.models import Run, build, make_run
 from scalenet_training.benchmark.models_config import ModelsConfig
 from scalenet_training.benchmark.profile_config import ProfileConfig
 from scalenet_training.errors import usage_errors
-from scalenet_training.runs.files import written
+from scalenet_training.runs.files import write_rows
 
 
 @dataclasses.dataclass(frozen=True)
@@ -66,7 +65,7 @@ def profile(config: ProfileConfig) -> list[OperationTime]:
     rows = _rows(_profiled(run, config.calls), config)
     _print(rows[: config.top], rows, passed, config)
     if config.output is not None:
-        _write(rows, config.output)
+        write_rows(config.output, [dataclasses.asdict(row) for row in rows])
         print(f"written: {config.output}")
     return rows
 
@@ -148,11 +147,3 @@ def _print(
             f"{row.operation:<48}{row.count:>8.0f}{row.milliseconds:>10.2f}"
             f"{row.share:>8.1%}"
         )
-
-
-def _write(rows: Sequence[OperationTime], output: str) -> None:
-    names = [field.name for field in dataclasses.fields(OperationTime)]
-    with written(output) as file:
-        writer = csv.DictWriter(file, fieldnames=names, lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(dataclasses.asdict(row) for row in rows)

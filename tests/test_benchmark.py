@@ -3,16 +3,22 @@
 import csv
 import json
 import os
+import subprocess
 
 import pytest
 from conftest import TINY_CIFAR
+from scalenet_training.benchmark.config import (
+    ChecksConfig,
+    ModelsConfig,
+    ProfileConfig,
+    ScalingConfig,
+)
 from scalenet_training.benchmark.models import measure_models
-from scalenet_training.benchmark.models_config import ModelsConfig
 from scalenet_training.benchmark.peers import PEERS
 from scalenet_training.benchmark.profile import profile
-from scalenet_training.benchmark.profile_config import ProfileConfig
-from scalenet_training.benchmark.scaling import ScalingConfig, measure_scaling
+from scalenet_training.benchmark.scaling import measure_scaling
 from scalenet_training.errors import SettingError, UsageError
+from scalenet_training.invocation import process_of
 
 import scalenet_tf
 from scalenet_tf.profiling import count_parameters
@@ -94,10 +100,10 @@ def test_networks_are_compared_with_the_first(tiny, work, tmp_path, capsys):
         ({"networks": ()}, "`networks` must be one or more. Received: none."),
         ({"networks": ("ResNet51",)}, "`networks`: unknown model 'ResNet51'"),
         ({"batch_sizes": (0,)}, "`batch_sizes` must be positive numbers"),
-        ({"rounds": 0}, "`rounds` must be at least 1. Received: 0."),
+        ({"rounds": 0}, "`rounds` must be more than 0. Received: 0."),
         ({"formats": ("tflit",)}, "`format` must be one of"),
         ({"formats": ("tflite",), "work": "step"}, "`formats` are for `work` infer"),
-        ({"output": "no/such/a.csv"}, "`output`: there is no folder 'no/such'"),
+        ({"output": "no/such/a.csv"}, "`output` must be in a folder that exists"),
     ],
     ids=str,
 )
@@ -108,7 +114,7 @@ def test_comparisons_that_cannot_be(settings, message):
 
 
 @pytest.mark.parametrize(
-    "kind", [ModelsConfig, ProfileConfig], ids=lambda kind: kind.__name__
+    "kind", [ChecksConfig, ModelsConfig, ProfileConfig], ids=lambda kind: kind.__name__
 )
 def test_files_of_another_kind_are_refused(kind):
     with pytest.raises(SettingError, match=r"`output` must end in \.csv"):
@@ -144,3 +150,30 @@ def test_scaling_compares_workers_with_one(tiny):
     config = ScalingConfig(model=tiny[0], steps=3, rounds=1, batch_size=8)
     (ratio,) = measure_scaling(config)
     assert ratio > 0
+
+
+@pytest.mark.processes
+def test_what_checks_cost_is_told_for_each_signature(tiny, tmp_path):
+    output = tmp_path / "a.csv"
+    command, environment = process_of(
+        "benchmark", ["checks", tiny[0], "--calls", "5", "--output", str(output)]
+    )
+    ended = subprocess.run(command, env=environment, capture_output=True, text=True)
+    assert ended.returncode == 0, ended.stderr
+    assert f"written: {output}" in ended.stdout
+    with open(output, newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [(row["signature"], row["percentile"]) for row in rows] == [
+        (signature, percentile)
+        for signature in (
+            "serving_default",
+            "serving_uint8",
+            "serving_bytes",
+            "features",
+        )
+        for percentile in ("10", "25", "50")
+    ]
+    for row in rows:
+        assert float(row["milliseconds"]) > 0
+        assert float(row["cost"]) > -1
+        assert float(row["noise"]) > -1

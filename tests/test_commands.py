@@ -251,7 +251,7 @@ BAD_COMMANDS = [
     ),
     (
         ["convert.py", "none.pth", "--model", "ScaleNet50", "--output", "x/a.keras"],
-        "--output: there is no folder 'x'",
+        "--output must be in a folder that exists. Received: 'x/a.keras'",
     ),
 ]
 

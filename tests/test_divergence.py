@@ -336,9 +336,8 @@ SETTINGS = {
     "train.config": "TrainConfig",
     "evaluate.config": "EvaluateConfig",
     "export.config": "ExportConfig",
-    "benchmark.export_speed_config": "ExportSpeedConfig",
+    "benchmark.config": "ExportSpeedConfig",
     "predict.config": "PredictConfig",
-    "benchmark.scaling": "ScalingConfig",
     "tune.config": "TuneConfig",
 }
 

@@ -399,10 +399,13 @@ def test_the_table_of_sizes_and_latencies(run, tmp_path, monkeypatch, capsys):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (["--rounds", "0"], "--rounds must be at least 1. Received: 0"),
+        (["--rounds", "0"], "--rounds must be more than 0. Received: 0"),
         (["--batch-sizes", "0"], "--batch-sizes must be positive numbers"),
         (["--output", "a.txt"], "--output must end in .csv. Received: 'a.txt'"),
-        (["--output", "x/a.csv"], "--output: there is no folder 'x'"),
+        (
+            ["--output", "x/a.csv"],
+            "--output must be in a folder that exists. Received: 'x/a.csv'",
+        ),
     ],
 )
 def test_measurements_that_cannot_be(

@@ -12,8 +12,8 @@ import typing
 import numpy as np
 import pytest
 import tensorflow as tf
+from scalenet_training.benchmark.config import ExportSpeedConfig
 from scalenet_training.benchmark.export_speed import measure_export
-from scalenet_training.benchmark.export_speed_config import ExportSpeedConfig
 from scalenet_training.errors import UsageError
 from scalenet_training.evaluate.config import EvaluateConfig
 from scalenet_training.evaluate.exported import evaluate_exported

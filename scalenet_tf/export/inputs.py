@@ -7,7 +7,6 @@ and before the runtimes that run files (`runtime`). Imports no TensorFlow by its
 from __future__ import annotations
 
 import dataclasses
-import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -73,11 +72,6 @@ class ImageInput:
         """Whether `MAX_PIXELS` is a limit of its own, beside `max_batch`."""
         free = None in (self.height, self.width)
         return free and self.values is not None and self.max_batch is not None
-
-    @property
-    def most_values(self) -> int:
-        """Values in the largest batch, where sides and `max_batch` are given."""
-        return math.prod(self.highest_shape)
 
     @property
     def highest_mean_square(self) -> float:

@@ -5,10 +5,14 @@ from typing import Annotated
 
 import tyro
 
-from scalenet_training.benchmark.export_speed_config import ExportSpeedConfig
-from scalenet_training.benchmark.models_config import ModelsConfig
-from scalenet_training.benchmark.profile_config import ProfileConfig
-from scalenet_training.benchmark.scaling import ScalingConfig, measure_scaling
+from scalenet_training.benchmark.config import (
+    ChecksConfig,
+    ExportSpeedConfig,
+    ModelsConfig,
+    ProfileConfig,
+    ScalingConfig,
+)
+from scalenet_training.benchmark.scaling import measure_scaling
 
 SETTINGS = ExportSpeedConfig
 
@@ -43,6 +47,14 @@ def profile(config: Annotated[ProfileConfig, tyro.conf.arg(name="")]) -> None:
     from scalenet_training.benchmark.profile import profile as measure
 
     measure(config)
+
+
+@app.command
+def checks(config: Annotated[ChecksConfig, tyro.conf.arg(name="")]) -> None:
+    """What the checks of a request cost each signature of a SavedModel."""
+    from scalenet_training.benchmark.checks import measure_checks
+
+    measure_checks(config)
 
 
 def main(arguments: Sequence[str], program: str) -> None:

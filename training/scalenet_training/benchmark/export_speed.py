@@ -23,9 +23,9 @@ from scalenet_tf.export import (
 from scalenet_tf.extras import MissingPackageError
 from scalenet_tf.preprocessing import EvaluationTransform, preprocess_input
 from scalenet_training.bars import Bar
-from scalenet_training.benchmark.export_speed_config import ExportSpeedConfig
+from scalenet_training.benchmark.config import ExportSpeedConfig
 from scalenet_training.benchmark.timing import interleaved
-from scalenet_training.errors import UsageError, usage_errors
+from scalenet_training.errors import usage_errors
 from scalenet_training.networks.saved_network import find_network
 from scalenet_training.runs.files import write_rows
 
@@ -63,13 +63,9 @@ def measure_export(
             left out.
 
     Raises:
-        UsageError: A setting or the network do not fit.
+        UsageError: The network does not fit.
         RunError: The table cannot be written.
     """
-    config.check()
-    output = config.output
-    if output is not None and not os.path.isdir(os.path.dirname(output) or "."):
-        raise UsageError(f"--output: there is no folder {os.path.dirname(output)!r}.")
     with usage_errors():
         network = find_network(config.run_or_model, config.saved)
         model = network.load()
@@ -83,8 +79,8 @@ def measure_export(
         }
         rows = _rows(config, runs, {_KERAS: network.path, **paths}, size)
     _print(rows)
-    if output is not None:
-        write_rows(output, [dataclasses.asdict(row) for row in rows])
+    if config.output is not None:
+        write_rows(config.output, [dataclasses.asdict(row) for row in rows])
     return rows
 
 

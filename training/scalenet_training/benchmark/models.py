@@ -22,9 +22,9 @@ from scalenet_tf.export import Exportable, ExportFormat, open_exported
 from scalenet_tf.export.formats import get_format
 from scalenet_tf.preprocessing import EvaluationTransform
 from scalenet_tf.profiling import count_parameters
+from scalenet_training.benchmark.config import ModelsConfig
 from scalenet_training.benchmark.figures import plot_times
 from scalenet_training.benchmark.model_speed import ModelSpeed, print_table
-from scalenet_training.benchmark.models_config import ModelsConfig
 from scalenet_training.benchmark.peers import PEERS
 from scalenet_training.benchmark.timing import interleaved
 from scalenet_training.errors import RunError, usage_errors

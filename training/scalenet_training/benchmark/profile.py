@@ -13,9 +13,8 @@ from collections.abc import Iterable, Sequence
 import tensorflow as tf
 from tensorflow.tsl.profiler.protobuf import xplane_pb2
 
+from scalenet_training.benchmark.config import ModelsConfig, ProfileConfig
 from scalenet_training.benchmark.models import Run, build, make_run
-from scalenet_training.benchmark.models_config import ModelsConfig
-from scalenet_training.benchmark.profile_config import ProfileConfig
 from scalenet_training.errors import usage_errors
 from scalenet_training.runs.files import write_rows
 
@@ -42,10 +41,9 @@ def profile(config: ProfileConfig) -> list[OperationTime]:
     """Profiles, prints a table, and writes it where that was asked for.
 
     Raises:
-        UsageError: A setting is not allowed, or there is no such network.
+        UsageError: There is no such network.
         RunError: The table cannot be written.
     """
-    config.check()
     settings = ModelsConfig(
         networks=(config.network,),
         work=config.work,

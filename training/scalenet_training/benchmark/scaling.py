@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import csv
-import dataclasses
 import json
 import os
 import socket
@@ -14,33 +13,10 @@ import tempfile
 from collections.abc import Mapping, Sequence
 
 from scalenet_training.bars import Bar
+from scalenet_training.benchmark.config import ScalingConfig
 from scalenet_training.errors import RunError, UsageError
 from scalenet_training.invocation import process_of
 from scalenet_training.runs.metrics import METRICS_FILE
-from scalenet_training.settings import Settings
-
-
-@dataclasses.dataclass(frozen=True)
-class ScalingConfig(Settings):
-    """Runs train.py as one process and as several on loopback, in turns.
-
-    Each process has one core and one thread, so that a core stands for a machine.
-    """
-
-    model: str = "ScaleNetCifar38"
-    """A network or an architecture's file, as in train.py."""
-
-    workers: int = 2
-    """Processes of the larger run; at most as many as there are cores."""
-
-    batch_size: int = 32
-    """Examples of a step and a worker."""
-
-    steps: int = 20
-    """Steps of a run; the first is not timed."""
-
-    rounds: int = 3
-    """Pairs of runs; the median of their ratios is reported."""
 
 
 def measure_scaling(config: ScalingConfig) -> list[float]:
@@ -53,14 +29,11 @@ def measure_scaling(config: ScalingConfig) -> list[float]:
     cores = sorted(os.sched_getaffinity(0))
     if not 2 <= config.workers <= len(cores):
         raise UsageError(
-            f"--workers must be from 2 to the number of cores, {len(cores)}. "
+            f"`workers` must be from 2 to the number of cores, {len(cores)}. "
             f"Received: {config.workers}."
         )
-    for name, least in (("steps", 2), ("batch_size", 1), ("rounds", 1)):
-        value = getattr(config, name)
-        if value < least:
-            option = name.replace("_", "-")
-            raise UsageError(f"--{option} must be at least {least}. Received: {value}.")
+    if config.steps < 2:
+        raise UsageError(f"`steps` must be at least 2. Received: {config.steps}.")
     ratios = []
     for number in Bar(range(config.rounds), unit="round"):
         # The order changes, so that a drift of the machine's speed cancels.

@@ -6,7 +6,32 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
+import numpy as np
+
 from scalenet_training.bars import Bar
+
+_WARM_UP = 20  # calls of each that are not timed
+
+
+def shuffled(
+    runs: Mapping[str, Callable[[], Any]], calls: int, title: str
+) -> dict[str, list[float]]:
+    """Seconds of each call of each run, by name, in an order drawn at random.
+
+    Args:
+        runs: What is timed; each returns when it is done.
+        calls: How often each.
+        title: Of the progress bar.
+    """
+    times: dict[str, list[float]] = {name: [] for name in runs}
+    for name in _WARM_UP * list(runs):
+        runs[name]()
+    order = np.random.default_rng(0).permutation(calls * list(runs))
+    for name in Bar(order.tolist(), desc=title):
+        began = time.perf_counter()
+        runs[name]()
+        times[name].append(time.perf_counter() - began)
+    return times
 
 
 def interleaved(

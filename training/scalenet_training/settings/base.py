@@ -8,6 +8,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import math
+import os
 from collections.abc import Callable, Iterator, Mapping
 from typing import Annotated, Any, ClassVar, Literal, get_args, get_origin
 from typing import get_type_hints as type_hints
@@ -31,6 +32,14 @@ class Bound:
 POSITIVE = Bound("must be more than 0", lambda value: value > 0)
 NOT_NEGATIVE = Bound("must be 0 or more", lambda value: value >= 0)
 FRACTION = Bound("must be from 0 to below 1", lambda value: 0 <= value < 1)
+POSITIVE_NUMBERS = Bound(
+    "must be positive numbers, one or more",
+    lambda values: bool(values) and min(values) > 0,
+)
+IN_A_FOLDER = Bound(
+    "must be in a folder that exists",
+    lambda path: os.path.isdir(os.path.dirname(path) or "."),
+)
 ASCENDING_FRACTIONS = Bound(
     "must be ascending, between 0 and 1",
     lambda values: list(values) == sorted(values) and all(0 < v < 1 for v in values),

@@ -1,0 +1,189 @@
+"""Settings of the measurements. Imports no TensorFlow."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Annotated, Literal
+
+import tyro
+
+from scalenet_training.errors import UsageError
+from scalenet_training.settings.base import (
+    IN_A_FOLDER,
+    POSITIVE,
+    POSITIVE_NUMBERS,
+    Settings,
+    suffix,
+)
+
+Work = Literal["inference", "step"]
+Precision = Literal["off", "bfloat16"]
+CsvFile = Annotated[str | None, suffix(".csv"), IN_A_FOLDER]
+
+
+@dataclasses.dataclass(frozen=True)
+class ModelsConfig(Settings):
+    """Times networks in turns, on noise, with random weights and statistics.
+
+    Ratios are to the first of them. Memory and the time of the first call are those of
+    a process of their own.
+    """
+
+    networks: tyro.conf.Positional[tuple[str, ...]] = ("ResNet50", "ScaleNet50")
+    """Public names (see scalenet_tf.list_models), architectures' JSON files, or
+    KerasResNet50, SEResNet50, ResNeXt50."""
+
+    work: Work = "inference"
+    """inference: of a batch; step: of training, both passes and the update."""
+
+    formats: tuple[str, ...] = ()
+    """Also inference of these export formats: savedmodel, tflite, onnx, openvino."""
+
+    batch_sizes: Annotated[tuple[int, ...], POSITIVE_NUMBERS] = (1, 16)
+    """Images of a batch, one measurement each."""
+
+    image_size: int | None = None
+    """Side of the images. Default: the network's native size, 224 for the others."""
+
+    classes: int = 1000
+    """Classes of the last layer."""
+
+    mixed_precision: Precision = "off"
+    """Compute in 16 bits, keep weights in float32."""
+
+    jit: bool = False
+    """Compile with XLA."""
+
+    rounds: Annotated[int, POSITIVE] = 20
+    """Times that each network runs; medians are reported."""
+
+    output: CsvFile = None
+    """A .csv file to write the table to as well."""
+
+    plot: Annotated[str | None, suffix(".png"), IN_A_FOLDER] = None
+    """A .png file for a figure of time against MACs."""
+
+    def check(self) -> None:
+        """Checks what can be checked before anything is built.
+
+        Raises:
+            UsageError: A setting is not allowed.
+        """
+        if not self.networks:
+            raise UsageError("`networks` must be one or more. Received: none.")
+        if self.formats and (self.work == "step" or self.mixed_precision != "off"):
+            raise UsageError(
+                "`formats` are for `work` inference without `mixed_precision`. "
+                f"Received: work={self.work!r}, "
+                f"mixed_precision={self.mixed_precision!r}."
+            )
+
+
+@dataclasses.dataclass(frozen=True)
+class ProfileConfig(Settings):
+    """Where the time of a step, or of inference, goes: operations by their time.
+
+    By TensorFlow's profiler, on noise, with random weights and statistics.
+    """
+
+    network: tyro.conf.Positional[str] = "ScaleNetCifar38"
+    """As of `benchmark models`."""
+
+    work: Work = "step"
+    """inference: of a batch; step: of training, both passes and the update."""
+
+    batch_size: Annotated[int, POSITIVE] = 128
+    """Images of a batch."""
+
+    image_size: int | None = None
+    """Side of the images. Default: the network's native size, 224 for the others."""
+
+    classes: Annotated[int, POSITIVE] = 10
+    """Classes of the last layer."""
+
+    mixed_precision: Precision = "off"
+    """Compute in 16 bits, keep weights in float32."""
+
+    calls: Annotated[int, POSITIVE] = 10
+    """Steps, or batches, that are profiled."""
+
+    top: Annotated[int, POSITIVE] = 20
+    """Rows of the table."""
+
+    by: Literal["type", "name"] = "type"
+    """One row for each type of operation, or for each operation."""
+
+    output: CsvFile = None
+    """A .csv file to write all rows to as well."""
+
+
+@dataclasses.dataclass(frozen=True)
+class ExportSpeedConfig(Settings):
+    """Exports a network in every format and times them in turns.
+
+    On noise, with all cores, in a temporary folder. A TFLite file takes one image at a
+    time: a batch of 16 is 16 runs of it.
+    """
+
+    run_or_model: tyro.conf.Positional[str]
+    """Folder of a run, or a .keras file."""
+
+    saved: Literal["best", "last"] = "best"
+    """Of a run: the model with the lowest validation error, or the last."""
+
+    image_size: int | None = None
+    """Side of the images, for a model that takes any size. Default: the run's."""
+
+    batch_sizes: Annotated[tuple[int, ...], POSITIVE_NUMBERS] = (1, 16)
+    """Images of a batch, one measurement each."""
+
+    rounds: Annotated[int, POSITIVE] = 20
+    """Times that each format runs; medians are reported."""
+
+    output: CsvFile = None
+    """A .csv file to write the table to as well."""
+
+
+@dataclasses.dataclass(frozen=True)
+class ChecksConfig(Settings):
+    """What the checks of a request cost a SavedModel.
+
+    Calls, in shuffled order, each signature of a SavedModel with checks, of one
+    without, and of a copy of that, whose difference says how far such figures can be
+    trusted. Random weights and statistics; one image.
+    """
+
+    network: tyro.conf.Positional[str] = "ScaleNetCifar38"
+    """A public name (see scalenet_tf.list_models), or an architecture's JSON file."""
+
+    threads: Annotated[int, POSITIVE] = 1
+    """Of TensorFlow, within an operation and between operations."""
+
+    calls: Annotated[int, POSITIVE] = 2000
+    """Of each signature of each SavedModel."""
+
+    output: CsvFile = None
+    """A .csv file to write the table to as well."""
+
+
+@dataclasses.dataclass(frozen=True)
+class ScalingConfig(Settings):
+    """Runs train.py as one process and as several on loopback, in turns.
+
+    Each process has one core and one thread, so that a core stands for a machine.
+    """
+
+    model: str = "ScaleNetCifar38"
+    """A network or an architecture's file, as in train.py."""
+
+    workers: Annotated[int, POSITIVE] = 2
+    """Processes of the larger run; at most as many as there are cores."""
+
+    batch_size: Annotated[int, POSITIVE] = 32
+    """Examples of a step and a worker."""
+
+    steps: Annotated[int, POSITIVE] = 20
+    """Steps of a run; the first is not timed."""
+
+    rounds: Annotated[int, POSITIVE] = 3
+    """Pairs of runs; the median of their ratios is reported."""

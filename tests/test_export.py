@@ -256,14 +256,14 @@ def test_other_models(options, settings, tmp_path):
             exported.run(np.zeros((1, 1, 40, 3), np.float32))
 
 
-@pytest.mark.parametrize("variables", [False, True])
-def test_weights_are_constants_unless_variables_are_asked_for(variables, tmp_path):
+@pytest.mark.parametrize("constants", [False, True])
+def test_weights_are_variables_unless_constants_are_asked_for(constants, tmp_path):
     model = classifier()
-    export.save_savedmodel(model, tmp_path / "1", TRANSFORM, NAMES, variables=variables)
+    export.save_savedmodel(model, tmp_path / "1", TRANSFORM, NAMES, constants=constants)
     loaded = tf.saved_model.load(tmp_path / "1")
     kept = loaded.signatures["serving_default"].variables
     assert len(kept) == (
-        len(scalenet_tf.fold_batch_norm(model).weights) if variables else 0
+        0 if constants else len(scalenet_tf.fold_batch_norm(model).weights)
     )
     found = loaded.signatures["serving_default"](images=evaluated())["probabilities"]
     np.testing.assert_allclose(found, model(evaluated()), atol=1e-6)

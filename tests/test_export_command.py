@@ -114,7 +114,7 @@ def test_exports_count_up_and_keep_what_is_known(exported, run, saved):
         "fold": True,
         "top_k": 5,
         "on_corrupt": "flag",
-        "variables": False,
+        "constants": False,
         "image_size": 32,
         "resize": 32,
         "normalization": "centered",
@@ -126,7 +126,7 @@ def test_exports_count_up_and_keep_what_is_known(exported, run, saved):
 
 FORMATS = {
     "savedmodel": (
-        [*("--no-fold", "--variables", "--top-k", "2"), *("--on-corrupt", "error")],
+        [*("--no-fold", "--constants", "--top-k", "2"), *("--on-corrupt", "error")],
         "tiny/1",
     ),
     "float32": (["--format", "tflite"], "tiny/tflite/1/tiny-float32.tflite"),
@@ -173,7 +173,7 @@ def test_every_format_is_verified_and_can_be_evaluated(
     settings = card["export"]
     if kind == "savedmodel":
         assert (settings["fold"], settings["top_k"]) == (False, 2)
-        assert (settings["on_corrupt"], settings["variables"]) == ("error", True)
+        assert (settings["on_corrupt"], settings["constants"]) == ("error", True)
     elif kind in ("onnx", "openvino"):
         assert settings["format"] == kind
     else:
@@ -380,7 +380,7 @@ def test_the_table_of_sizes_and_latencies(run, tmp_path, monkeypatch, capsys):
     with open("speed.csv", newline="") as file:
         rows = list(csv.DictReader(file))
     formats = [row["format"] for row in rows if row["batch_size"] == "3"]
-    saved = ["SavedModel, not folded", "SavedModel, variables", "SavedModel"]
+    saved = ["SavedModel, not folded", "SavedModel, constants", "SavedModel"]
     assert formats[:4] == ["Keras predict", *saved]
     assert {f"TFLite {k}" for k in ("float32", "float16", "dynamic", "int8")} <= {
         *formats

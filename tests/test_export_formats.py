@@ -137,7 +137,7 @@ def test_the_command_has_every_format_and_option():
     assert typing.get_args(Format) == names
     flags = dict.fromkeys(("top_k", "on_corrupt", "quantization"), 0)
     given = ExportConfig(
-        "a", name="a", **flags, no_fold=True, variables=True, input_type=0
+        "a", name="a", **flags, no_fold=True, constants=True, input_type=0
     )
     for entry in export.FORMATS:
         for field in dataclasses.fields(entry.loaded.Options):

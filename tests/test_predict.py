@@ -258,7 +258,7 @@ def test_missing_packages_are_errors_with_the_command(
 ):
     image = exports.images / "0.jpg"
     for module, model, extra in (
-        ("requests", "http://h/v1/models/m", "serving"),
+        ("aiohttp", "http://h/v1/models/m", "serving"),
         ("tenacity", "grpc://h/m", "serving"),
         ("grpc", "grpc://h/m", "serving"),
         ("ai_edge_litert.interpreter", models["tflite"], "export"),

@@ -1,16 +1,20 @@
 """The client of TensorFlow Serving, against servers of its two APIs."""
 
+import json
+import re
 import sys
+import urllib.error
+import urllib.request
 
 import numpy as np
 import pytest
-import requests
 import served
 from processes import free_ports
 from test_export import NAMES, PHOTOS, TRUNCATED
 
 from scalenet_tf import serving
 from scalenet_tf.serving import Client, Endpoint, parse_url
+from scalenet_tf.serving.endpoint import without_secrets
 from scalenet_tf.serving.errors import refused
 
 
@@ -259,38 +263,79 @@ def test_urls(url, endpoint):
     ],
 )
 def test_other_urls_are_errors_with_the_forms(url):
-    with pytest.raises(ValueError, match=r"must be http\[s\]://HOST.*grpc://") as error:
+    with pytest.raises(ValueError, match=r"must be http\[s\]://HOST.*grpc\[s") as error:
         Client(url)
-    assert repr(url) in str(error.value)
+    assert repr(url.replace("x=1", "...")) in str(error.value)
 
 
 @pytest.mark.parametrize("option", ["timeout", "attempts", "batch_size"])
-def test_options_that_cannot_be_are_errors(option):
-    with pytest.raises(ValueError, match=f"`{option}` must be more than 0. .*: 0"):
-        Client("grpc://host/m", **{option: 0})
+@pytest.mark.parametrize("value", [0, float("inf"), float("nan")])
+def test_options_that_cannot_be_are_errors(option, value):
+    message = f"`{option}` must be more than 0, and finite. Received: {value}"
+    with pytest.raises(ValueError, match=message):
+        Client("grpc://host/m", **{option: value})
+
+
+@pytest.mark.parametrize("headers", [{"a b": "c"}, {"": "c"}, {"a": "hush\r\nx: y"}])
+def test_headers_that_cannot_be_are_errors_without_their_values(headers):
+    with pytest.raises(ValueError, match="`headers` must have names of") as error:
+        Client("http://host/v1/models/m", headers=headers)
+    assert "hush" not in str(error.value)
+
+
+@pytest.mark.parametrize("url", ["https://host/v1/models/m", "grpcs://host/m"])
+def test_certificates_that_cannot_be_read_are_errors(url, tmp_path):
+    path = tmp_path / "none.pem"
+    with pytest.raises(ValueError, match=r"`ca_file` must be .*none\.pem'"):
+        Client(url, ca_file=path)
+
+
+@pytest.mark.parametrize(
+    ("url", "shown"),
+    [
+        ("http://me:hush@h/v1/models/m", "http://...@h/v1/models/m"),
+        ("http://h/m?token=hush", "http://h/m?..."),
+        ("grpc://me:hush@h/m", "grpc://...@h/m"),
+        ("http://me:hu/sh@h/m", "http://...@h/m"),
+    ],
+)
+def test_secrets_in_a_url_are_not_told(url, shown):
+    assert without_secrets(url) == shown
+    assert "hush" not in repr(parse_url("http://me:hush@h/v1/models/m"))
+    if url != "http://me:hush@h/v1/models/m":
+        with pytest.raises(ValueError, match=re.escape(repr(shown))):
+            Client(url)
 
 
 @pytest.mark.parametrize(
     ("module", "package"),
     [
         ("tenacity", "tenacity"),
-        ("requests", "requests"),
+        ("aiohttp", "aiohttp"),
         ("grpc", "grpcio"),
         ("tensorflow_serving.apis.predict_pb2", "tensorflow-serving-api"),
     ],
 )
 def test_missing_packages_are_errors_with_the_command(module, package, monkeypatch):
     monkeypatch.setitem(sys.modules, module, None)
-    scheme = "http://h/v1/models/m" if module == "requests" else "grpc://h/m"
+    scheme = "http://h/v1/models/m" if module == "aiohttp" else "grpc://h/m"
     message = rf"package {package}: pip install 'scalenet_tf\[serving\]'"
     with pytest.raises(ImportError, match=message):
         Client(scheme)
 
 
+def exchange(url, body):
+    """Code and JSON of the answer to a POST."""
+    try:
+        with urllib.request.urlopen(url, body, timeout=60) as response:
+            return response.status, json.load(response)
+    except urllib.error.HTTPError as error:
+        return error.code, json.load(error)
+
+
 def test_the_rest_server_speaks_as_documented(rest):
     def post(body, path="tiny/versions/1:predict"):
-        response = requests.post(rest.url(path), json=body, timeout=60)
-        return response.status_code, response.json()
+        return exchange(rest.url(path), json.dumps(body).encode())
 
     zeros = np.zeros((2, 32, 32, 3)).tolist()
     code, rows = post({"instances": zeros})
@@ -322,4 +367,5 @@ def test_the_rest_server_speaks_as_documented(rest):
         assert message in content["error"]
     code, content = post({}, "tiny:classify")
     assert (code, content["error"][:17]) == (400, "Malformed request")
-    assert requests.get(f"http://127.0.0.1:{rest.port}/", timeout=60).status_code == 404
+    with pytest.raises(urllib.error.HTTPError, match="404"):
+        urllib.request.urlopen(f"http://127.0.0.1:{rest.port}/", timeout=60)

@@ -114,7 +114,7 @@ FORMATS: tuple[ExportFormat, ...] = (
         bounds={"savedmodel": 1e-5},
         variants={
             "SavedModel, not folded": {"fold": False},
-            "SavedModel, variables": {"variables": True},
+            "SavedModel, constants": {"constants": True},
             "SavedModel": {},
         },
         packages=("tensorflow-serving-api",),

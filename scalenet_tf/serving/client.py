@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
+import math
+import os
+import re
 from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any, Protocol, TypeVar
 
 from scalenet_tf.extras import import_extra
-from scalenet_tf.serving.endpoint import CLIENT, Endpoint, parse_url
+from scalenet_tf.serving.endpoint import CLIENT, Connection, Endpoint, parse_url
 from scalenet_tf.serving.errors import (
     InvalidImageError,
     RequestRefusedError,
     ServerFaultError,
     ServerUnavailableError,
+    told,
 )
 from scalenet_tf.serving.messages import (
+    OUTPUTS,
+    UNREADABLE,
     ModelMetadata,
     Prediction,
     VersionStatus,
@@ -27,10 +33,18 @@ from scalenet_tf.serving.rpc import GrpcTransport
 
 T = TypeVar("T")
 
-_TRANSPORTS: Mapping[str, Callable[[Endpoint, float], Transport]] = MappingProxyType(
-    {"http": RestTransport, "https": RestTransport, "grpc": GrpcTransport}
+_TRANSPORTS: Mapping[str, Callable[[Endpoint, Connection, int], Transport]] = (
+    MappingProxyType(
+        {
+            "http": RestTransport,
+            "https": RestTransport,
+            "grpc": GrpcTransport,
+            "grpcs": GrpcTransport,
+        }
+    )
 )
 _INPUT = "image_bytes"
+_HEADER = re.compile("[A-Za-z0-9-]+")
 # Seconds: attempts are a random time apart, up to 0.2, 0.4, 0.8, ... and never more
 # than the second.
 _FIRST_WAIT, _LONGEST_WAIT = 0.2, 5.0
@@ -40,9 +54,13 @@ class Transport(Protocol):
     """What REST and gRPC have in common."""
 
     def predict(
-        self, signature: str, input_name: str, images: Sequence[bytes]
+        self,
+        signature: str,
+        input_name: str,
+        images: Sequence[bytes],
+        outputs: Sequence[str],
     ) -> dict[str, Any]:
-        """The outputs of a signature for encoded images, as nested lists."""
+        """Outputs of a signature for encoded images, as nested lists or arrays."""
 
     def status(self) -> dict[str, Any]:
         """The JSON form of a GetModelStatusResponse."""
@@ -59,7 +77,7 @@ class Client:
 
     Args:
         url: As for `parse_url`; it chooses REST or gRPC, and the version.
-        timeout: Seconds for a request; for REST, of silence.
+        timeout: Seconds from a request to the end of its answer.
         attempts: How often a request is made at most. It is made again, after an
             exponential back-off, only where no server answers or it says that it is
             unavailable; never where the server found the request wrong.
@@ -67,10 +85,17 @@ class Client:
             the server's `max_batch_size`, where it joins requests to batches.
         signature: A signature that takes `image_bytes` and gives `classes`, `labels`
             and `probabilities`.
+        headers: Sent with each request, such as `{"Authorization": "Bearer ..."}`;
+            they are never printed.
+        ca_file: For https:// and grpcs://, a PEM file with the certificates to trust;
+            `None`: the system's.
+
+    Redirects are not followed, and an answer that is too long, or not what TensorFlow
+    Serving answers, is a ServerFaultError.
 
     Raises:
         ImportError: A package of `pip install 'scalenet_tf[serving]'` is missing.
-        ValueError: An argument is not allowed.
+        ValueError: An argument is not allowed, or a file cannot be read.
     """
 
     def __init__(
@@ -81,21 +106,42 @@ class Client:
         attempts: int = 4,
         batch_size: int = 32,
         signature: str = "serving_bytes",
+        headers: Mapping[str, str] | None = None,
+        ca_file: str | os.PathLike[str] | None = None,
     ):
         for name, value in (
             ("timeout", timeout),
             ("attempts", attempts),
             ("batch_size", batch_size),
         ):
-            if not value > 0:
-                raise ValueError(f"`{name}` must be more than 0. Received: {value}.")
+            if not 0 < value < math.inf:
+                raise ValueError(
+                    f"`{name}` must be more than 0, and finite. Received: {value}."
+                )
+        headers = {} if headers is None else dict(headers)
+        for name, text in headers.items():
+            if not _HEADER.fullmatch(name) or not text.isprintable():
+                raise ValueError(
+                    "`headers` must have names of letters, digits and hyphens, and "
+                    f"printable values. Received: a header {name!r}."
+                )
         self._endpoint = parse_url(url)
         self._batch_size = batch_size
         self._signature = signature
         self._tenacity = import_extra("tenacity", "tenacity", "serving", CLIENT)
         self._attempts = attempts
         transport = _TRANSPORTS[self._endpoint.scheme]
-        self._transport: Transport = transport(self._endpoint, timeout)
+        path = None if ca_file is None else os.fspath(ca_file)
+        connection = Connection(timeout, headers, path)
+        try:
+            self._transport: Transport = transport(
+                self._endpoint, connection, batch_size
+            )
+        except OSError as error:  # an SSLError is one
+            raise ValueError(
+                "`ca_file` must be a PEM file of certificates. "
+                f"Received: {path!r}: {error.strerror or error}."
+            ) from error
 
     def predict(
         self, images: Sequence[bytes], top_k: int | None = None
@@ -158,7 +204,7 @@ class Client:
     def _predict_batch(self, batch: Sequence[bytes], start: int) -> dict[str, Any]:
         try:
             return self._request(
-                lambda: self._transport.predict(self._signature, _INPUT, batch)
+                lambda: self._transport.predict(self._signature, _INPUT, batch, OUTPUTS)
             )
         except InvalidImageError as error:
             own = [index for index in error.indices if index < len(batch)]
@@ -191,8 +237,8 @@ class Client:
     def _read(self, read: Callable[[dict[str, Any]], T], content: dict[str, Any]) -> T:
         try:
             return read(content)
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
+        except UNREADABLE as error:
             raise ServerFaultError(
                 f"{self._endpoint.server} answered with a message that is not "
-                f"TensorFlow Serving's: {error!r}."
+                f"TensorFlow Serving's: {told(repr(error))}."
             ) from error

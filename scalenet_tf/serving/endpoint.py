@@ -1,26 +1,34 @@
-"""The address of a served model."""
+"""The address of a served model, and how a client connects to it."""
 
 from __future__ import annotations
 
 import dataclasses
 import re
 import urllib.parse
+from collections.abc import Mapping
 
 CLIENT = "the client for TensorFlow Serving"  # what messages call it
 FORMS = (
     "http[s]://HOST:PORT/v1/models/NAME[/versions/NUMBER | /labels/LABEL] (REST) or "
-    "grpc://HOST[:PORT]/NAME[/NUMBER | /versions/NUMBER | /labels/LABEL]"
+    "grpc[s]://HOST[:PORT]/NAME[/NUMBER | /versions/NUMBER | /labels/LABEL]"
 )
 
 _NAME = "(?P<name>[^/:]+)"
 _CHOICE = "(?:/versions/(?P<version>[0-9]+)|/labels/(?P<label>[^/:]+))?"
 _SHORT = "(?:/(?P<short>[0-9]+))?"
+_REST_PATH = re.compile(f"/v1/models/{_NAME}{_CHOICE}/?")
+_GRPC_PATH = re.compile(f"/{_NAME}(?:{_CHOICE}|{_SHORT})/?")
 _PATHS = {
-    "http": re.compile(f"/v1/models/{_NAME}{_CHOICE}/?"),
-    "https": re.compile(f"/v1/models/{_NAME}{_CHOICE}/?"),
-    "grpc": re.compile(f"/{_NAME}(?:{_CHOICE}|{_SHORT})/?"),
+    "http": _REST_PATH,
+    "https": _REST_PATH,
+    "grpc": _GRPC_PATH,
+    "grpcs": _GRPC_PATH,
 }
 _GRPC_PORT = 8500
+_VERSION_DIGITS = 18  # what 64 bits hold
+_HIDDEN = "..."  # in place of what must not be printed
+# Bytes of an answer: a class takes about 25 in JSON, so that there may be 20,000.
+_ANSWER, _ANSWER_PER_IMAGE = 2 * 2**20, 2**19
 
 
 @dataclasses.dataclass(frozen=True)
@@ -28,11 +36,12 @@ class Endpoint:
     """A model, or one version of it, on a server.
 
     Attributes:
-        scheme: `"http"`, `"https"` or `"grpc"`.
+        scheme: `"http"`, `"https"`, `"grpc"` or `"grpcs"`.
         address: Host and port.
         name: Name of the model.
         version: Its version; `None` for the latest.
         label: Label of a version, such as `"stable"`; not with `version`.
+        user: User and password for REST's basic authentication; never printed.
     """
 
     scheme: str
@@ -40,11 +49,17 @@ class Endpoint:
     name: str
     version: int | None = None
     label: str | None = None
+    user: tuple[str, str] | None = dataclasses.field(default=None, repr=False)
 
     @property
     def server(self) -> str:
         """The server's part of the URL."""
         return f"{self.scheme}://{self.address}"
+
+    @property
+    def is_secure(self) -> bool:
+        """Whether the connection is encrypted."""
+        return self.scheme in ("https", "grpcs")
 
     @property
     def rest_url(self) -> str:
@@ -57,14 +72,46 @@ class Endpoint:
         return url
 
 
+@dataclasses.dataclass(frozen=True)
+class Connection:
+    """How a client connects.
+
+    Attributes:
+        timeout: Seconds from a request to the end of its answer.
+        headers: Sent with each request (gRPC: metadata); never printed.
+        ca_file: Certificates to trust, as a PEM file; `None`: the system's.
+    """
+
+    timeout: float
+    headers: Mapping[str, str] = dataclasses.field(default_factory=dict, repr=False)
+    ca_file: str | None = None
+
+
+def largest_answer(images: int) -> int:
+    """How many bytes the answer to a request of so many images may have."""
+    return _ANSWER + images * _ANSWER_PER_IMAGE
+
+
+def without_secrets(url: str) -> str:
+    """A URL for a message: without user, password, query and fragment."""
+    scheme, separator, rest = url.partition("://")
+    if not separator:
+        return url
+    # A password may hold what elsewhere ends the host.
+    _, user, shown = rest.rpartition("@")
+    shown, query, _ = shown.partition("?")
+    hidden = (f"{_HIDDEN}@" if user else "", f"?{_HIDDEN}" if query else "")
+    return f"{scheme}://{hidden[0]}{shown}{hidden[1]}"
+
+
 def parse_url(url: str) -> Endpoint:
     """Reads the URL of a served model.
 
     Args:
         url: `http[s]://HOST:PORT/v1/models/NAME`, which may go on with
             `/versions/NUMBER` or `/labels/LABEL`, as in TensorFlow Serving's REST API;
-            or `grpc://HOST[:8500]/NAME`, which may go on in the same ways or with
-            `/NUMBER`.
+            or `grpc[s]://HOST[:8500]/NAME`, which may go on in the same ways or with
+            `/NUMBER`. REST takes `USER:PASSWORD@` before the host.
 
     Raises:
         ValueError: It has another form.
@@ -76,19 +123,41 @@ def parse_url(url: str) -> Endpoint:
         parts, port, host = urllib.parse.SplitResult("", "", "", "", ""), None, None
     pattern = _PATHS.get(parts.scheme)
     match = pattern.fullmatch(parts.path) if pattern else None
+    userinfo, _, address = parts.netloc.rpartition("@")
     if not host or not match or parts.query or parts.fragment:
         raise ValueError(
-            f"the URL of a served model must be {FORMS}. Received: {url!r}."
+            f"the URL of a served model must be {FORMS}. "
+            f"Received: {without_secrets(url)!r}."
         )
-    address = parts.netloc
-    if parts.scheme == "grpc" and port is None:
+    is_grpc = pattern is _GRPC_PATH
+    if is_grpc and userinfo:
+        raise ValueError(
+            "the URL of a gRPC server must have no user and password: send a header "
+            f"(`headers`, --header). Received: {without_secrets(url)!r}."
+        )
+    if is_grpc and port is None:
         address = f"{address.rstrip(':')}:{_GRPC_PORT}"
     found = match.groupdict()
     version, label = found["version"] or found.get("short"), found["label"]
+    user, _, password = userinfo.partition(":")
     return Endpoint(
         parts.scheme,
         address,
         urllib.parse.unquote(found["name"]),
-        None if version is None else int(version),
+        _version(version, url),
         None if label is None else urllib.parse.unquote(label),
+        (urllib.parse.unquote(user), urllib.parse.unquote(password))
+        if userinfo
+        else None,
     )
+
+
+def _version(digits: str | None, url: str) -> int | None:
+    if digits is None:
+        return None
+    if len(digits) > _VERSION_DIGITS:
+        raise ValueError(
+            f"the version of a served model must have at most {_VERSION_DIGITS} "
+            f"digits. Received: {without_secrets(url)!r}."
+        )
+    return int(digits)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
+_TOLD = 1000  # characters of what a server says
+
 
 class ServingError(Exception):
     """No answer that can be used came from a server."""
@@ -52,14 +54,28 @@ class TopKError(ValueError):
 
 # What an exported model says of images, see `scalenet_tf.export`; the list ends with
 # three points where it was cut.
-_UNDECODABLE = re.compile(r"cannot be decoded at the indices [^\[\]]*\]? \[([0-9 ]+)")
+_UNDECODABLE = re.compile(
+    r"cannot be decoded at the indices [^\[\]]*\]? \[((?:[0-9]{1,9} ?)+)"
+)
 # Parts of TensorFlow Serving's own messages.
 _SIGNATURE = "Serving signature "
 _LABEL = "Unrecognized servable version label"
 
 
-def refused(server: str, message: str) -> RequestRefusedError:
+def told(message: object) -> str:
+    """What a server says, for a message: not too long, nothing a terminal obeys."""
+    text = message if isinstance(message, str) else repr(message)
+    short = text if len(text) <= _TOLD else f"{text[:_TOLD]}..."
+    return "".join(c if c.isprintable() or c == "\n" else _escaped(c) for c in short)
+
+
+def _escaped(character: str) -> str:
+    return character.encode("unicode_escape").decode("ascii")
+
+
+def refused(server: str, message: object) -> RequestRefusedError:
     """The error for what a server says of a request that it found wrong."""
+    message = told(message)
     text = f"{server} refused the request: {message}"
     undecodable = _UNDECODABLE.search(message)
     if undecodable:

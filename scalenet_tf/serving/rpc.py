@@ -5,13 +5,15 @@ Source: https://github.com/tensorflow/serving, tensorflow_serving/apis/*.proto.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import numpy as np
 import tensorflow as tf
 
 from scalenet_tf.extras import import_extra
-from scalenet_tf.serving.endpoint import CLIENT, Endpoint
+from scalenet_tf.serving.endpoint import CLIENT, Connection, Endpoint, largest_answer
 from scalenet_tf.serving.errors import (
     ModelNotFoundError,
     ServerFaultError,
@@ -19,10 +21,18 @@ from scalenet_tf.serving.errors import (
     ServerUnavailableError,
     ServingError,
     refused,
+    told,
 )
 
-# What a protocol buffer can be at most; gRPC refuses answers above 4 MB otherwise.
-_MESSAGE_BYTES = 2**31 - 1
+_REQUEST_BYTES = 2**31 - 1  # what a protocol buffer can be at most
+_MOST_AXES = 2  # of an output: images, classes
+_READABLE = {
+    tf.dtypes.as_dtype(name).as_datatype_enum
+    for name in (
+        *("float16", "bfloat16", "float32", "float64"),
+        *("int32", "int64", "bool", "string"),
+    )
+}
 _APIS = "tensorflow_serving.apis"
 
 
@@ -31,14 +41,19 @@ class GrpcTransport:
 
     Args:
         endpoint: The model.
-        timeout: Seconds until the end of a call.
+        connection: Time-out, headers, certificates.
+        batch_size: Images in a request at most.
 
     Raises:
         ImportError: grpcio or tensorflow-serving-api is not installed.
+        ValueError: The file of certificates cannot be read.
     """
 
-    def __init__(self, endpoint: Endpoint, timeout: float):
+    def __init__(self, endpoint: Endpoint, connection: Connection, batch_size: int):
         self._grpc = import_extra("grpc", "grpcio", "serving", CLIENT)
+        self._decode_error = import_extra(
+            "google.protobuf.message", "protobuf", "serving", CLIENT
+        ).DecodeError
         modules = {
             name: import_extra(
                 f"{_APIS}.{name}", "tensorflow-serving-api", "serving", CLIENT
@@ -55,31 +70,49 @@ class GrpcTransport:
         self._status_pb2 = modules["get_model_status_pb2"]
         self._metadata_pb2 = modules["get_model_metadata_pb2"]
         self._endpoint = endpoint
-        self._timeout = timeout
-        self._channel = self._grpc.insecure_channel(
-            endpoint.address,
-            options=[
-                ("grpc.max_send_message_length", _MESSAGE_BYTES),
-                ("grpc.max_receive_message_length", _MESSAGE_BYTES),
-                # Attempts of the client must not all meet one failed connection.
-                ("grpc.initial_reconnect_backoff_ms", 100),
-            ],
-        )
+        self._connection = connection
+        self._most = largest_answer(batch_size)
+        self._channel = self._open()
         prediction = modules["prediction_service_pb2_grpc"]
         self._prediction = prediction.PredictionServiceStub(self._channel)
         self._model = modules["model_service_pb2_grpc"].ModelServiceStub(self._channel)
 
+    def _open(self) -> Any:
+        options = [
+            ("grpc.max_send_message_length", _REQUEST_BYTES),
+            ("grpc.max_receive_message_length", self._most),
+            # Attempts of the client must not all meet one failed connection.
+            ("grpc.initial_reconnect_backoff_ms", 100),
+        ]
+        address, ca_file = self._endpoint.address, self._connection.ca_file
+        if not self._endpoint.is_secure:
+            return self._grpc.insecure_channel(address, options)
+        trusted = None
+        if ca_file is not None:
+            with open(ca_file, "rb") as file:
+                trusted = file.read()
+        credentials = self._grpc.ssl_channel_credentials(trusted)
+        return self._grpc.secure_channel(address, credentials, options)
+
     def predict(
-        self, signature: str, input_name: str, images: Sequence[bytes]
+        self,
+        signature: str,
+        input_name: str,
+        images: Sequence[bytes],
+        outputs: Sequence[str],
     ) -> dict[str, Any]:
-        """The outputs of a signature for encoded images, as nested lists."""
+        """Outputs of a signature for encoded images, as arrays."""
         request = self._predict_pb2.PredictRequest()
         self._specify(request.model_spec)
         request.model_spec.signature_name = signature
         tensor = tf.make_tensor_proto(list(images), tf.string, [len(images)])
         request.inputs[input_name].CopyFrom(tensor)
         response = self._call(self._prediction.Predict, request)
-        return {name: _lists(proto) for name, proto in response.outputs.items()}
+        return {
+            name: self._array(name, response.outputs[name])
+            for name in outputs
+            if name in response.outputs
+        }
 
     def status(self) -> dict[str, Any]:
         """The JSON form of a GetModelStatusResponse."""
@@ -94,7 +127,14 @@ class GrpcTransport:
         request.metadata_field.append("signature_def")
         response = self._call(self._prediction.GetModelMetadata, request)
         signatures = self._metadata_pb2.SignatureDefMap()
-        response.metadata["signature_def"].Unpack(signatures)
+        try:
+            found = response.metadata["signature_def"].Unpack(signatures)
+        except self._decode_error:
+            found = False
+        if not found:
+            raise ServerFaultError(
+                f"{self._endpoint.server} answered without the signatures of the model."
+            )
         return {
             "model_spec": _json_form(response.model_spec),
             "metadata": {"signature_def": _json_form(signatures)},
@@ -112,10 +152,33 @@ class GrpcTransport:
             model_spec.version_label = self._endpoint.label
 
     def _call(self, method: Callable[..., Any], request: Any) -> Any:
+        metadata = [(k.lower(), v) for k, v in self._connection.headers.items()]
         try:
-            return method(request, timeout=self._timeout)
+            return method(request, timeout=self._connection.timeout, metadata=metadata)
         except self._grpc.RpcError as error:
-            raise self._error(error.code().name, error.details()) from error
+            raise self._error(error.code().name, told(error.details())) from error
+
+    def _array(self, name: str, proto: Any) -> np.ndarray:
+        """An output, once its type and its shape are known to be what they may be."""
+        sizes = [dimension.size for dimension in proto.tensor_shape.dim]
+        # A value may stand for all: a few bytes for gigabytes.
+        fits = (
+            proto.dtype in _READABLE
+            and not proto.tensor_shape.unknown_rank
+            and len(sizes) <= _MOST_AXES
+            and all(0 <= size <= self._most for size in sizes)
+            and math.prod(sizes) <= self._most
+        )
+        try:
+            if fits:
+                return tf.make_ndarray(proto)
+            reason = f"type {proto.dtype}, sizes {sizes[:_MOST_AXES]}"
+        except (TypeError, ValueError, OverflowError) as error:
+            reason = told(str(error))
+        raise ServerFaultError(
+            f"{self._endpoint.server} answered with an output {name!r} that cannot be "
+            f"read: {reason}."
+        )
 
     def _error(self, code: str, details: str) -> ServingError:
         server = self._endpoint.server
@@ -129,20 +192,12 @@ class GrpcTransport:
             ),
             "DEADLINE_EXCEEDED": (
                 ServerTimeoutError,
-                f"{server} did not answer within {self._timeout:g} s.",
+                f"{server} did not answer within {self._connection.timeout:g} s.",
             ),
         }
         fault = (ServerFaultError, f"{server} answered {code}: {details}")
         kind, text = known.get(code, fault)
         return kind(text)
-
-
-def _lists(proto: Any) -> Any:
-    array = tf.make_ndarray(proto)
-    if array.dtype == object:  # bytes, which JSON has as text too
-        flat = [data.decode("utf-8", "replace") for data in array.flat]
-        array.flat = flat
-    return array.tolist()
 
 
 def _json_form(message: Any) -> dict[str, Any]:

@@ -45,7 +45,7 @@ class Options(FormatOptions):
     top_k: int = 5
     fold: bool = True
     on_corrupt: OnCorrupt = "flag"
-    variables: bool = False
+    constants: bool = False
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -62,7 +62,7 @@ def save_savedmodel(
     top_k: int = Options.top_k,
     fold: bool = Options.fold,
     on_corrupt: OnCorrupt = Options.on_corrupt,
-    variables: bool = Options.variables,
+    constants: bool = Options.constants,
     warmup_images: Sequence[bytes] = (),
     warmup_batch_sizes: Sequence[int] = _WARMUP_BATCH_SIZES,
 ) -> None:
@@ -99,8 +99,9 @@ def save_savedmodel(
             are 0, its classes -1, its labels empty.
             `"error"`: the request fails with a message that gives its index, and with
             it those that the server put into the same batch.
-        variables: Whether the weights stay variables. As constants of the graph, they
-            are arranged for TensorFlow's convolutions once, and not at every call.
+        constants: Whether the weights are constants of the graph and no variables.
+            TensorFlow arranges them for its convolutions once then, and not at every
+            call, which is faster for few images; it keeps several copies of them.
         warmup_images: Encoded images of which requests are made that TensorFlow
             Serving runs when it loads the model. None: no warm-up.
         warmup_batch_sizes: Batch sizes of these requests, for each signature.
@@ -114,7 +115,7 @@ def save_savedmodel(
             decoded.
     """
     content = Exportable(model, transform, class_names, warmup_images)
-    options = Options(top_k, fold, on_corrupt, variables)
+    options = Options(top_k, fold, on_corrupt, constants)
     _write(content, os.path.abspath(directory), options, warmup_batch_sizes)
 
 
@@ -140,7 +141,7 @@ def _write(
     if content.examples:
         serving_protos()  # an error before anything is computed
         warmup = requests(content.examples, content.transform)
-    network = Classifier(content.model, options.fold, freeze=not options.variables)
+    network = Classifier(content.model, options.fold, freeze=options.constants)
     service = Service(network, content, options.top_k, options.on_corrupt)
     details = {
         **metadata(content),

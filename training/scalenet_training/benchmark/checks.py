@@ -90,7 +90,7 @@ def measure_checks(config: ChecksConfig) -> list[CheckCost]:
 
 
 def _save(content: Exportable, path: str, checked: bool) -> None:
-    network = Classifier(content.model, Options.fold, freeze=not Options.variables)
+    network = Classifier(content.model, Options.fold, freeze=Options.constants)
     service = Service(
         network, content, Options.top_k, Options.on_corrupt, checked=checked
     )

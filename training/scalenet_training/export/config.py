@@ -18,7 +18,7 @@ Format = Literal["savedmodel", "tflite", "onnx", "openvino"]
 CALIBRATION = ("calibration_dir", "calibration_images")
 # Options that some formats have. Their defaults are the format's own.
 _OF_FORMATS = (
-    *("no_fold", "variables", "top_k", "on_corrupt"),
+    *("no_fold", "constants", "top_k", "on_corrupt"),
     *("quantization", "input_type"),
 )
 
@@ -50,9 +50,9 @@ class ExportConfig(SavedNetworkConfig):
     """Of a SavedModel: leave the batch norms, and do not fold them into the
     convolutions."""
 
-    variables: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
-    """Of a SavedModel: leave the weights variables, and do not make them constants,
-    which TensorFlow arranges for its convolutions once and not at every call."""
+    constants: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
+    """Of a SavedModel: make the weights constants of the graph. Requests of few images
+    take less time on a CPU, loading takes longer, and several times the memory."""
 
     top_k: int | None = None
     """Of a SavedModel: how many classes a request is answered with. Default: 5."""
@@ -80,7 +80,7 @@ class ExportConfig(SavedNetworkConfig):
         """The options of formats that were given, by the names that formats know."""
         values = {name: getattr(self, name) for name in _OF_FORMATS}
         values["fold"] = False if values.pop("no_fold") else None
-        values["variables"] = values["variables"] or None
+        values["constants"] = values["constants"] or None
         return {name: value for name, value in values.items() if value is not None}
 
     def calibration_given(self) -> list[str]:

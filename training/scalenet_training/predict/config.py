@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 
 import tyro
 
-from scalenet_training.settings import Settings
+from scalenet_training.settings.base import POSITIVE, Settings
 
 Normalization = Literal["imagenet", "cifar10", "cifar100", "centered"]
 
@@ -26,23 +26,30 @@ class PredictConfig(Settings):
     SavedModel, or that of a name, for the highest version, or a .tflite or .onnx file;
     or a served model:
     http[s]://HOST:PORT/v1/models/NAME[/versions/NUMBER | /labels/LABEL] (REST) or
-    grpc://HOST[:8500]/NAME[/NUMBER | /versions/NUMBER | /labels/LABEL]."""
+    grpc[s]://HOST[:8500]/NAME[/NUMBER | /versions/NUMBER | /labels/LABEL]."""
 
-    top_k: int = 5
+    top_k: Annotated[int, POSITIVE] = 5
     """How many classes to name for each image, at most."""
 
     json: bool = False
     """Print JSON instead of a table."""
 
-    batch_size: int = 32
+    batch_size: Annotated[int, POSITIVE] = 32
     """Images that are computed, or sent, at a time."""
 
-    timeout: float = 30.0
-    """Of a served model: seconds to wait for an answer."""
+    timeout: Annotated[float, POSITIVE] = 30.0
+    """Of a served model: seconds from a request to the end of its answer."""
 
-    attempts: int = 4
+    attempts: Annotated[int, POSITIVE] = 4
     """Of a served model: how often to ask, at most, while there is no server or it is
     unavailable."""
+
+    header: tuple[str, ...] = ()
+    """Of a served model: sent with each request, as "Authorization: Bearer TOKEN"."""
+
+    ca_file: str | None = None
+    """Of a served model at https:// or grpcs://: a PEM file with the certificates to
+    trust. Default: the system's."""
 
     normalization: Normalization | None = None
     """Of a .keras file: mean and deviation of the pixels. Default: the run's."""

@@ -31,6 +31,7 @@ from scalenet_tf.serving import (
     SignatureNotFoundError,
     TopKError,
 )
+from scalenet_tf.serving.endpoint import without_secrets
 from scalenet_tf.serving.messages import INVALID
 from scalenet_training.errors import RunError, UsageError, usage_errors
 from scalenet_training.networks.saved_network import find_network
@@ -111,7 +112,7 @@ def open_predictor(
     Raises:
         UsageError: There is no such model, or it cannot be loaded.
     """
-    path, about = config.model, f"--model {config.model!r}: "
+    path, about = config.model, f"--model {without_secrets(config.model)!r}: "
     formats = FORMATS if formats is None else formats
     if is_url(path):
         with usage_errors(about=about):
@@ -120,6 +121,8 @@ def open_predictor(
                 timeout=config.timeout,
                 attempts=config.attempts,
                 batch_size=config.batch_size,
+                headers=_headers(config.header),
+                ca_file=config.ca_file,
             )
         with client:
             yield ServerPredictor(client)
@@ -142,6 +145,24 @@ def open_predictor(
         raise UsageError(
             f"--model must be one of: {'; '.join(forms)}. Received: {path!r}."
         )
+
+
+def _headers(lines: Sequence[str]) -> dict[str, str]:
+    """Headers by name.
+
+    Raises:
+        UsageError: A line is none; it may hold a secret, and is not told.
+    """
+    headers = {}
+    for number, line in enumerate(lines, start=1):
+        name, colon, value = line.partition(":")
+        if not colon or not name.strip():
+            raise UsageError(
+                '`header` must be "NAME: VALUE". Received: another form, as the value '
+                f"number {number}."
+            )
+        headers[name.strip()] = value.strip()
+    return headers
 
 
 def _is_network(path: str) -> bool:

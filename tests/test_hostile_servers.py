@@ -1,0 +1,389 @@
+"""The client against servers that are broken, or mean harm: one kind of error, soon."""
+
+import gzip
+import json
+import ssl
+import time
+
+import grpc
+import hostile
+import numpy as np
+import pytest
+from hostile import (
+    RIGHT,
+    answers,
+    drips,
+    floods,
+    gives,
+    http,
+    metadata,
+    outputs,
+    proto,
+    response,
+    sends,
+    silent,
+    status,
+)
+from situations import situation
+from tensorflow_serving.apis import get_model_metadata_pb2
+
+from scalenet_tf.serving import (
+    Client,
+    Prediction,
+    ServerFaultError,
+    ServerUnavailableError,
+    ServingError,
+)
+
+TIMEOUT, MEMORY = 1.0, 50  # seconds, MiB
+EXPECTED = [Prediction(("b", "a"), (0.75, 0.25), (1, 0))]
+HEAD = b"HTTP/1.1 200 X\r\n"
+CHUNKED = HEAD + b"Transfer-Encoding: chunked\r\n\r\n"
+UNDECODABLE = "images cannot be decoded at the indices (counted from 0) [{}]"
+BOMB = gzip.compress(bytes(200 * 2**20))
+NAN, INF = float("nan"), float("inf")
+REST, GRPC = "answers of a REST server", "answers of a gRPC server"
+
+
+def mebibytes(field):
+    with open("/proc/self/status") as file:
+        return next(int(x.split()[1]) / 1024 for x in file if x.startswith(field))
+
+
+def outcome_of(client, call):
+    """What a call gives or raises, once time and memory are known to be right."""
+    with open("/proc/self/clear_refs", "w") as file:
+        file.write("5")  # the peak begins anew
+    before, began = mebibytes("VmRSS"), time.monotonic()
+    result = None
+    try:
+        with client:
+            result = client.predict([b"image"]) if call == "predict" else call(client)
+    except ServingError as error:
+        result = error
+    text = str(result)
+    assert len(text) < 3000
+    assert "hush" not in text
+    assert all(c.isprintable() or c == "\n" for c in text), text
+    assert time.monotonic() - began < TIMEOUT + 1
+    assert mebibytes("VmHWM") - before < MEMORY
+    return result
+
+
+def rest(behaviour, call="predict", user="", **options):
+    """What the client makes of a REST server's behaviour, and what that was asked."""
+    options = {"timeout": TIMEOUT, "attempts": 1} | options
+    with hostile.rest_server(behaviour) as (port, seen):
+        url = f"http://{user}127.0.0.1:{port}/v1/models/m"
+        return outcome_of(Client(url, **options), call), seen
+
+
+def rows_of(area, names):
+    """The names as parameters, each a row of the table of situations."""
+    return [pytest.param(name, marks=situation(area, name)) for name in names]
+
+
+def told(result):
+    kind = type(result).__name__
+    return kind if isinstance(result, ServingError) else f"no error, but {result!r}"
+
+
+REST_BEHAVIOURS = {
+    # how long
+    "silence": silent,
+    "a byte of the body at a time": drips(HEAD + b"Content-Length: 9999\r\n\r\n", b" "),
+    "a header at a time": drips(HEAD, b"X: y\r\n"),
+    "a byte of the first line at a time": drips(b"HTTP/1.1 200 ", b"O"),
+    "100 Continue for ever": drips(b"", b"HTTP/1.1 100 X\r\n\r\n", 0.02),
+    "102 Processing for ever": drips(b"", b"HTTP/1.1 102 X\r\n\r\n", 0.02),
+    "chunks for ever": drips(CHUNKED, b"1\r\n \r\n"),
+    # how much
+    "a body of 200 MiB": floods(200),
+    "a body of 200 MiB with 500": floods(200, 500, b"x"),
+    "200 MiB in gzip": answers(BOMB, Content_Encoding="gzip"),
+    "a message of 2 MB": answers({"error": "x" * 2_000_000}, 500),
+    "1,000 headers": sends(HEAD + b"X: y\r\n" * 1000 + b"\r\n"),
+    "a header of 1 MiB": sends(HEAD + b"X: " + b"y" * 2**20 + b"\r\n\r\n"),
+    # broken HTTP
+    "closed at once": lambda connection: None,
+    "closed within the body": sends(HEAD + b"Content-Length: 1000\r\n\r\n{"),
+    "another protocol": sends(b"SSH-2.0-OpenSSH_9\r\n"),
+    "a chunk of no size": sends(CHUNKED + b"zz\r\n"),
+    "no gzip where it says so": answers(b"plain", Content_Encoding="gzip"),
+    "a length of -1": sends(http(b"{}", Content_Length=-1)),
+    "a length that is no number": sends(http(b"{}", Content_Length="abc")),
+    "two lengths": sends(HEAD + b"Content-Length: 2\r\nContent-Length: 3\r\n\r\n{}"),
+    "an unknown charset": answers(b"\xff<html>", Content_Type="text/html; charset=no"),
+    # where
+    **{
+        f"a redirect {code} to the same path": sends(
+            http(code=code, Location="/v1/models/m:predict")
+        )
+        for code in (301, 302, 303, 307, 308)
+    },
+    "a redirect to a file": sends(http(code=307, Location="file:///etc/passwd")),
+    # JSON
+    "lists 100,000 deep": answers(b"[" * 100_000),
+    "objects 100,000 deep": answers(b'{"outputs":' * 100_000),
+    "lists 900 deep": answers(b'{"outputs":' + b"[" * 900 + b"]" * 900 + b"}"),
+    "a number of 5,000 digits": answers(b'{"outputs": ' + b"1" * 5000 + b"}"),
+    "text that is no UTF-8": answers(b'{"outputs": "\xff"}'),
+    **{
+        f"the answer {json.dumps(value)}": answers(value)
+        for value in (None, 1, "x", [], {}, {"outputs": None}, {"outputs": [1]})
+    },
+    # outputs
+    **{
+        f"{name} {json.dumps(value)}": outputs(**{name: value})
+        for name, values in {
+            "probabilities": (
+                *([[x, 0.5]] for x in (NAN, INF, 7, -1, None, "1", True, 10**400)),
+                *([[[0.5], 0.5]], [], [[]], [[0.5, 0.5]] * 2, "ab", 5),
+            ),
+            "classes": (
+                *([[x, 0]] for x in (-1, 5, 1.0, True, None, "1", 10**30, 0, [1])),
+                *([[]], [], [[0, 1]], [[1]], None, {"0": 1}, "a"),
+            ),
+            "labels": (
+                *([[x, "a"]] for x in (None, 3, ["b"])),
+                *(["ba"], [["b", "a", "c"]], [["b"]], [], None),
+            ),
+            "valid": ([None], ["false"], [2], [], True, [[True]]),
+        }.items()
+        for value in values
+    },
+    # errors
+    **{
+        f"the error {json.dumps(value)} with {code}": answers({"error": value}, code)
+        for value in (["x"], {"a": 1}, 5, True, None, "")
+        for code in (400, 500)
+    },
+    "an index of 5,000 digits": answers({"error": UNDECODABLE.format("1" * 5000)}, 400),
+    "no index": answers({"error": UNDECODABLE.format("   ")}, 400),
+    "words that make a search slow": answers(
+        {"error": "cannot be decoded at the indices " * 5_000}, 400
+    ),
+    "half a character": answers(b'{"error": "\\ud800"}', 500),
+    "what a terminal obeys": answers({"error": "\x1b[2J\x9b2J\rhere"}, 500),
+}
+
+
+@pytest.mark.parametrize("name", rows_of(REST, REST_BEHAVIOURS))
+def test_predictions_by_rest(name, outcome):
+    result, seen = rest(REST_BEHAVIOURS[name])
+    assert len(seen) == 1
+    outcome(told(result))
+    assert isinstance(result, ServingError)
+
+
+STATUS = [
+    *({}, {"model_version_status": None}, {"model_version_status": []}),
+    *(
+        {"model_version_status": [entry]}
+        for entry in (
+            *(1, {"version": "x", "state": "A"}, {"version": None, "state": "A"}),
+            *({"version": 1, "state": 5}, {"version": 1.7, "state": "A"}),
+            *({"version": True, "state": "A"}, {"version": 1}),
+            {"version": INF, "state": "A"},
+            {"version": 1, "state": "A", "status": None},
+            {"version": 1, "state": "A", "status": {"error_code": 3}},
+        )
+    ),
+]
+INPUT = {"dtype": "D", "tensor_shape": {"dim": [{"size": INF}]}}
+METADATA = [
+    *({}, {"metadata": None}),
+    *(
+        {"model_spec": spec, "metadata": {"signature_def": {"signature_def": named}}}
+        for spec, named in (
+            ({}, {}),
+            ({"name": 5, "version": "1"}, {}),
+            ({"name": "m", "version": "1"}, []),
+            ({"name": "m", "version": "1"}, {"a": {"inputs": {"x": 1}, "outputs": {}}}),
+            ({"name": "m", "version": "1"}, {"a": {"inputs": {"x": INPUT}}}),
+        )
+    ),
+]
+
+
+@pytest.mark.parametrize(
+    ("call", "value"),
+    [*(("status", value) for value in STATUS), *(("metadata", v) for v in METADATA)],
+    ids=json.dumps,
+)
+def test_status_and_metadata_by_rest(call, value):
+    result, _ = rest(answers(value), lambda client: getattr(client, call)())
+    assert isinstance(result, ServingError), result
+
+
+@pytest.mark.parametrize(
+    "encoded",
+    [json.dumps({"outputs": RIGHT}).encode("utf-16"), b""],
+    ids=["UTF-16", ""],
+)
+def test_right_answers_by_rest(encoded):
+    result, _ = rest(answers(encoded) if encoded else outputs(valid=[True]))
+    assert result == EXPECTED
+    result, _ = rest(outputs(valid=[False], classes=[[-1]], labels=[[""]]))
+    assert [prediction.valid for prediction in result] == [False]
+
+
+@pytest.mark.parametrize("code", [301, 302, 303, 307, 308])
+def test_images_are_not_sent_on_to_another_host(code):
+    with hostile.rest_server(outputs()) as (port, others):
+        target = f"http://localhost:{port}/v1/models/m:predict"
+        result, seen = rest(sends(http(code=code, Location=target)))
+    assert isinstance(result, ServingError)
+    assert f"answered {code}: the model is elsewhere" in str(result)
+    assert (len(seen), others) == (1, [])
+
+
+@pytest.mark.parametrize(
+    "behaviour",
+    [
+        *(answers({"error": "x"}, code) for code in (400, 404, 500, 503)),
+        *(silent, outputs(classes=None), lambda connection: None),
+    ],
+)
+def test_passwords_and_tokens_are_sent_and_not_told(behaviour):
+    result, seen = rest(behaviour, user="me:hush@", headers={"X-Token": "hush-hush"})
+    assert isinstance(result, ServingError)
+    (_, headers, _) = seen[0]
+    assert headers["authorization"] == "basic bwu6ahvzaa=="  # me:hush, in lower case
+    assert headers["x-token"] == "hush-hush"
+
+
+# complex64, resource, variant, qint8, one that there is not
+TYPES = (8, 20, 21, 11, 999)
+HUGE = [1, 250_000_000]
+GRPC_BEHAVIOURS = {
+    **{
+        f"{name}: {text}": gives(response(**{name: value}))
+        for name in ("classes", "labels", "probabilities", "valid")
+        for text, value in {
+            "not there": None,
+            **{f"type {kind}": proto(name, dtype=kind) for kind in TYPES},
+            "a value for 250 million": proto(name, sizes=HUGE),
+            "10**18 values": proto(name, sizes=[10**9, 10**9]),
+            "a negative size": proto(name, sizes=[1, -2]),
+            "no rank": proto(name, unknown_rank=True),
+            "no axis": proto(name, sizes=[]),
+            "20 axes": proto(name, sizes=[1] * 20),
+            "no rows": proto(name, sizes=[0, 2]),
+            "two rows": proto(name, sizes=[2, 2]),
+            "content of a wrong length": proto(name, content=b"abc"),
+        }.items()
+        if (name, text) != ("valid", "not there")
+    },
+    **{
+        f"{name}: {value}": gives(response(**{name: np.array([value])}))
+        for name, values in {
+            "probabilities": ([np.nan, 0.5], [np.inf, 0.5], [7, 0.5], [-1, 0.5], [0.5]),
+            "classes": ([-1, 0], [5, 0], [0, 0], [0, 1], [1], [0.5, 0]),
+            "labels": ([b"a"], [b"a", b"b", b"c"]),
+        }.items()
+        for value in values
+    },
+    "probabilities as text": gives(response(probabilities=np.array([[b"1", b"0"]]))),
+    "no outputs": gives(b""),
+    "bytes that are no message": gives(b"\xff" * 100),
+    "a message cut short": gives(response().SerializeToString()[:-5]),
+    "a message of 20 MB": gives(response(other=np.zeros(5_000_000, np.float32))),
+    "an output of 4 MB that nobody asked for": gives(
+        response(other=np.zeros(1_000_000, np.float32))
+    ),
+    "silence": hostile.sleeps,
+    **{
+        f"the status {code.name}": hostile.aborts(code, "\x1b[2J" + "x" * 5000)
+        for code in grpc.StatusCode
+        if code is not grpc.StatusCode.OK
+    },
+}
+TAKEN = {
+    "an output of 4 MB that nobody asked for": EXPECTED,
+}
+
+
+@pytest.mark.parametrize("name", rows_of(GRPC, GRPC_BEHAVIOURS))
+def test_predictions_by_grpc(name, outcome):
+    with hostile.grpc_server(GRPC_BEHAVIOURS[name]) as port:
+        client = Client(f"grpc://127.0.0.1:{port}/m", timeout=TIMEOUT, attempts=1)
+        result = outcome_of(client, "predict")
+    outcome(told(result))
+    if name in TAKEN:
+        assert result == TAKEN[name]
+    else:
+        assert isinstance(result, ServingError), result
+
+
+def packed(value):
+    """What stands where the signatures are due."""
+    message = metadata()
+    if isinstance(value, bytes):
+        signatures = get_model_metadata_pb2.SignatureDefMap()
+        message.metadata["signature_def"].Pack(signatures)
+        message.metadata["signature_def"].value = value
+    else:
+        message.metadata["signature_def"].Pack(value)
+    return message
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        ("status", b""),
+        ("status", b"\xff" * 50),
+        ("status", status((1, 77))),
+        ("metadata", b""),
+        ("metadata", metadata()),
+        ("metadata", packed(response())),
+        ("metadata", packed(b"\xff" * 50)),
+    ],
+)
+def test_status_and_metadata_by_grpc(call, message):
+    with hostile.grpc_server(gives(message)) as port:
+        client = Client(f"grpc://127.0.0.1:{port}/m", timeout=TIMEOUT, attempts=1)
+        result = outcome_of(client, lambda client: getattr(client, call)())
+    assert isinstance(result, ServingError), result
+
+
+def test_right_answers_by_grpc():
+    for changes in ({}, {"valid": None}):
+        with hostile.grpc_server(gives(response(**changes))) as port:
+            client = Client(f"grpc://127.0.0.1:{port}/m", timeout=TIMEOUT)
+            assert outcome_of(client, "predict") == EXPECTED
+
+
+def test_rest_over_tls_trusts_what_it_is_told_to():
+    tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    tls.load_cert_chain(hostile.PEM)
+    with hostile.rest_server(outputs(), tls) as (port, seen):
+        url = f"https://127.0.0.1:{port}/v1/models/m"
+        trusting = Client(url, timeout=TIMEOUT, ca_file=hostile.PEM)
+        assert outcome_of(trusting, "predict") == EXPECTED
+        refused = outcome_of(Client(url, timeout=TIMEOUT), "predict")
+    assert isinstance(refused, ServerFaultError)
+    assert "`ca_file` (--ca-file) names the certificates to trust" in str(refused)
+    assert len(seen) == 1
+
+
+def test_grpc_over_tls_trusts_what_it_is_told_to_and_sends_headers():
+    certificate, key, end = hostile.PEM.read_text().partition("-----BEGIN PRIVATE")
+    pair = (f"{key}{end}".encode(), certificate.encode())
+    seen = []
+
+    def behaviour(context):
+        seen.append(dict(context.invocation_metadata()))
+        return response().SerializeToString()
+
+    with hostile.grpc_server(behaviour, grpc.ssl_server_credentials([pair])) as port:
+        url, options = (
+            f"grpcs://127.0.0.1:{port}/m",
+            {"timeout": TIMEOUT, "attempts": 1},
+        )
+        token = {"Authorization": "Bearer hush"}
+        trusting = Client(url, ca_file=hostile.PEM, headers=token, **options)
+        assert outcome_of(trusting, "predict") == EXPECTED
+        refused = outcome_of(Client(url, **options), "predict")
+    assert isinstance(refused, ServerUnavailableError)
+    assert [metadata["authorization"] for metadata in seen] == ["Bearer hush"]

@@ -158,7 +158,7 @@ def allocate_for_macs(
     network is seen in the published numbers. Importance per MAC is this package's.
     """
     blocks = checked(importance)
-    _check_architecture(architecture, importance)
+    check_architecture(architecture, importance)
     check_minimum(blocks, minimum)
     if criterion not in get_args(Criterion):
         raise ValueError(
@@ -197,7 +197,7 @@ def _by_ratio(
     def allocated(by_stage: Sequence[int]) -> Architecture:
         by_block = [by_stage[block.stage - 1] for block in architecture.blocks()]
         rows = rows_of(orders, by_block, blocks)
-        return _with_rows(architecture, rows, by_stage, align)
+        return with_rows(architecture, rows, by_stage, align)
 
     # Budgets change right after the ratios k / width and nowhere else, so that these
     # finitely many stand for all. A larger one takes more neurons off the same
@@ -305,10 +305,10 @@ def _by_one_ranking(
     kept = order[: np.searchsorted(totals, math.floor(target), side="right")]
     rows = np.zeros((len(blocks), len(architecture.scales)), int)
     np.add.at(rows, (places[kept], scales[kept]), 1)
-    return _with_rows(architecture, rows.tolist(), None, align)
+    return with_rows(architecture, rows.tolist(), None, align)
 
 
-def _with_rows(
+def with_rows(
     architecture: Architecture,
     rows: Sequence[Sequence[int]],
     budget_per_stage: Sequence[int] | None,
@@ -325,7 +325,8 @@ def _with_rows(
     )
 
 
-def _check_architecture(architecture: Architecture, importance: Importance) -> None:
+def check_architecture(architecture: Architecture, importance: Importance) -> None:
+    """Raises ValueError where the importance is not that of the architecture."""
     expected = [
         dict(zip(architecture.scales, block.channels, strict=True))
         for block in architecture.blocks()

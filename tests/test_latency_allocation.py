@@ -1,0 +1,178 @@
+"""Allocation by time: what the best choice within a table of costs is."""
+
+import dataclasses
+import itertools
+import json
+
+import numpy as np
+import pytest
+from conftest import TINY_CIFAR
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from scalenet_tf import allocation
+from scalenet_tf.allocation import CostTable, allocate_for_latency
+
+SEED = allocation.seed_architecture(TINY_CIFAR)
+STAGES, SCALES = len(SEED.stage_widths), len(SEED.scales)
+
+
+def table(overhead=0.1, slope=0.01, fixed=2.0, twin=5.0):
+    """Costs that are linear, the coarser scales half as much each."""
+    branch = [
+        [
+            [(n, overhead + slope * n / 2**scale) for n in (1, width // 2, width)]
+            for scale in range(SCALES)
+        ]
+        for width in SEED.stage_widths
+    ]
+    return CostTable(fixed, branch, twin)
+
+
+def part(costs, share):
+    """Milliseconds that leave a share of what all branches take."""
+    return costs.fixed + share * (costs.milliseconds(SEED) - costs.fixed)
+
+
+def importance(seed=0):
+    rng = np.random.default_rng(seed)
+    return [
+        {
+            scale: rng.random(count)
+            for scale, count in zip(SEED.scales, block.channels, strict=True)
+        }
+        for block in SEED.blocks()
+    ]
+
+
+def kept(found, values):
+    """Importance of what an architecture keeps."""
+    return sum(
+        np.sort(block[scale])[::-1][:count].sum()
+        for block, row in zip(values, found.architecture.allocation, strict=True)
+        for scale, count in zip(SEED.scales, row, strict=True)
+    )
+
+
+@given(st.floats(0.35, 1.2), st.integers(0, 99), st.integers(0, 1), st.floats(0, 0.3))
+@settings(max_examples=50, deadline=None)
+def test_the_time_is_met_and_little_is_left(share, seed, minimum, overhead):
+    costs = table(overhead)
+    target = part(costs, share)
+    lowest = costs.fixed + sum(
+        (overhead + 0.01 / 8) * (SCALES if minimum else 1) for _ in SEED.blocks()
+    )
+    if target < lowest + 0.1:
+        return
+    found = allocate_for_latency(SEED, importance(seed), costs, target, minimum=minimum)
+    assert found.milliseconds <= target * (1 + 1e-12)
+    assert found.milliseconds == pytest.approx(
+        costs.milliseconds(found.architecture), rel=1e-12
+    )
+    assert found.gap >= -1e-12
+    for row in found.architecture.allocation:
+        assert sum(row) >= 1
+        assert min(row) >= minimum
+    # Nothing more fits: neither a neuron of a branch nor a branch.
+    left = target - found.milliseconds
+    for block, row in zip(SEED.blocks(), found.architecture.allocation, strict=True):
+        for scale, count in enumerate(row):
+            times = costs.of_branch(block.stage, scale, block.width)
+            if count < block.width:
+                assert times[count + 1] - times[count] > left - 1e-9
+
+
+def test_a_branch_that_is_not_worth_its_overhead_disappears():
+    values = importance()
+    for block in values:
+        block[SEED.scales[-1]] = block[SEED.scales[-1]] * 1e-3
+    costs = table(overhead=0.5)
+    found = allocate_for_latency(SEED, values, costs, part(costs, 0.5))
+    assert not any(row[-1] for row in found.architecture.allocation)
+    cheap = table(overhead=0.0)
+    found = allocate_for_latency(SEED, values, cheap, part(cheap, 0.9))
+    assert any(row[-1] for row in found.architecture.allocation)
+
+
+def test_the_choice_is_the_best_there_is_but_for_a_step():
+    one_block = dataclasses.replace(
+        TINY_CIFAR,
+        stage_widths=TINY_CIFAR.stage_widths[:1],
+        blocks_per_stage=(1,),
+        budget_per_stage=None,
+        allocation=TINY_CIFAR.allocation[:1],
+    )
+    seed = allocation.seed_architecture(one_block)
+    values = [importance()[0]]
+    costs = dataclasses.replace(table(overhead=0.02), branches=table(0.02).branches[:1])
+    (width,) = seed.stage_widths
+    target = costs.fixed + 0.5 * (costs.milliseconds(seed) - costs.fixed)
+    found = allocate_for_latency(seed, values, costs, target)
+    best = 0.0
+    times = [costs.of_branch(1, scale, width) for scale in range(SCALES)]
+    worth = [
+        np.concatenate([[0], np.sort(values[0][scale])[::-1].cumsum()])
+        for scale in seed.scales
+    ]
+    for counts in itertools.product(range(width + 1), repeat=SCALES):
+        spent = sum(time[n] for time, n in zip(times, counts, strict=True))
+        if any(counts) and costs.fixed + spent <= target:
+            best = max(best, sum(w[n] for w, n in zip(worth, counts, strict=True)))
+    assert best * 0.97 <= kept(found, values) <= best + 1e-9
+
+
+def test_groups_of_neurons():
+    costs = table()
+    target = part(costs, 0.6)
+    found = allocate_for_latency(SEED, importance(), costs, target, align=2)
+    assert all(count % 2 == 0 for row in found.architecture.allocation for count in row)
+    assert found.milliseconds <= target
+
+
+def test_between_samples_costs_are_linear_and_never_fall():
+    costs = CostTable(1.0, [[[(2, 1.0), (4, 3.0), (6, 2.0)]]], 4.0)
+    found = costs.of_branch(1, 0, 8)
+    np.testing.assert_allclose(found, [0, 1, 1, 2, 3, 3, 3, 3, 3])
+    costs = CostTable(1.0, [[[(2, -0.5), (4, 1.0)]]], 4.0)
+    np.testing.assert_allclose(costs.of_branch(1, 0, 5), [0, 0, 0, 0.5, 1, 1.5])
+
+
+def test_tables_are_kept_as_json():
+    costs = dataclasses.replace(table(), about={"runtime": "tflite"})
+    again = CostTable.from_json(json.loads(json.dumps(costs.to_json())))
+    assert again.to_json() == costs.to_json()
+    assert again.milliseconds(SEED) == costs.milliseconds(SEED)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"fixed": "much"}, "no table of costs"),
+        ({"twin": 0}, "the twin above 0"),
+        ({"fixed": float("nan")}, "times must be finite"),
+        ({"branches": [[[[4, 1.0], [2, 1.0]]]]}, "ascending neurons"),
+        ({"branches": [[[]]]}, "ascending neurons"),
+        ({"branches": 3}, "no table of costs"),
+    ],
+)
+def test_tables_that_are_none(change, message):
+    with pytest.raises(ValueError, match=message):
+        CostTable.from_json(table().to_json() | change)
+    with pytest.raises(ValueError, match="no table of costs"):
+        CostTable.from_json([])
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"target": 2.0}, "`target` must be .* ms or more.*: 2"),
+        ({"target": float("nan")}, "`target` must be milliseconds. Received: nan"),
+        ({"costs": CostTable(1.0, [[[(1, 1.0)]]], 1.0)}, r"`costs` must be .*: \[1\]"),
+        ({"minimum": -1}, "`minimum` must be"),
+        ({"align": 0}, "`align` must be"),
+    ],
+)
+def test_arguments_that_are_not_allowed(options, message):
+    given_ = {"costs": table(), "target": None} | options
+    with pytest.raises(ValueError, match=message):
+        allocate_for_latency(SEED, importance(), **given_)

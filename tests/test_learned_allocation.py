@@ -1,6 +1,7 @@
 import dataclasses
 import json
 import os
+import pathlib
 import shlex
 import shutil
 
@@ -10,8 +11,9 @@ import tyro
 from conftest import TINY_CIFAR
 from processes import ROOT, TRAINING, finish_all, start_workers
 from scalenet_training.allocate.config import AllocateConfig
+from scalenet_training.allocate.costs import Runtime
 from scalenet_training.allocate.learning import learn_allocation, read_seed
-from scalenet_training.allocate.report import training_command
+from scalenet_training.allocate.report import print_allocation, training_command
 from scalenet_training.errors import RunError, UsageError
 from scalenet_training.networks.starting_point import resolve_architecture
 from scalenet_training.runs.figures import plot_allocations
@@ -192,6 +194,13 @@ def test_runs_that_have_not_ended_are_refused(settings, folder, tmp_path):
         ({"target_macs": "two"}, r"`target_macs` must be 'twin'.*Received: 'two'"),
         ({"target_macs": "-1x"}, r"`target_macs` must be .*Received: '-1x'"),
         ({"minimum": -1}, r"`minimum` must be 0 or more\. Received: -1"),
+        (
+            {"target_latency": "fast"},
+            r"`target_latency` must be 'twin' .*such as 12\.5",
+        ),
+        ({"target_latency": "9", "target_macs": "1x"}, "must stand without `target_ma"),
+        ({"target_latency": "9", "criterion": "global"}, "and `criterion`. Received"),
+        ({"threads": 0}, "`threads` must be more than 0"),
         ({"output": "a.png"}, r"`output` must end in \.json\. Received: 'a\.png'"),
     ],
 )
@@ -230,7 +239,7 @@ def test_seed_networks_have_names():
 
 def test_the_command_to_train_is_the_recipe_of_the_seed(settings, folder):
     learned = learn_allocation(settings)
-    command = training_command(learned.found, settings.output, str(folder / "a"))
+    command = training_command(learned.architecture, settings.output, str(folder / "a"))
     assert command[:2] == ["python", "training/train.py"]
     config = tyro.cli(TrainConfig, args=command[2:])
     assert config == TrainConfig(
@@ -284,3 +293,83 @@ def test_in_a_cluster_the_chief_alone_allocates(folder, tmp_path):
     assert "Written:" not in worker
     network = scalenet_tf.load_architecture(tmp_path / "run/allocation.json")
     assert network.learned_on == "digits"
+
+
+@pytest.fixture
+def fast(settings, tmp_path):
+    """Settings of an allocation by time, that are quick to measure."""
+    pytest.importorskip("onnxruntime", reason="needs the extra `onnx`")
+    return dataclasses.replace(
+        settings,
+        target_latency="1000",  # ms: times of so small networks are noise
+        runtime="onnx",
+        threads=1,
+        latency_rounds=2,
+        cost_table=str(tmp_path / "costs.json"),
+    )
+
+
+def written(settings):
+    """Writes a table of costs as if it had been measured for the settings."""
+    branches = [
+        [[(n, 0.1 + 0.01 * n) for n in (1, width)] for _ in SEED.scales]
+        for width in SEED.stage_widths
+    ]
+    about = Runtime(SEED, settings, classes=10).about()
+    table = allocation.CostTable(1.0, branches, 2.0, about)
+    pathlib.Path(settings.cost_file).write_text(json.dumps(table.to_json()))
+    return table
+
+
+def test_a_time_in_place_of_macs(fast, tmp_path, capsys):
+    table = written(fast)
+    learned = learn_allocation(fast)
+    timed = learned.found
+    assert timed.costs.to_json() == table.to_json()
+    assert (timed.target, timed.meets) == (1000, True)
+    assert timed.found.milliseconds == table.milliseconds(learned.architecture)
+    assert learned.architecture.allocation == SEED.allocation
+    record = json.loads((tmp_path / "found.json").read_text())["provenance"]
+    assert record["measured_milliseconds"] == timed.milliseconds > 0
+    assert record["predicted_milliseconds"] == timed.found.milliseconds
+    assert record["target_milliseconds"] == 1000
+    assert record["costs"]["runtime"] == "onnx"
+    assert record["macs"] == learned.architecture.macs(10)
+    print_allocation(learned)
+    assert "ms measured" in capsys.readouterr().out
+
+
+@pytest.mark.slow
+def test_costs_are_measured_where_there_is_no_table(fast, tmp_path):
+    learned = learn_allocation(fast)
+    path = tmp_path / "costs.json"
+    table = allocation.CostTable.from_json(json.loads(path.read_text()))
+    assert learned.found.costs.to_json() == table.to_json()
+    for width, stage in zip(SEED.stage_widths, table.branches, strict=True):
+        assert {tuple(n for n, _ in branch) for branch in stage} == {
+            (1, width // 2, width)
+        }
+        assert len(stage) == len(SEED.scales)
+    about = table.about
+    assert (about["runtime"], about["batch_size"], about["threads"]) == ("onnx", 1, 1)
+    assert about["classes"] == 10
+    before = path.read_bytes()
+    learn_allocation(fast)
+    assert path.read_bytes() == before
+
+
+def test_tables_of_other_costs_are_refused(fast, tmp_path):
+    written(fast)
+    for change, message in (
+        (
+            {"latency_batch_size": 2},
+            r"measured with another batch_size \(1 there, 2 now",
+        ),
+        ({"runtime": "savedmodel"}, r"another runtime \('onnx' there"),
+    ):
+        with pytest.raises(UsageError, match=message):
+            learn_allocation(dataclasses.replace(fast, **change))
+    (tmp_path / "costs.json").write_text("[[[")
+    with pytest.raises(UsageError, match=r"`cost_table` .*costs\.json': Expecting"):
+        learn_allocation(fast)
+    assert not (tmp_path / "found.json").exists()

@@ -232,7 +232,7 @@ class _Choice:
             if len(left) > 1:
                 some[row, column] = 1 + int(np.argmax(left[1:]))
                 gains[row, column] = left[some[row, column]]
-        for row in np.flatnonzero(counts.sum(1) == 0):  # every block has a neuron
+        for row in np.flatnonzero(counts.sum(1) == 0).tolist():  # each has a neuron
             best = int(np.argmax(gains[row]))
             counts[row, best] = some[row, best]
         return counts
@@ -263,13 +263,12 @@ class _Choice:
         """Adds what is worth most of the time that it takes, while there is time."""
         while True:
             left = target - self.total(counts)
-            best, where = 0.0, None
+            best: float = 0.0
+            where: tuple[int, int, int] | None = None
             for row, column, worth, time in self._branches():
-                now = counts[row, column]
-                more, longer = (
-                    worth[now + 1 :] - worth[now],
-                    time[now + 1 :] - time[now],
-                )
+                now = int(counts[row, column])
+                more = worth[now + 1 :] - worth[now]
+                longer = time[now + 1 :] - time[now]
                 if not len(more) or not (longer <= left).any():
                     continue
                 rates = np.where(longer <= left, more / np.maximum(longer, 1e-12), -1)
@@ -278,7 +277,7 @@ class _Choice:
                     best, where = float(rates[index]), (row, column, now + 1 + index)
             if where is None:
                 return counts
-            counts[where[:2]] = where[2]
+            counts[where[0], where[1]] = where[2]
 
 
 def _worth(groups: np.ndarray) -> np.ndarray:

@@ -6,6 +6,7 @@ import dataclasses
 import os
 from typing import Annotated, Any, Literal
 
+from scalenet_training.errors import SettingError
 from scalenet_training.networks.targets import parse_target
 from scalenet_training.settings.base import (
     NOT_NEGATIVE,
@@ -39,6 +40,33 @@ class SelectionOptions(OptionGroup):
 
 
 @dataclasses.dataclass(frozen=True)
+class LatencyOptions(OptionGroup):
+    """A time in place of MACs, as it is measured on this machine."""
+
+    target_latency: str | None = None
+    """The most time of a batch: twin (that of the ResNet twin), a ratio of it such as
+    0.9x, or milliseconds such as 12.5. Neurons of all blocks compete by importance per
+    millisecond. In place of --target-macs."""
+
+    runtime: Literal["savedmodel", "tflite", "onnx", "openvino"] = "savedmodel"
+    """What runs the network."""
+
+    latency_batch_size: Annotated[int, POSITIVE] = 1
+    """Images of a batch."""
+
+    threads: Annotated[int | None, POSITIVE] = None
+    """Threads of the runtime, and of TensorFlow in this command. Default: the cores."""
+
+    latency_rounds: Annotated[int, POSITIVE] = 15
+    """Times that each network runs; medians count."""
+
+    cost_table: Annotated[str | None, suffix(".json")] = None
+    """File of what the branches take: read where it exists, else measured and
+    written. Default: costs-<runtime>-<batch size>.json in the folder of the seed
+    network's run."""
+
+
+@dataclasses.dataclass(frozen=True)
 class AllocationOptions(OptionGroup):
     """What is read and written."""
 
@@ -57,7 +85,7 @@ class AllocationOptions(OptionGroup):
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class AllocateConfig(AllocationOptions, SelectionOptions, Settings):
+class AllocateConfig(AllocationOptions, LatencyOptions, SelectionOptions, Settings):
     """The seed network's training, and what to make of it.
 
     Attributes:
@@ -70,6 +98,14 @@ class AllocateConfig(AllocationOptions, SelectionOptions, Settings):
     def __post_init__(self) -> None:
         super().__post_init__()
         parse_target(self.target_macs)
+        if self.target_latency is not None:
+            parse_target(self.target_latency, "`target_latency`", "ms")
+            if self.target_macs != "twin" or self.criterion != "block":
+                raise SettingError(
+                    "`target_latency` must stand without `target_macs` and "
+                    f"`criterion`. Received: {self.target_latency!r} with "
+                    f"{self.target_macs!r} and {self.criterion!r}."
+                )
 
     @property
     def seed_config(self) -> TrainConfig:
@@ -90,6 +126,15 @@ class AllocateConfig(AllocationOptions, SelectionOptions, Settings):
         """`output`, or its default."""
         return self.output or os.path.join(self.seed_folder, "allocation.json")
 
+    @property
+    def cost_file(self) -> str:
+        """`cost_table`, or its default."""
+        name = f"costs-{self.runtime}-{self.latency_batch_size}.json"
+        return self.cost_table or os.path.join(self.seed_folder, name)
+
     def selection(self) -> dict[str, Any]:
         """What, beside the seed network, decides the result."""
-        return {name: getattr(self, name) for name in fields_of(SelectionOptions)}
+        names = fields_of(SelectionOptions)
+        if self.target_latency is not None:
+            names += [n for n in fields_of(LatencyOptions) if n != "cost_table"]
+        return {name: getattr(self, name) for name in names}

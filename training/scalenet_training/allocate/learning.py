@@ -16,6 +16,7 @@ from scalenet_tf import Architecture, allocation, load_model
 from scalenet_tf.allocation import Importance, MacsAllocation, RankCorrelation
 from scalenet_tf.architectures import architecture_from_record
 from scalenet_training.allocate.config import AllocateConfig
+from scalenet_training.allocate.latency import Timed, allocate_within
 from scalenet_training.devices.cluster import is_chief
 from scalenet_training.errors import RunError, UsageError, usage_errors
 from scalenet_training.networks.allocation_file import PROVENANCE, write_allocation
@@ -54,13 +55,19 @@ class Learned:
     """What an allocation from data has found.
 
     Attributes:
-        found: The architecture and its cost.
+        found: The architecture and its cost: MACs, or a time with what was measured.
         correlation: How far the importances of two seed networks agree; `None` where
             they were not compared.
     """
 
-    found: MacsAllocation
+    found: MacsAllocation | Timed
     correlation: RankCorrelation | None
+
+    @property
+    def architecture(self) -> Architecture:
+        """The allocation."""
+        found = self.found.found if isinstance(self.found, Timed) else self.found
+        return found.architecture
 
 
 def learn_allocation(config: AllocateConfig) -> Learned | None:
@@ -102,7 +109,8 @@ def _learn(config: AllocateConfig) -> Learned:
     seed = read_seed(config.seed_folder)
     try:
         # The range that can be reached depends on what was learned.
-        learned = Learned(allocate(config, seed), _compare(config, seed))
+        find = allocate if config.target_latency is None else _allocate_within
+        learned = Learned(find(config, seed), _compare(config, seed))
     except ValueError as error:
         kind = UsageError if config.seed_run else RunError
         raise kind(str(error)) from error
@@ -155,14 +163,29 @@ def allocate(config: AllocateConfig, seed: Seed) -> MacsAllocation:
         classes=seed.classes,
         align=config.align,
     )
-    learned_on = seed.record.config.dataset
-    return dataclasses.replace(
-        found,
-        architecture=dataclasses.replace(
-            found.architecture,
-            learned_on=os.path.basename(os.path.normpath(learned_on)),
-        ),
+    named = _named(found.architecture, seed)
+    return dataclasses.replace(found, architecture=named)
+
+
+def _allocate_within(config: AllocateConfig, seed: Seed) -> Timed:
+    allocation.check_spread(seed.importance)
+    timed = allocate_within(
+        seed.architecture,
+        seed.importance,
+        config,
+        seed.classes,
+        config.cost_file,
+        minimum=config.minimum,
+        align=config.align,
     )
+    named = _named(timed.found.architecture, seed)
+    found = dataclasses.replace(timed.found, architecture=named)
+    return dataclasses.replace(timed, found=found)
+
+
+def _named(architecture: Architecture, seed: Seed) -> Architecture:
+    dataset = os.path.basename(os.path.normpath(seed.record.config.dataset))
+    return dataclasses.replace(architecture, learned_on=dataset)
 
 
 def _compare(config: AllocateConfig, seed: Seed) -> RankCorrelation | None:
@@ -176,6 +199,8 @@ def _check_target(config: AllocateConfig, plan: Plan) -> None:
     """Refuses before the training what no importance could reach."""
     seed, classes = plan.architecture, plan.transform.classes
     target = target_macs(config.target_macs, seed, classes)
+    if config.target_latency is not None:
+        return  # nothing is measured yet
     # Where coarser neurons are more important, the lowest cost is the lowest of all.
     coarse_first = [
         {
@@ -222,15 +247,13 @@ def _check_output(config: AllocateConfig) -> None:
 
 
 def _write(config: AllocateConfig, seed: Seed, learned: Learned) -> None:
-    path, found = config.output_file, learned.found
+    path, network = config.output_file, learned.architecture
     provenance = {
         "command": sys.argv,
         "selection": config.selection(),
-        "target_macs": found.target,
-        "macs": found.macs,
-        "gap": found.gap,
-        "ratio": None if found.ratio is None else str(found.ratio),
-        "budget_per_block": [sum(row) for row in found.architecture.allocation],
+        "macs": network.macs(seed.classes),
+        **_cost(learned.found),
+        "budget_per_block": [sum(row) for row in network.allocation],
         "classes": seed.classes,
         "rank_correlation": learned.correlation
         and dataclasses.asdict(learned.correlation),
@@ -245,5 +268,21 @@ def _write(config: AllocateConfig, seed: Seed, learned: Learned) -> None:
     }
     chart = f"{os.path.splitext(path)[0]}.png"
     with replacing(chart) as temporary:
-        plot_allocations({found.architecture.name: found.architecture}, temporary)
-    write_allocation(path, found.architecture, provenance)
+        plot_allocations({network.name: network}, temporary)
+    write_allocation(path, network, provenance)
+
+
+def _cost(found: MacsAllocation | Timed) -> dict[str, Any]:
+    """What an allocation was chosen by, as plain JSON values."""
+    if isinstance(found, Timed):
+        return {
+            "target_milliseconds": found.target,
+            "predicted_milliseconds": found.found.milliseconds,
+            "measured_milliseconds": found.milliseconds,
+            "costs": {"twin": found.costs.twin, **found.costs.about},
+        }
+    return {
+        "target_macs": found.target,
+        "gap": found.gap,
+        "ratio": None if found.ratio is None else str(found.ratio),
+    }

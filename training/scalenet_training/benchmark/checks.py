@@ -19,7 +19,7 @@ from scalenet_tf.export.savedmodel.signatures import Service
 from scalenet_tf.preprocessing import EvaluationTransform
 from scalenet_training.benchmark.config import ChecksConfig, ModelsConfig
 from scalenet_training.benchmark.models import build
-from scalenet_training.benchmark.timing import shuffled
+from scalenet_training.devices.timing import shuffled
 from scalenet_training.errors import usage_errors
 from scalenet_training.runs.files import write_rows
 

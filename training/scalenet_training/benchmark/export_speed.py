@@ -24,7 +24,7 @@ from scalenet_tf.extras import MissingPackageError
 from scalenet_tf.preprocessing import EvaluationTransform, preprocess_input
 from scalenet_training.bars import Bar
 from scalenet_training.benchmark.config import ExportSpeedConfig
-from scalenet_training.benchmark.timing import interleaved
+from scalenet_training.devices.timing import interleaved
 from scalenet_training.errors import usage_errors
 from scalenet_training.networks.saved_network import find_network
 from scalenet_training.runs.files import write_rows

@@ -26,9 +26,10 @@ from scalenet_training.benchmark.config import ModelsConfig
 from scalenet_training.benchmark.figures import plot_times
 from scalenet_training.benchmark.model_speed import ModelSpeed, print_table
 from scalenet_training.benchmark.peers import PEERS
-from scalenet_training.benchmark.timing import interleaved
+from scalenet_training.devices.timing import interleaved
 from scalenet_training.errors import RunError, usage_errors
 from scalenet_training.invocation import process_of
+from scalenet_training.networks.random_statistics import draw_statistics
 from scalenet_training.networks.starting_point import resolve_architecture
 from scalenet_training.runs.files import disk_errors, replacing, write_rows
 from scalenet_training.runs.versions import versions
@@ -105,18 +106,8 @@ def build(name: str, config: ModelsConfig) -> keras.Model:
             )
     finally:
         keras.config.set_dtype_policy(before)
-    _draw_statistics(model)
+    draw_statistics(model)
     return model
-
-
-def _draw_statistics(model: keras.Model) -> None:
-    """Draws the moving statistics of the batch norms as a trained network might."""
-    rng = np.random.default_rng(0)
-    for variable in model.non_trainable_variables:
-        if variable.path.endswith("moving_mean"):
-            variable.assign(rng.normal(0, 0.1, variable.shape))
-        elif variable.path.endswith("moving_variance"):
-            variable.assign(rng.uniform(0.5, 1.5, variable.shape))
 
 
 def _images(model: keras.Model, batch_size: int) -> np.ndarray:

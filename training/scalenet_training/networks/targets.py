@@ -10,10 +10,7 @@ from scalenet_training.errors import SettingError
 if TYPE_CHECKING:
     from scalenet_tf import Architecture
 
-_ALLOWED = (
-    "'twin' (the MACs of the ResNet twin), a ratio of these such as 0.75x, or a "
-    "number of MACs such as 57000000, 57_000_000 or 57e6"
-)
+_EXAMPLES = {"MACs": "57000000, 57_000_000 or 57e6", "ms": "12.5"}
 
 
 def target_macs(
@@ -37,8 +34,10 @@ def target_macs(
     return value * architecture.twin().macs(classes) if is_ratio else value
 
 
-def parse_target(text: str, option: str = "`target_macs`") -> tuple[float, bool]:
-    """A number, and whether it is a ratio to the twin's MACs.
+def parse_target(
+    text: str, option: str = "`target_macs`", unit: str = "MACs"
+) -> tuple[float, bool]:
+    """A number, and whether it is a ratio to what the twin has of the unit.
 
     Raises:
         SettingError: The text is neither; the message names the option.
@@ -52,5 +51,9 @@ def parse_target(text: str, option: str = "`target_macs`") -> tuple[float, bool]
     except ValueError:
         value = math.nan
     if not math.isfinite(value) or value <= 0:
-        raise SettingError(f"{option} must be {_ALLOWED}. Received: {text!r}.")
+        raise SettingError(
+            f"{option} must be 'twin' (the {unit} of the ResNet twin), a ratio of "
+            f"these such as 0.75x, or a number of {unit} such as {_EXAMPLES[unit]}. "
+            f"Received: {text!r}."
+        )
     return value, is_ratio

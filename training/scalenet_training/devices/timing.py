@@ -35,20 +35,20 @@ def shuffled(
 
 
 def interleaved(
-    runs: Mapping[str, Callable[[], Any]], rounds: int, title: str
+    runs: Mapping[str, Callable[[], Any]], rounds: int, title: str | None = None
 ) -> dict[str, list[float]]:
     """Seconds of each run, by name; each round runs all of them, once.
 
     Args:
         runs: What is timed; each returns when it is done.
         rounds: How often.
-        title: Of the progress bar.
+        title: Of the progress bar; `None` for none.
     """
     times: dict[str, list[float]] = {name: [] for name in runs}
     names = list(runs)
     for run in runs.values():  # traces, plans, allocates
         run()
-    for number in Bar(range(rounds), desc=title):
+    for number in Bar(range(rounds), desc=title, disable=title is None):
         start = number % len(names)  # so that nobody always comes after the same one
         for name in names[start:] + names[:start]:
             began = time.perf_counter()

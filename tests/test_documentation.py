@@ -1,5 +1,6 @@
 """The Python code in the README and the guides compiles, and runs where it can."""
 
+import json
 import pathlib
 import re
 
@@ -35,6 +36,10 @@ def a_trained_seed_network():
         if isinstance(layer, ScaleAggregation):
             for norm in layer.norms.values():
                 norm.gamma.assign(rng.random(norm.gamma.shape))
+    branch = [(1, 0.1), (64, 0.5)]
+    branches = [[branch] * len(seed.scales)] * len(seed.stage_widths)
+    costs = scalenet_tf.allocation.CostTable(3.0, branches, 10.0)
+    pathlib.Path("costs-tflite-1.json").write_text(json.dumps(costs.to_json()))
     return {"seed_architecture": seed, "trained_seed_model": model}
 
 

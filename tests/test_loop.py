@@ -2,6 +2,7 @@ import csv
 import dataclasses
 import json
 import os
+import pathlib
 import signal
 
 import keras
@@ -9,6 +10,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from PIL import Image
+from processes import ROOT
 from scalenet_training.errors import InterruptedRunError, RunError, UsageError
 from scalenet_training.train.loop import train_and_evaluate
 from scalenet_training.train.plan import prepare
@@ -73,6 +75,9 @@ def test_a_run_leaves_metrics_models_curves_and_its_settings(config, tmp_path, c
         "val_top5_error",
         "learning_rate",
     } == set(rows[0])
+    page = pathlib.Path(ROOT, "docs", "files.md").read_text()
+    for name in {*files, *rows[0], "images_per_second"}:
+        assert f"`{name}" in page, f"docs/files.md says nothing of {name}"
     assert float(rows[1]["val_loss"]) == row["val_loss"]
     content = json.loads((tmp_path / "run/config.json").read_text())
     assert content["config"]["epochs"] == 2

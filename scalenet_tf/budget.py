@@ -91,6 +91,54 @@ def architecture_for_macs(
     )
 
 
+def architecture_for_time(
+    base: Architecture,
+    target: float,
+    milliseconds: Callable[[Architecture], float],
+    macs_shares: Sequence[float],
+    scale_shares: Sequence[Sequence[float]],
+    *,
+    classes: int | None = None,
+    name: str | None = None,
+) -> Architecture:
+    """The largest architecture by these shares that takes at most a time.
+
+    Largest in MACs; what it takes must not fall where they rise.
+
+    Args:
+        base: As for `architecture_for_macs`, with all others.
+        target: Milliseconds that it may take.
+        milliseconds: What an architecture takes, such as `CostTable.milliseconds`.
+        macs_shares: By stage.
+        scale_shares: By stage and scale.
+        classes: Classes of the dense layer. Default: the base's.
+        name: Name of the result. Default: the base's.
+
+    Raises:
+        ValueError: The smallest takes longer, or the shares are not allowed.
+    """
+
+    def at(macs: int) -> Architecture:
+        return architecture_for_macs(
+            base, macs, macs_shares, scale_shares, classes=classes, name=name
+        )
+
+    low, high = reachable_macs(base, classes=classes)
+    least = milliseconds(at(low))
+    if not least <= target < math.inf:
+        raise ValueError(
+            f"the target must be {least:.4g} ms or more for {base.name}. Received: "
+            f"{target:.4g}."
+        )
+    while high - low > 1:
+        middle = (low + high) // 2
+        if milliseconds(at(middle)) <= target:
+            low = middle
+        else:
+            high = middle
+    return at(low)
+
+
 def reachable_macs(
     base: Architecture, depth: int | None = None, classes: int | None = None
 ) -> tuple[int, int]:

@@ -29,8 +29,14 @@ except ImportError as error:
         "HyperScaleNet needs keras-tuner: pip install 'scalenet_tf[tune]'"
     ) from error
 
+from scalenet_tf.allocation import CostTable
 from scalenet_tf.architectures import Architecture, get_architecture
-from scalenet_tf.budget import architecture_for_macs, average_shares, reachable_macs
+from scalenet_tf.budget import (
+    architecture_for_macs,
+    architecture_for_time,
+    average_shares,
+    reachable_macs,
+)
 from scalenet_tf.models import ScaleNet
 
 # A number, or the range (from, to) to search.
@@ -92,8 +98,12 @@ class HyperScaleNet(keras_tuner.HyperModel):
             size. Default: the cost of the base's ResNet twin.
         classes: Number of classes. Default: 1000, or 100 for CIFAR networks.
         input_shape: Shape of an image, (h, w, channels). Default: the native size.
+        costs: What the branches of the base take, as `scalenet allocate` measures
+            it: samples then meet a time and not `target_macs`.
+        target_milliseconds: With `costs`, the most a sample may take as they predict
+            it. Default: the time of the base's ResNet twin.
         depth: Range of the number of bottlenecks, split over the stages as the
-            base's. Default: the base's, not searched.
+            base's. Default: the base's, not searched. Not with `costs`.
         learning_rate: Of SGD; a number, or a range that is searched by its logarithm.
         weight_decay: L2 penalty, weight_decay / 2 times the sum of the squared
             kernels; likewise.
@@ -115,6 +125,8 @@ class HyperScaleNet(keras_tuner.HyperModel):
         classes: int | None = None,
         input_shape: tuple[int | None, int | None, int] | None = None,
         *,
+        costs: CostTable | None = None,
+        target_milliseconds: float | None = None,
         depth: tuple[int, int] | None = None,
         learning_rate: Setting = (0.01, 0.2),
         weight_decay: Setting = (1e-5, 1e-3),
@@ -126,6 +138,20 @@ class HyperScaleNet(keras_tuner.HyperModel):
         super().__init__(name=name, tunable=tunable)
         self.base = base if isinstance(base, Architecture) else get_architecture(base)
         self.classes = self.base.default_classes if classes is None else classes
+        if costs is not None and (target_macs is not None or depth is not None):
+            raise ValueError(
+                "`costs` must stand without `target_macs` and `depth`. Received: "
+                f"target_macs={target_macs!r}, depth={depth!r}."
+            )
+        if costs is None and target_milliseconds is not None:
+            raise ValueError(
+                "`target_milliseconds` must stand with `costs`. Received: "
+                f"{target_milliseconds!r} alone."
+            )
+        self.costs = costs
+        self.target_milliseconds = target_milliseconds
+        if costs is not None and target_milliseconds is None:
+            self.target_milliseconds = costs.twin
         if target_macs is None:
             target_macs = self.base.twin().macs(self.classes)
         self.target_macs = target_macs
@@ -152,6 +178,17 @@ class HyperScaleNet(keras_tuner.HyperModel):
         ]
         stages = range(1, len(by_stage) + 1)
         macs_shares = _shares(hp, [f"stage{s}_macs_share" for s in stages], by_stage)
+        name = f"{self.base.name.removesuffix('Tuned')}Tuned"
+        if self.costs is not None and self.target_milliseconds is not None:
+            return architecture_for_time(
+                self.base,
+                self.target_milliseconds,
+                self.costs.milliseconds,
+                macs_shares,
+                scale_shares,
+                classes=self.classes,
+                name=name,
+            )
         depth = None
         if self.depth is not None:
             low, high = self.depth
@@ -164,7 +201,7 @@ class HyperScaleNet(keras_tuner.HyperModel):
             scale_shares,
             depth=depth,
             classes=self.classes,
-            name=f"{self.base.name.removesuffix('Tuned')}Tuned",
+            name=name,
         )
 
     def training_settings(self, hp: keras_tuner.HyperParameters) -> dict[str, float]:

@@ -1,5 +1,6 @@
 """HyperScaleNet: hyperparameters -> a compiled network that costs what it may."""
 
+import dataclasses
 import json
 import subprocess
 import sys
@@ -8,12 +9,24 @@ import keras
 import numpy as np
 import pytest
 from conftest import TINY, TINY_CIFAR
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 import scalenet_tf
 
 keras_tuner = pytest.importorskip("keras_tuner")
 
+from scalenet_tf.allocation import CostTable  # noqa: E402
 from scalenet_tf.tuner import SmoothedCrossEntropy  # noqa: E402
+
+COSTS = CostTable(
+    fixed=2.0,
+    branches=[
+        [[(1, 0.02), (width, 0.02 + 0.2 / 2**scale)] for scale in range(3)]
+        for width in (16, 32, 64)
+    ],
+    twin=5.0,
+)
 
 
 def random_samples(hypermodel, count):
@@ -140,11 +153,40 @@ def test_labels_are_smoothed(shape):
         ({"weight_decay": -1.0}, r"`weight_decay` must be .*from 0. Received: -1.0"),
         ({"label_smoothing": (0.0, 1.0)}, r"`label_smoothing` must be .*below 1"),
         ({"base": "VGG16"}, r"unknown model 'VGG16'"),
+        ({"costs": COSTS, "target_macs": 5e7}, "`costs` must stand without `target_ma"),
+        ({"costs": COSTS, "depth": (9, 12)}, "`costs` must stand without"),
+        ({"target_milliseconds": 3.0}, "must stand with `costs`. Received: 3.0 alone"),
     ],
 )
 def test_arguments_that_cannot_be_are_named(arguments, message):
     with pytest.raises(ValueError, match=message):
         scalenet_tf.HyperScaleNet(**{"base": "ScaleNetCifar38", **arguments})
+
+
+@given(st.integers(0, 99), st.floats(0.5, 1.2))
+@settings(max_examples=10, deadline=None)
+def test_with_a_table_of_costs_every_sample_meets_a_time(seed, share):
+    target = share * COSTS.twin
+    hypermodel = scalenet_tf.HyperScaleNet(costs=COSTS, target_milliseconds=target)
+    hp = keras_tuner.HyperParameters()
+    hypermodel.architecture(hp)
+    sample = keras_tuner.HyperParameters()
+    for declared in hp.space:
+        sample.Fixed(declared.name, declared.random_sample(seed))
+    found = hypermodel.architecture(sample)
+    assert 0.97 * target <= COSTS.milliseconds(found) <= target
+    assert found.name == "ScaleNetCifar38Tuned"
+
+
+def test_without_a_time_it_is_that_of_the_twin():
+    hypermodel = scalenet_tf.HyperScaleNet(costs=COSTS)
+    found = hypermodel.architecture(keras_tuner.HyperParameters())
+    assert 0.97 * COSTS.twin <= COSTS.milliseconds(found) <= COSTS.twin
+    slow = dataclasses.replace(COSTS, twin=1e-3)
+    with pytest.raises(ValueError, match=r"target must be .* ms or more .*: 0\.001"):
+        scalenet_tf.HyperScaleNet(costs=slow).architecture(
+            keras_tuner.HyperParameters()
+        )
 
 
 def data():

@@ -317,8 +317,9 @@ def test_evaluate_a_model_file_without_a_run(tmp_path, monkeypatch, capsys):
 
 
 @pytest.mark.processes
+@pytest.mark.parametrize("limit", [200, 4_000, 20_000])  # bytes of a file
 def test_a_full_disk_is_a_clear_error_and_leaves_what_was_saved(
-    tiny_cifar_file, tmp_path, monkeypatch
+    limit, tiny_cifar_file, tmp_path, monkeypatch
 ):
     monkeypatch.chdir(tmp_path)
     options = ["--model", tiny_cifar_file, "--train-split", "train[:64]"]
@@ -329,7 +330,7 @@ def test_a_full_disk_is_a_clear_error_and_leaves_what_was_saved(
     limited = (
         "import resource, runpy, signal, sys\n"
         "signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
-        "resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))\n"
+        f"resource.setrlimit(resource.RLIMIT_FSIZE, ({limit}, {limit}))\n"
         "sys.argv = sys.argv[1:]\n"
         "sys.path.insert(0, sys.argv[0].rsplit('/', 1)[0])\n"
         "runpy.run_path(sys.argv[0], run_name='__main__')\n"

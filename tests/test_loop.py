@@ -12,9 +12,11 @@ import tensorflow as tf
 from PIL import Image
 from processes import ROOT
 from scalenet_training.errors import InterruptedRunError, RunError, UsageError
+from scalenet_training.runs.run_folder import RunFolder
 from scalenet_training.train.loop import train_and_evaluate
 from scalenet_training.train.plan import prepare
 from scalenet_training.train.presets import PRESETS
+from scalenet_training.train.progress import ScalarSummaries
 
 import scalenet_tf
 from scalenet_tf.architectures import architecture_from_record
@@ -568,3 +570,33 @@ def test_labels_outside_the_classes_are_an_error():
         data_errors(split),
     ):
         list(labels)
+
+
+def test_a_kill_after_the_checkpoint_loses_no_point_of_tensorboard(
+    config, tmp_path, monkeypatch
+):
+    class Killed(BaseException):
+        pass
+
+    def killed(*_):
+        raise Killed
+
+    folder = tmp_path / "run"
+    with monkeypatch.context() as patch:
+        patch.setattr(ScalarSummaries, "on_epoch_end", killed)
+        with pytest.raises(Killed):
+            train_and_evaluate(config, str(folder))
+    train_and_evaluate(config, str(folder))
+    points = {}
+    for path in sorted((folder / "tensorboard").iterdir()):
+        for event in tf.compat.v1.train.summary_iterator(str(path)):
+            for value in event.summary.value:
+                number = float(tf.make_ndarray(value.tensor))
+                points[value.tag, event.step] = number
+    rows = RunFolder(folder).rows()
+    assert [row.pop("epoch") for row in rows] == [0, 1]
+    assert points == {
+        (name, epoch): pytest.approx(value, rel=1e-6)
+        for epoch, row in enumerate(rows)
+        for name, value in row.items()
+    }

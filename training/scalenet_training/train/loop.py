@@ -22,7 +22,7 @@ from scalenet_training.errors import InterruptedRunError, RunError
 from scalenet_training.invocation import typed
 from scalenet_training.runs.checkpoints import Checkpoints
 from scalenet_training.runs.figures import plot_curves
-from scalenet_training.runs.files import disk_errors, replacing
+from scalenet_training.runs.files import replacing
 from scalenet_training.runs.locking import locked_folder
 from scalenet_training.runs.metrics import worth_telling
 from scalenet_training.runs.position import Position, steps_of_codes
@@ -160,7 +160,7 @@ class Trainer:
         return row
 
     def _run_epochs(self) -> dict[str, float]:
-        callbacks = make_callbacks(self.plan, self.folder.file("tensorboard"))
+        callbacks = make_callbacks(self.plan, self.folder)
         callbacks.on_train_begin()
         row: dict[str, float] = {}
         while not self.position.finished:
@@ -171,9 +171,8 @@ class Trainer:
             callbacks.on_epoch_begin(epoch)
             images_per_second = self._train_epoch(epoch, callbacks)
             row = self._finish_epoch(epoch, images_per_second)
-            with disk_errors(self.folder.path):
-                told = {name: row[name] for name in row if name != "epoch"}
-                callbacks.on_epoch_end(epoch, self._worth_telling(told))
+            told = {name: row[name] for name in row if name != "epoch"}
+            callbacks.on_epoch_end(epoch, self._worth_telling(told))
         callbacks.on_train_end()
         return row
 

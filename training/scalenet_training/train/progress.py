@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import keras
@@ -13,6 +13,8 @@ import tensorflow as tf
 
 from scalenet_tf.profiling import count_parameters
 from scalenet_training.data.batches import Batch
+from scalenet_training.runs.files import disk_errors
+from scalenet_training.runs.metrics import worth_telling
 from scalenet_training.runs.position import Position
 from scalenet_training.runs.run_folder import RunFolder
 from scalenet_training.train.plan import Plan
@@ -50,12 +52,12 @@ def waiting_message(waiting: float) -> str:
     )
 
 
-def make_callbacks(plan: Plan, log_dir: str) -> keras.callbacks.CallbackList:
+def make_callbacks(plan: Plan, folder: RunFolder) -> keras.callbacks.CallbackList:
     """A progress bar and a log for TensorBoard; neither in workers but the chief."""
     chief, people = plan.placement.chief, sys.stdout.isatty()
     own: list[keras.callbacks.Callback] = []
     if chief:
-        own = [ScalarSummaries(log_dir), *([] if people else [LogLines()])]
+        own = [ScalarSummaries(folder), *([] if people else [LogLines()])]
     return keras.callbacks.CallbackList(
         own,
         add_progbar=chief,
@@ -120,26 +122,46 @@ class ScalarSummaries(keras.callbacks.Callback):
 
     Keras' own callback asks for a compiled model, whose optimizer would then be
     saved with it.
+
+    Raises:
+        RunError: The log cannot be written.
     """
 
-    def __init__(self, log_dir: str):
+    def __init__(self, folder: RunFolder):
         super().__init__()
-        self.log_dir = log_dir
+        self.folder = folder
+        self.log_dir = folder.file("tensorboard")
 
     def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
-        """Opens the log."""
-        self.writer = tf.summary.create_file_writer(self.log_dir)
+        """Opens the log, with the last epoch of a run that resumes.
+
+        Its process may have been killed after it had saved the epoch and before it
+        wrote here. TensorBoard draws a point that is there twice once.
+        """
+        with disk_errors(self.log_dir):
+            self.writer = tf.summary.create_file_writer(self.log_dir)
+        for row in self.folder.rows()[-1:]:
+            self._write(row["epoch"], worth_telling(row, self._classes))
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         """Writes the epoch's numbers."""
-        with self.writer.as_default(step=epoch):
-            for name, value in (logs or {}).items():
-                tf.summary.scalar(name, value)
-        self.writer.flush()
+        self._write(epoch, logs or {})
 
     def on_train_end(self, logs: dict[str, Any] | None = None) -> None:
         """Closes the log."""
-        self.writer.close()
+        with disk_errors(self.log_dir):
+            self.writer.close()
+
+    @property
+    def _classes(self) -> int:
+        return self.model.output_shape[-1]
+
+    def _write(self, epoch: int, values: Mapping[str, Any]) -> None:
+        with disk_errors(self.log_dir), self.writer.as_default(step=epoch):
+            for name, value in values.items():
+                if name != "epoch":
+                    tf.summary.scalar(name, value)
+            self.writer.flush()
 
 
 # Above it, a run says that the images do not come as fast as the network takes them.

@@ -42,7 +42,7 @@ class Classifier(tf.Module):
     ):
         super().__init__()
         if fold:
-            model = fold_batch_norm(model, dtype)
+            model = folded(model, dtype)
         features, logits = (model.get_layer(name).output for name in (_POOLED, HEAD))
         ends_in_logits = model.outputs[0] is logits
         network = keras.Model(model.inputs[0], [features, logits, model.outputs[0]])
@@ -73,6 +73,18 @@ class Classifier(tf.Module):
     def __call__(self, images: tf.Tensor) -> dict[str, tf.Tensor]:
         """Features, logits and probabilities, float32, of images `(batch, h, w, 3)`."""
         return self._call(images)
+
+
+def folded(model: keras.Model, dtype: str | None) -> keras.Model:
+    """`fold_batch_norm` for an export.
+
+    Raises:
+        ExportError: The model cannot be folded, or not in this data type.
+    """
+    try:
+        return fold_batch_norm(model, dtype)
+    except ValueError as error:
+        raise ExportError(str(error)) from error
 
 
 def _frozen(function: Any) -> Callable[[tf.Tensor], dict[str, tf.Tensor]]:

@@ -18,6 +18,7 @@ import numpy as np
 import tensorflow as tf
 
 from scalenet_tf.layers.convolution import check_data_format, make_conv
+from scalenet_tf.layers.copying import copy_weights
 from scalenet_tf.layers.normalization import folded_weights, make_batch_norm
 from scalenet_tf.layers.resampling import (
     max_pool_from,
@@ -243,8 +244,10 @@ class ScaleAggregation(keras.layers.Layer):
             for scale, norm in norms.items()
         }
         for name, sublayer in folded.sublayers.items():
-            own = self.sublayers[name]
-            sublayer.set_weights(weights.get(name) or own.get_weights())
+            if name in weights:
+                sublayer.set_weights(weights[name])
+            else:
+                copy_weights(self.sublayers[name], sublayer)
 
     def pytorch_modules(self) -> dict[str, keras.layers.Layer]:
         """Sublayers by their modules in a bottleneck of the authors' code.

@@ -19,6 +19,10 @@ from scalenet_tf.layers.normalization import folded_weights
 from scalenet_tf.names import conv_norms
 
 
+class FoldingError(ValueError):
+    """A model has no batch norms of this package that could be folded as asked for."""
+
+
 def fold_batch_norm(model: keras.Model, dtype: str | None = None) -> keras.Model:
     """Makes an equal model for inference, without the batch norms.
 
@@ -39,14 +43,14 @@ def fold_batch_norm(model: keras.Model, dtype: str | None = None) -> keras.Model
         output differs by less than 1e-5 of the largest logit.
 
     Raises:
-        ValueError: `model` has no layers of this package, or is a subclass of
+        FoldingError: `model` has no layers of this package, or is a subclass of
             `keras.Model` with a `call` of its own; or is quantised, and `dtype` given.
     """
     check_data_format()
     if not _is_functional(model) or not any(
         isinstance(layer, ScaleAggregation) for layer in _all_layers(model)
     ):
-        raise ValueError(
+        raise FoldingError(
             "`model` must be a model of this package, or a functional or sequential "
             f"model that contains one. Received: {getattr(model, 'name', model)!r}."
         )
@@ -58,7 +62,7 @@ def fold_batch_norm(model: keras.Model, dtype: str | None = None) -> keras.Model
 def _check_not_quantized(model: keras.Model, dtype: str) -> None:
     names = [layer.name for layer in _all_layers(model) if is_quantized(layer)]
     if names:
-        raise ValueError(
+        raise FoldingError(
             f"`model` must not be quantised where it is to be {dtype}: its layer "
             f"{names[0]!r} is, by Keras' `quantize`. Take the model as it was before; "
             "a TFLite file can be quantised as it is exported, and a SavedModel takes "

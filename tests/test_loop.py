@@ -300,8 +300,11 @@ def test_imagenet_photographs_with_the_imagenet_recipe(tiny, tmp_path, data_dir)
 
 
 BAD_SETTINGS = [
-    ({"model": "ScaleNet5O"}, r"`model`: unknown model 'ScaleNet5O'.*ScaleNet50"),
-    ({"model": "none.json"}, r"no architecture file at 'none\.json'"),
+    (
+        {"model": "ScaleNet5O"},
+        r"`model` must be.*5O'\. Did you mean ScaleNet50",
+    ),
+    ({"model": "none.json"}, r"`model` must be one of .*Received: 'none\.json'"),
     ({"dataset": "mnist_typo"}, r"--dataset: there is no 'mnist_typo' in .*mean mnist"),
     ({"dataset": "./no/folder"}, r"--dataset: there is no folder '\./no/folder'"),
     ({"dataset": "no/folder"}, r"--dataset: .*must be digits, an existing folder"),

@@ -12,7 +12,7 @@ from tensorflow.python.framework.convert_to_constants import (
 )
 
 from scalenet_tf.export.interface import Exportable, ExportError
-from scalenet_tf.folding import fold_batch_norm
+from scalenet_tf.folding import FoldingError, fold_batch_norm
 from scalenet_tf.models import HEAD, smallest_side
 from scalenet_tf.weights.tensors import check_model
 
@@ -83,7 +83,7 @@ def folded(model: keras.Model, dtype: str | None) -> keras.Model:
     """
     try:
         return fold_batch_norm(model, dtype)
-    except ValueError as error:
+    except FoldingError as error:
         raise ExportError(str(error)) from error
 
 

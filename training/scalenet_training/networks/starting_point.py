@@ -18,8 +18,7 @@ from scalenet_tf.weights import (
     weights_classes,
 )
 from scalenet_training.errors import SettingError
-
-_SEED = "seed:"
+from scalenet_training.settings.inputs import NETWORK, SEED, split_network
 
 
 def resolve_architecture(model: str, option: str = "`model`") -> Architecture:
@@ -32,23 +31,16 @@ def resolve_architecture(model: str, option: str = "`model`") -> Architecture:
         option: The option that it came by, for messages.
 
     Raises:
-        SettingError: There is no such network.
+        SettingError: There is no such network or file.
         ValueError: The architecture is not valid.
-        FileNotFoundError: There is no such file.
     """
-    if model.startswith(_SEED):
-        return seed_architecture(
-            resolve_architecture(model.removeprefix(_SEED), option)
-        )
-    path, _, name = model.rpartition(".json:")
-    if path:
-        return scalenet_tf.load_architecture(f"{path}.json", name)
-    if model.endswith(".json"):
-        return scalenet_tf.load_architecture(model)
-    try:
-        return scalenet_tf.get_architecture(model)
-    except ValueError as error:
-        raise SettingError(f"{option}: {error} Or give a .json file.") from error
+    NETWORK.check(option, model)
+    file, name = split_network(model.removeprefix(SEED))
+    if file is None:
+        architecture = scalenet_tf.get_architecture(name)
+    else:
+        architecture = scalenet_tf.load_architecture(file, name or None)
+    return seed_architecture(architecture) if model.startswith(SEED) else architecture
 
 
 def start_from(model: keras.Model, path: str) -> LoadReport:

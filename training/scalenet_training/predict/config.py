@@ -1,13 +1,27 @@
 """Settings of a prediction. Imports no TensorFlow."""
 
 import dataclasses
+import os
 from typing import Annotated, Literal
 
 import tyro
 
-from scalenet_training.settings import Settings
+from scalenet_training.settings.base import POSITIVE, Settings
+from scalenet_training.settings.inputs import FILE, existing
 
 Normalization = Literal["imagenet", "cifar10", "cifar100", "centered"]
+
+
+def is_url(model: str) -> bool:
+    """Whether `--model` is meant as a URL."""
+    return "://" in model
+
+
+_MODEL = existing(
+    "the URL of a served model, or the folder of a run, or the file or folder of a "
+    "model, that exists",
+    lambda model: is_url(model) or os.path.exists(model),
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -21,26 +35,26 @@ class PredictConfig(Settings):
     """Image files, and folders: of these all .jpg, .jpeg, .png, .bmp and .gif files,
     also in their sub-folders."""
 
-    model: str
+    model: Annotated[str, _MODEL]
     """A run's folder or a .keras file; what export.py wrote: the folder of a
     SavedModel, or that of a name, for the highest version, or a .tflite or .onnx file;
     or a served model:
     http[s]://HOST:PORT/v1/models/NAME[/versions/NUMBER | /labels/LABEL] (REST) or
     grpc://HOST[:8500]/NAME[/NUMBER | /versions/NUMBER | /labels/LABEL]."""
 
-    top_k: int = 5
+    top_k: Annotated[int, POSITIVE] = 5
     """How many classes to name for each image, at most."""
 
     json: bool = False
     """Print JSON instead of a table."""
 
-    batch_size: int = 32
+    batch_size: Annotated[int, POSITIVE] = 32
     """Images that are computed, or sent, at a time."""
 
-    timeout: float = 30.0
+    timeout: Annotated[float, POSITIVE] = 30.0
     """Of a served model: seconds to wait for an answer."""
 
-    attempts: int = 4
+    attempts: Annotated[int, POSITIVE] = 4
     """Of a served model: how often to ask, at most, while there is no server or it is
     unavailable."""
 
@@ -54,11 +68,6 @@ class PredictConfig(Settings):
     """Of a .keras file: resize the shorter side to this and crop the centre. Default:
     the run's, else the model's input size."""
 
-    class_names: str | None = None
+    class_names: Annotated[str | None, FILE] = None
     """Of a .keras file: text file with the name of a class a line. Default: the run's,
     else the numbers of the classes."""
-
-
-def is_url(model: str) -> bool:
-    """Whether `--model` is meant as a URL."""
-    return "://" in model

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from scalenet_training.errors import RunError, UsageError
-from scalenet_training.predict.config import PredictConfig, is_url
+from scalenet_training.predict.config import PredictConfig
 
 if TYPE_CHECKING:
     from scalenet_tf.export import ExportFormat
@@ -36,17 +36,7 @@ def predict_files(
         RunError: A file cannot be read, a server does not answer as it should, or a
             probability is NaN or infinite.
     """
-    for option, value in (
-        ("--top-k", config.top_k),
-        ("--batch-size", config.batch_size),
-        ("--timeout", config.timeout),
-        ("--attempts", config.attempts),
-    ):
-        if not value > 0:
-            raise UsageError(f"{option} must be more than 0. Received: {value}.")
     files = image_files(config.images)
-    if not is_url(config.model) and not os.path.exists(config.model):
-        raise UsageError(f"--model: there is no file or folder {config.model!r}.")
 
     from scalenet_training.bars import Bar
     from scalenet_training.predict.predictors import open_predictor

@@ -293,7 +293,10 @@ def test_initial_weights_have_the_recipes_variance():
     [
         ({"classes": 0}, r"`classes` must be a positive.*Received: classes=0"),
         ({"pooling": "mean"}, r"`pooling` must be None, 'avg' or 'max'.*'mean'"),
-        ({"weights": "imagenet"}, r"no ImageNet weights.*training/convert\.py"),
+        (
+            {"weights": "imagenet"},
+            r"no ImageNet weights.*Eli-YiLi/ScaleNet",
+        ),
         ({"weights": "no.weights.h5"}, r"`weights` must be None or the path"),
         ({"input_shape": (28, 40, 3)}, r"at least 29 pixels.*\(28, 40, 3\)"),
         ({"input_shape": (56, 56)}, r"`input_shape` must be \(height, width, chann"),

@@ -27,13 +27,26 @@ def plain_config(layer: keras.Layer) -> dict[str, Any]:
     return config
 
 
+def saved_shapes(layer: keras.Layer) -> list[dict[str, tuple[int, ...]]]:
+    """The shapes of what `copy_weights` copies."""
+    return [
+        {name: tuple(array.shape) for name, array in _saved(part).items()}
+        for part in layer._flatten_layers()
+    ]
+
+
 def copy_weights(layer: keras.Layer, copy: keras.Layer) -> None:
-    """Sets the weights of a layer that was made of `plain_config`."""
+    """Sets the weights of a layer that is as one made of `plain_config`."""
     # Keras' own way to save and load; the layers inside a layer have variables apart.
     for part, new in zip(layer._flatten_layers(), copy._flatten_layers(), strict=True):
         if is_quantized(part):  # merging LoRA would round
             new.set_weights(part.get_weights())
-            continue
-        saved: dict[str, Any] = {}
-        part.save_own_variables(saved)
-        new.load_own_variables(saved)
+        else:
+            new.load_own_variables(_saved(part))
+
+
+def _saved(layer: keras.Layer) -> dict[str, Any]:
+    """The variables of a layer alone, as Keras saves them."""
+    saved: dict[str, Any] = {}
+    layer.save_own_variables(saved)
+    return saved

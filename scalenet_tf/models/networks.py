@@ -12,7 +12,7 @@ import keras
 from scalenet_tf.architectures import Architecture, get_architecture
 from scalenet_tf.layers import ScaleAggregation, check_data_format
 from scalenet_tf.models import parts
-from scalenet_tf.weights import check_weights, load_weights
+from scalenet_tf.weights import open_weights
 
 Pooling = Literal["avg", "max"]
 Activation = str | Callable[..., Any]
@@ -54,7 +54,9 @@ def ScaleNet(
             one of the public names of `list_models`.
         include_top: Whether to end with global average pooling and a dense layer.
         weights: `None` (random initialisation) or the path of a `.weights.h5` file
-            of the same network.
+            of the same network, or of a `.keras` or `.h5` file with it, alone or
+            inside another model. The classes must be the same; those of a file with
+            a top are passed over without the top.
         input_tensor: Keras tensor to use as the input, `(batch, h, w, channels)`.
         input_shape: Shape of an image, `(h, w, channels)`; h and w may be `None` for
             any size. Default: the native size with the top, any size without.
@@ -83,8 +85,9 @@ def ScaleNet(
     classes = architecture.default_classes if classes is None else classes
     parts.check_head(include_top, pooling, classes)
     inputs = parts.image_input(architecture, include_top, input_tensor, input_shape)
-    if weights is not None:
-        check_weights(weights, classes if include_top else None, inputs.shape[-1])
+    file = None if weights is None else open_weights(weights)
+    if file is not None:
+        file.check(classes if include_top else None, inputs.shape[-1])
 
     x = parts.stem(inputs, architecture.stem, synchronized)
     for block in architecture.blocks():
@@ -97,8 +100,8 @@ def ScaleNet(
         x,
         name=name or architecture.name.lower(),
     )
-    if weights is not None:
-        load_weights(model, weights)
+    if file is not None:
+        file.load(model)
     return model
 
 
@@ -115,7 +118,8 @@ _DOCSTRING = """Builds {name} ({blocks} bottlenecks, for {native}x{native} image
 
 Args:
     include_top: Whether to end with global average pooling and a dense layer.
-    weights: `None` (random initialisation) or the path of a `.weights.h5` file.
+    weights: `None` (random initialisation) or the path of a `.weights.h5` file, or of
+        a `.keras` or `.h5` file of a whole model.
     input_tensor: Keras tensor to use as the input, `(batch, h, w, channels)`.
     input_shape: Shape of an image, `(h, w, channels)`; h and w may be `None` for any
         size from {minimum} pixels up. Default: `({native}, {native}, 3)` with the

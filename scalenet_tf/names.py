@@ -82,6 +82,15 @@ def find_network(model: Any) -> Any | None:
     return next(filter(None, map(find_network, layers)), None)
 
 
+def where_inside(model: Any) -> str:
+    """What to say of a model with a network inside it, for the end of an error."""
+    path, network = "model", find_network(model)
+    while network is not None and model is not network:
+        model = next(la for la in model.layers if find_network(la) is network)
+        path += f".get_layer({model.name!r})"
+    return f" Pass the network inside it: {path}." if path != "model" else ""
+
+
 def conv_norms(layer_names: Iterable[str]) -> list[ConvNorm]:
     """The pairs of the stem and of these bottlenecks; a model may lack some layers."""
     blocks = bottlenecks(layer_names)

@@ -32,6 +32,7 @@ except ImportError as error:
 from scalenet_tf.architectures import Architecture, get_architecture
 from scalenet_tf.budget import architecture_for_macs, average_shares, reachable_macs
 from scalenet_tf.models import ScaleNet
+from scalenet_tf.models.arguments import explained
 
 # A number, or the range (from, to) to search.
 Setting = float | tuple[float, float]
@@ -108,6 +109,7 @@ class HyperScaleNet(keras_tuner.HyperModel):
             range.
     """
 
+    @explained
     def __init__(
         self,
         base: Architecture | str = "ScaleNetCifar38",

@@ -325,8 +325,8 @@ BAD_SETTINGS = [
     ({"virtual_devices": 3}, r"`virtual_devices`: TensorFlow already runs with 2"),
     ({"image_size": 1}, r"--image-size must be at least 2.*1"),
     ({"eval_resize": 31}, r"--eval-resize must be at least the image size, 32.*31"),
-    ({"weights": "none.weights.h5"}, r"`weights` must be the path of.*none\.weights"),
-    ({"weights": "imagenet"}, r"`weights` must be the path of.*'imagenet'"),
+    ({"weights": "none.weights.h5"}, r"`weights` must be a \.weights.*none\.weights"),
+    ({"weights": "imagenet"}, r"`weights` 'imagenet': no ImageNet weights.*convert"),
 ]
 
 

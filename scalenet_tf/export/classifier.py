@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 from typing import Any
 
@@ -14,6 +15,7 @@ from tensorflow.python.framework.convert_to_constants import (
 from scalenet_tf.export.interface import Exportable, ExportError
 from scalenet_tf.folding import FoldingError, fold_batch_norm
 from scalenet_tf.models import HEAD, smallest_side
+from scalenet_tf.names import STEM, where_inside
 from scalenet_tf.weights.tensors import check_model
 
 _POOLED = "avg_pool"
@@ -98,6 +100,13 @@ def _frozen(function: Any) -> Callable[[tf.Tensor], dict[str, tf.Tensor]]:
     return call
 
 
+def _own_normalization(model: keras.Model) -> str | None:
+    """The name of a layer before the network's first that normalises pixels."""
+    kinds = (keras.layers.Rescaling, keras.layers.Normalization)
+    before = itertools.takewhile(lambda layer: layer.name != STEM.conv, model.layers)
+    return next((layer.name for layer in before if isinstance(layer, kinds)), None)
+
+
 def check_classifier(content: Exportable) -> None:
     """Checks that a model can be exported with a transform and names of classes.
 
@@ -112,7 +121,7 @@ def check_classifier(content: Exportable) -> None:
         raise ExportError(
             "`model` must be a network of this package with its top. Received: "
             f"{getattr(model, 'name', model)!r}, without the layers {_POOLED!r} and "
-            f"{HEAD!r}."
+            f"{HEAD!r}.{where_inside(model)}"
         )
     image = model.inputs[0]
     if (
@@ -129,6 +138,13 @@ def check_classifier(content: Exportable) -> None:
         raise ExportError(
             "`transform.image_size` must be the side of the model's input, of shape "
             f"{tuple(image.shape)}. Received: image_size={size}."
+        )
+    own = _own_normalization(model)
+    if own is not None and content.transform.normalization != "none":
+        raise ExportError(
+            f"`normalization` must be 'none' for {model.name!r}, which normalises "
+            f"pixels from 0 to 255 itself, by its layer {own!r}. Received: "
+            f"{content.transform.normalization!r}."
         )
     classes = model.get_layer(HEAD).units
     if len(class_names) != classes:

@@ -12,6 +12,7 @@ import keras
 from scalenet_tf.architectures import Architecture, get_architecture
 from scalenet_tf.layers import ScaleAggregation, check_data_format
 from scalenet_tf.models import parts
+from scalenet_tf.models.arguments import explained
 from scalenet_tf.weights import open_weights
 
 Pooling = Literal["avg", "max"]
@@ -33,6 +34,7 @@ class ModelOptions(TypedDict, total=False):
     sa_block: type[ScaleAggregation]
 
 
+@explained
 def ScaleNet(
     architecture: Architecture | str,
     include_top: bool = True,
@@ -75,6 +77,7 @@ def ScaleNet(
 
     Raises:
         ValueError: An argument is not allowed, or does not fit the weights.
+        TypeError: There is no such argument; the message names the one that is meant.
 
     Source: Li et al., CVPR 2019, sections 3 and 4.1. The authors published no CIFAR
     code: the stem and the strides of the CIFAR networks are this package's reading.

@@ -11,7 +11,7 @@ import keras
 import numpy as np
 
 from scalenet_tf.layers import ScaleAggregation
-from scalenet_tf.names import HEAD, PYTORCH_HEAD, pytorch_modules
+from scalenet_tf.names import HEAD, PYTORCH_HEAD, pytorch_modules, where_inside
 from scalenet_tf.weights.pytorch_files import Checkpoint, read_pytorch_weights
 from scalenet_tf.weights.tensors import LoadReport, cast_values, float_array
 
@@ -188,7 +188,7 @@ def _slots(model: keras.Model) -> list[_Slot]:
     if not slots:
         raise ValueError(
             "`model` must be a network of this package, with its layer names. "
-            f"Received: {model.name!r}."
+            f"Received: {model.name!r}.{where_inside(model)}"
         )
     return slots
 

@@ -2,14 +2,13 @@
 
 import dataclasses
 import os
-from typing import Annotated, Literal
+from typing import Annotated
 
 import tyro
 
 from scalenet_training.settings.base import POSITIVE, Settings
+from scalenet_training.settings.groups import NormalizationName
 from scalenet_training.settings.inputs import FILE, existing
-
-Normalization = Literal["imagenet", "cifar10", "cifar100", "centered"]
 
 
 def is_url(model: str) -> bool:
@@ -58,7 +57,7 @@ class PredictConfig(Settings):
     """Of a served model: how often to ask, at most, while there is no server or it is
     unavailable."""
 
-    normalization: Normalization | None = None
+    normalization: NormalizationName | None = None
     """Of a .keras file: mean and deviation of the pixels. Default: the run's."""
 
     image_size: int | None = None

@@ -11,7 +11,7 @@ from scalenet_training.settings.base import NOT_NEGATIVE, POSITIVE, OptionGroup
 from scalenet_training.settings.inputs import DATASET
 
 # The names in scalenet_tf.preprocessing.STATISTICS, which needs TensorFlow.
-NormalizationName = Literal["imagenet", "cifar10", "cifar100", "centered"]
+NormalizationName = Literal["imagenet", "cifar10", "cifar100", "centered", "none"]
 StrategyName = Literal["auto", "none", "mirrored", "multiworker", "tpu"]
 
 
@@ -45,7 +45,8 @@ class DataOptions(OptionGroup):
     augment: AugmentationName = "crop"
 
     normalization: NormalizationName = "centered"
-    """Mean and deviation of the pixels, as in scalenet_tf.preprocess_input."""
+    """Mean and deviation of the pixels, as in scalenet_tf.preprocess_input. none:
+    pixels from 0 to 255, for a network that normalises them itself."""
 
 
 @dataclasses.dataclass(frozen=True)

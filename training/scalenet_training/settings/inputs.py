@@ -128,6 +128,8 @@ def _base(path: str) -> str:
 
 
 def _is_weights_file(path: str) -> bool:
+    if path == "imagenet":  # the library says where these are
+        return True
     return path.endswith(WEIGHTS_SUFFIXES) and os.path.isfile(path)
 
 

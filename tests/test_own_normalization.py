@@ -64,8 +64,16 @@ def test_none_leaves_pixels_as_they_are():
     assert PIXELS.value_range == (0, 255)
 
 
-@pytest.mark.parametrize("kind", WRITERS)
-@pytest.mark.parametrize("layer", LAYERS)
+def combinations():
+    """All; quick are those of one layer, and of ONNX, which writes each its own way."""
+    for layer in LAYERS:
+        for kind in WRITERS:
+            quick = layer == "Rescaling" or kind == "ONNX"
+            marks = () if quick else pytest.mark.slow
+            yield pytest.param(layer, kind, marks=marks, id=f"{layer}-{kind}")
+
+
+@pytest.mark.parametrize(("layer", "kind"), combinations())
 def test_exports_of_every_format_normalise_once(layer, kind, tmp_path):
     write, name, options = WRITERS[kind]
     model = network(LAYERS[layer]())

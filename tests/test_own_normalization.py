@@ -73,7 +73,7 @@ def combinations():
             yield pytest.param(layer, kind, marks=marks, id=f"{layer}-{kind}")
 
 
-@pytest.mark.parametrize(("layer", "kind"), combinations())
+@pytest.mark.parametrize(("layer", "kind"), [*combinations()])
 def test_exports_of_every_format_normalise_once(layer, kind, tmp_path):
     write, name, options = WRITERS[kind]
     model = network(LAYERS[layer]())

@@ -14,8 +14,13 @@ from typing import Any
 import keras
 
 from scalenet_tf.layers import ScaleAggregation, check_data_format
+from scalenet_tf.layers.copying import copy_weights, is_quantized, plain_config
 from scalenet_tf.layers.normalization import folded_weights
 from scalenet_tf.names import conv_norms
+
+
+class FoldingError(ValueError):
+    """A model has no batch norms of this package that could be folded as asked for."""
 
 
 def fold_batch_norm(model: keras.Model, dtype: str | None = None) -> keras.Model:
@@ -24,8 +29,8 @@ def fold_batch_norm(model: keras.Model, dtype: str | None = None) -> keras.Model
     Layers keep their names, so that `feature_pyramid` and `count_macs` take the result
     as they take `model`, which is left as it was. Layers that are not this package's,
     such as a head of one's own, are copied with their weights; models inside the model
-    are folded too. The result is not compiled. Folding a folded model gives an equal
-    one.
+    are folded too. LoRA's matrices become part of the kernels (`layer.enable_lora`).
+    The result is not compiled. Folding a folded model gives an equal one.
 
     Args:
         model: A model of this package, or a functional or sequential model that
@@ -38,18 +43,31 @@ def fold_batch_norm(model: keras.Model, dtype: str | None = None) -> keras.Model
         output differs by less than 1e-5 of the largest logit.
 
     Raises:
-        ValueError: `model` has no layers of this package, or is a subclass of
-            `keras.Model` with a `call` of its own.
+        FoldingError: `model` has no layers of this package, or is a subclass of
+            `keras.Model` with a `call` of its own; or is quantised, and `dtype` given.
     """
     check_data_format()
     if not _is_functional(model) or not any(
         isinstance(layer, ScaleAggregation) for layer in _all_layers(model)
     ):
-        raise ValueError(
+        raise FoldingError(
             "`model` must be a model of this package, or a functional or sequential "
             f"model that contains one. Received: {getattr(model, 'name', model)!r}."
         )
+    if dtype is not None:
+        _check_not_quantized(model, dtype)
     return _fold(model, dtype)
+
+
+def _check_not_quantized(model: keras.Model, dtype: str) -> None:
+    names = [layer.name for layer in _all_layers(model) if is_quantized(layer)]
+    if names:
+        raise FoldingError(
+            f"`model` must not be quantised where it is to be {dtype}: its layer "
+            f"{names[0]!r} is, by Keras' `quantize`. Take the model as it was before; "
+            "a TFLite file can be quantised as it is exported, and a SavedModel takes "
+            f"the layer as it is. Received: {model.name!r}."
+        )
 
 
 def _is_functional(layer: Any) -> bool:
@@ -71,7 +89,7 @@ def _fold(model: keras.Model, dtype: str | None) -> keras.Model:
         if _is_functional(layer):
             return _fold(layer, dtype)
         is_block = isinstance(layer, ScaleAggregation)
-        config = layer.folded_config() if is_block else layer.get_config()
+        config = layer.folded_config() if is_block else plain_config(layer)
         if dtype is not None and isinstance(layer, keras.Layer):
             config["dtype"] = dtype
         if layer.name in pairs:
@@ -100,7 +118,7 @@ def _fold(model: keras.Model, dtype: str | None) -> keras.Model:
             norm = model.get_layer(pairs[layer.name])
             copy.set_weights(folded_weights(layer, norm))
         else:
-            copy.set_weights(layer.get_weights())
+            copy_weights(layer, copy)
     return folded
 
 

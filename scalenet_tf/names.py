@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 STEM_POOL = "stem_pool"
 POOLED = "avg_pool"
@@ -72,6 +72,23 @@ def bottlenecks(layer_names: Iterable[str]) -> list[BottleneckNames]:
     matches = (re.fullmatch(r"stage(\d+)_block(\d+)_\w+", name) for name in layer_names)
     found = (BottleneckNames(int(m[1]), int(m[2])) for m in matches if m)
     return list(dict.fromkeys(found))
+
+
+def find_network(model: Any) -> Any | None:
+    """The network with these names: a model itself, or the first one inside it."""
+    layers = getattr(model, "layers", ())
+    if bottlenecks(layer.name for layer in layers):
+        return model
+    return next(filter(None, map(find_network, layers)), None)
+
+
+def where_inside(model: Any) -> str:
+    """What to say of a model with a network inside it, for the end of an error."""
+    path, network = "model", find_network(model)
+    while network is not None and model is not network:
+        model = next(la for la in model.layers if find_network(la) is network)
+        path += f".get_layer({model.name!r})"
+    return f" Pass the network inside it: {path}." if path != "model" else ""
 
 
 def conv_norms(layer_names: Iterable[str]) -> list[ConvNorm]:

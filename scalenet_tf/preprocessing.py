@@ -34,6 +34,7 @@ STATISTICS: Mapping[str, tuple[tuple[float, ...], tuple[float, ...]]] = (
             "cifar10": ((0.4914, 0.4822, 0.4465), (0.2470, 0.2435, 0.2616)),
             "cifar100": ((0.5071, 0.4867, 0.4408), (0.2675, 0.2565, 0.2761)),
             "centered": ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5)),
+            "none": ((0.0, 0.0, 0.0), (1 / 255, 1 / 255, 1 / 255)),
         }
     )
 )
@@ -49,8 +50,9 @@ def preprocess_input(x: Any, statistics: str = "imagenet") -> Any:
     Args:
         x: Pixels from 0 to 255, `(..., 3)`: a NumPy array, nested lists, or a tensor.
         statistics: Whose mean and standard deviation: `"imagenet"` (those of the
-            authors' PyTorch models), `"cifar10"`, `"cifar100"`, or `"centered"`
-            (pixels from -1 to 1).
+            authors' PyTorch models), `"cifar10"`, `"cifar100"`, `"centered"` (pixels
+            from -1 to 1), or `"none"` (pixels from 0 to 255, as they are, for a
+            network with a `Rescaling` or `Normalization` of its own).
 
     Returns:
         The same shape: a tensor of its own floating type (float32 for integers) where

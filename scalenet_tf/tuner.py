@@ -38,6 +38,7 @@ from scalenet_tf.budget import (
     reachable_macs,
 )
 from scalenet_tf.models import ScaleNet
+from scalenet_tf.models.arguments import explained
 
 # A number, or the range (from, to) to search.
 Setting = float | tuple[float, float]
@@ -118,6 +119,7 @@ class HyperScaleNet(keras_tuner.HyperModel):
             range.
     """
 
+    @explained
     def __init__(
         self,
         base: Architecture | str = "ScaleNetCifar38",

@@ -98,7 +98,7 @@ def test_networks_are_compared_with_the_first(tiny, work, tmp_path, capsys):
     ("settings", "message"),
     [
         ({"networks": ()}, "`networks` must be one or more. Received: none."),
-        ({"networks": ("ResNet51",)}, "`networks`: unknown model 'ResNet51'"),
+        ({"networks": ("ResNet51",)}, "Received: 'ResNet51'. Did you mean ResNet5"),
         ({"batch_sizes": (0,)}, "`batch_sizes` must be positive numbers"),
         ({"rounds": 0}, "`rounds` must be more than 0. Received: 0."),
         ({"formats": ("tflit",)}, "`format` must be one of"),

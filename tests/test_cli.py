@@ -49,7 +49,7 @@ def test_an_unknown_command_is_an_error_with_the_nearest_one(monkeypatch, capsys
     assert code == 2
     assert err == (
         f"error: COMMAND must be one of {', '.join(VERBS)}. Received: 'trian'. "
-        "Did you mean 'train'?\n"
+        "Did you mean train?\n"
     )
 
 

@@ -231,11 +231,17 @@ BAD_COMMANDS = [
     (["train.py", "--ema", "1"], "--ema must be from 0 to below 1. Received: 1.0"),
     (["train.py", "--milestones", "0.5", "0.2"], "--milestones must be ascending"),
     (["train.py", "--epochz", "3"], "--epochz"),
-    (["train.py", "--model", "VGG16"], "--model: unknown model 'VGG16'"),
+    (
+        ["train.py", "--model", "VGG16"],
+        "--model must be one of ScaleNetCif",
+    ),
     (["evaluate.py", "nothing.keras"], "RUN-OR-MODEL must be the folder of a run"),
     (["evaluate.py", "."], "is no run's config.json"),
     (["plot.py", "curves", "."], "is not a run that has finished an epoch"),
-    (["plot.py", "allocation", "ScaleNet5"], "NETWORKS: unknown model 'ScaleNet5'"),
+    (
+        ["plot.py", "allocation", "ScaleNet5"],
+        "'ScaleNet5'. Did you mean ScaleNet5",
+    ),
     (["plot.py", "curves", "none"], "'none' is not a run that has finished an epoch"),
     (["plot.py", "allocation"], "NETWORKS must be one or more"),
     (["allocate.py", "--target-macs", "much"], "--target-macs must be 'twin'"),
@@ -243,7 +249,7 @@ BAD_COMMANDS = [
     (["allocate.py", "--target-macs", "9x"], "--target-macs must be from"),
     (
         ["convert.py", "none.pth", "--model", "ScaleNet50", "--output", "a.weights.h5"],
-        "no checkpoint file at 'none.pth'",
+        "CHECKPOINT must be a file that exists. Received: 'none.pth'",
     ),
     (
         ["convert.py", "none.pth", "--model", "ScaleNet50", "--output", "a.h5"],
@@ -278,6 +284,7 @@ def test_a_table_of_metrics_that_is_none_is_named(tmp_path, monkeypatch, capsys)
 def test_convert_does_not_replace_a_file_unless_told(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "a.keras").write_text("mine")
+    (tmp_path / "none.pth").write_text("none")
     arguments = ["convert.py", "none.pth", "--model", "ScaleNet50"]
     assert in_process(monkeypatch, *arguments, "--output", "a.keras") == 2
     assert "exists. Give --overwrite" in capsys.readouterr().err

@@ -206,7 +206,7 @@ def test_evaluation_takes_the_data_of_the_card(saved, monkeypatch, capsys):
         (["--jit", "on"], "--jit is for Keras models"),
         (["--batch-size", "0"], "--batch-size must be more than 0"),
         (["--eval-split", "none"], "--eval-split: no split 'none'"),
-        (["--compare", "nothing.keras"], "RUN-OR-MODEL must be the folder of a run"),
+        (["--compare", "nothing.keras"], "--compare must be the folder of a run"),
     ],
 )
 def test_evaluations_of_exports_that_cannot_be(
@@ -277,15 +277,21 @@ BAD = [
     (["--format", "onnx", "--top-k", "3"], "--top-k is for --format savedmodel"),
     (["--format", "tflite", "--no-fold"], "--no-fold is for --format savedmodel"),
     (
-        ["--format", "tflite", "--calibration-dir", "images"],
+        ["--format", "tflite", "--calibration-dir", "."],
         "--calibration-dir is for --quantization int8. Received: --quantization none",
     ),
     (["--top-k", "0"], "--top-k must be at least 1. Received: 0"),
-    (["--images", "nowhere"], "--images: there is no folder 'nowhere'"),
+    (
+        ["--images", "nowhere"],
+        "--images must be a folder that exists. Re",
+    ),
     (["--images", "empty"], "--images: 'empty' has no files"),
     (["--images", "."], "cannot be decoded: not a JPEG, PNG"),
     (["--class-names", "file"], "--class-names must have one name for each of the"),
-    (["--class-names", "nowhere"], "No such file or directory: 'nowhere'"),
+    (
+        ["--class-names", "nowhere"],
+        "--class-names must be a file that exists",
+    ),
     (["--image-size", "64", "--eval-resize", "8"], "--eval-resize must be at least"),
     (["--eval-split", "x"], "--eval-split: no split 'x' in digits"),
 ]

@@ -307,8 +307,11 @@ def test_imagenet_photographs_with_the_imagenet_recipe(tiny, tmp_path, data_dir)
 
 
 BAD_SETTINGS = [
-    ({"model": "ScaleNet5O"}, r"`model`: unknown model 'ScaleNet5O'.*ScaleNet50"),
-    ({"model": "none.json"}, r"no architecture file at 'none\.json'"),
+    (
+        {"model": "ScaleNet5O"},
+        r"`model` must be.*5O'\. Did you mean ScaleNet50",
+    ),
+    ({"model": "none.json"}, r"`model` must be one of .*Received: 'none\.json'"),
     ({"dataset": "mnist_typo"}, r"--dataset: there is no 'mnist_typo' in .*mean mnist"),
     ({"dataset": "./no/folder"}, r"--dataset: there is no folder '\./no/folder'"),
     ({"dataset": "no/folder"}, r"--dataset: .*must be digits, an existing folder"),
@@ -329,8 +332,8 @@ BAD_SETTINGS = [
     ({"virtual_devices": 3}, r"`virtual_devices`: TensorFlow already runs with 2"),
     ({"image_size": 1}, r"--image-size must be at least 2.*1"),
     ({"eval_resize": 31}, r"--eval-resize must be at least the image size, 32.*31"),
-    ({"weights": "none.weights.h5"}, r"`weights` must be the path of.*none\.weights"),
-    ({"weights": "imagenet"}, r"`weights` must be the path of.*'imagenet'"),
+    ({"weights": "none.weights.h5"}, r"`weights` must be a \.weights.*none\.weights"),
+    ({"weights": "imagenet"}, r"`weights` 'imagenet': no ImageNet weights.*convert"),
 ]
 
 

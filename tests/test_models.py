@@ -1,3 +1,4 @@
+import functools
 import inspect
 
 import keras
@@ -254,6 +255,25 @@ def test_feature_pyramid_has_the_stages_strides(name, levels, tmp_path):
         assert list(features) == list(levels)
 
 
+def test_feature_pyramid_of_a_network_inside_a_model_says_what_to_pass(tiny):
+    body = scalenet_tf.ScaleNet(tiny, include_top=False, pooling="avg")
+    layers = [keras.Input((56, 56, 3)), body, keras.layers.Dense(2)]
+    inner = keras.Sequential(layers, name="inner")
+    inputs = keras.Input((56, 56, 3))
+    model = keras.Model(inputs, inner(inputs))
+    with pytest.raises(ValueError, match="must be a model of this package") as refused:
+        scalenet_tf.feature_pyramid(model)
+    named = "model.get_layer('inner').get_layer('tiny')"
+    assert str(refused.value).endswith(f" Pass the network inside it: {named}.")
+    network = eval(named, {"model": model})
+    features = keras.Model(network.input, scalenet_tf.feature_pyramid(network))
+    x = images(1, 56, 56, 3)
+    pooled = features(x)["P5"].numpy().mean((1, 2))
+    np.testing.assert_allclose(pooled, body(x), rtol=1e-5, atol=1e-6)
+    with pytest.raises(ValueError, match=r"network inside it: model\.get_layer"):
+        scalenet_tf.load_pytorch_weights(model, {})
+
+
 def test_feature_pyramid_of_another_model_is_an_error():
     model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(2)])
     with pytest.raises(ValueError, match="`model` must be a model of this package"):
@@ -293,7 +313,10 @@ def test_initial_weights_have_the_recipes_variance():
     [
         ({"classes": 0}, r"`classes` must be a positive.*Received: classes=0"),
         ({"pooling": "mean"}, r"`pooling` must be None, 'avg' or 'max'.*'mean'"),
-        ({"weights": "imagenet"}, r"no ImageNet weights.*training/convert\.py"),
+        (
+            {"weights": "imagenet"},
+            r"no ImageNet weights.*Eli-YiLi/ScaleNet",
+        ),
         ({"weights": "no.weights.h5"}, r"`weights` must be None or the path"),
         ({"input_shape": (28, 40, 3)}, r"at least 29 pixels.*\(28, 40, 3\)"),
         ({"input_shape": (56, 56)}, r"`input_shape` must be \(height, width, chann"),
@@ -302,6 +325,30 @@ def test_initial_weights_have_the_recipes_variance():
 def test_arguments_out_of_range_are_errors(tiny, kwargs, message):
     with pytest.raises(ValueError, match=message):
         scalenet_tf.ScaleNet(tiny, **kwargs)
+
+
+@pytest.mark.parametrize(
+    ("kwargs", "meant"),
+    [
+        ({"num_classes": 10}, "argument `num_classes`. It is `classes` here."),
+        ({"pretrained": True}, "argument `pretrained`. It is `weights` here."),
+        ({"clases": 10}, "argument `clases`. Did you mean `classes`?"),
+        ({"zzz": 1}, "argument `zzz`. Its arguments: architecture, include_top, wei"),
+    ],
+)
+@pytest.mark.parametrize(
+    "build",
+    [
+        functools.partial(scalenet_tf.create_model, "ScaleNetCifar38"),
+        scalenet_tf.ScaleNetCifar38,
+        functools.partial(scalenet_tf.ScaleNet, TINY),
+    ],
+    ids=["create_model", "ScaleNetCifar38", "ScaleNet"],
+)
+def test_arguments_that_there_are_not_are_answered_by_those_meant(build, kwargs, meant):
+    with pytest.raises(TypeError) as refused:
+        build(**kwargs)
+    assert str(refused.value).startswith(f"ScaleNet has no {meant}")
 
 
 def test_unknown_model_is_an_error_with_suggestions():

@@ -41,6 +41,17 @@ def test_import_pulls_in_no_optional_package():
     subprocess.run([sys.executable, "-c", code], check=True, cwd="/")
 
 
+@pytest.mark.processes
+def test_importing_the_package_is_enough_for_keras_to_load_its_models(tmp_path):
+    scalenet_tf.ScaleNetCifar38().save(tmp_path / "model.keras")
+    code = (
+        "import scalenet_tf, keras\n"
+        "model = keras.saving.load_model('model.keras')\n"
+        "assert model.name == 'scalenetcifar38'\n"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=tmp_path)
+
+
 def test_public_names_exist_and_are_documented():
     for name in scalenet_tf.__all__:
         assert getattr(scalenet_tf, name).__doc__, name

@@ -599,14 +599,14 @@ def test_weights_that_cannot_be_right_are_refused(
 
 
 def test_a_weights_file_that_is_refused_leaves_the_model_as_it_was(tmp_path):
-    from scalenet_tf.weights import load_weights
+    from scalenet_tf.weights import open_weights
 
     model, other = network(), network()
     damaged("logits/kernel", np.nan)(other)
     other.get_layer("stem_conv").kernel.assign(tf.zeros((3, 3, 3, 16)))
     other.save_weights(tmp_path / "nan.weights.h5")
     with pytest.raises(ValueError, match="must hold finite"):
-        load_weights(model, tmp_path / "nan.weights.h5")
+        open_weights(tmp_path / "nan.weights.h5").load(model)
     assert_same_weights(model, network())
 
 

@@ -106,8 +106,8 @@ def test_options_become_flat_settings_again():
 
 
 def test_settings_with_fields_outside_of_groups_keep_all_options():
-    read = parse(ExportConfig, "", ["run", "--name", "a", "--top-k", "3"], "export.py")
-    assert read == ExportConfig("run", name="a", top_k=3)
+    read = parse(ExportConfig, "", [".", "--name", "a", "--top-k", "3"], "export.py")
+    assert read == ExportConfig(".", name="a", top_k=3)
     assert {*fields_of(EvaluateConfig)} == {
         field.name for field in dataclasses.fields(EvaluateConfig)
     }

@@ -42,8 +42,8 @@ BAD = [
     ),
     (["--learning-rate", "0", "1"], "--learning-rate must be two ascending numbers"),
     (["--label-smoothing", "0", "1"], "--label-smoothing must be two ascending"),
-    (["--model", "VGG16"], "--model: unknown model 'VGG16'"),
-    (["--dataset", "./none"], "--dataset: there is no folder './none'"),
+    (["--model", "VGG16"], "--model must be one of ScaleNetCifar38"),
+    (["--dataset", "./none"], "--dataset must be digits, a name of"),
     (["--eval-split", "none"], "--eval-split: no split 'none' in digits"),
     (["--train-split", "train[:9]"], "--batch-size must be at most the 9 examples"),
 ]
@@ -94,7 +94,7 @@ def test_the_process_that_chooses_trials_leaves_the_gpus_to_them(monkeypatch):
     seen = []
     monkeypatch.setattr(tf.config, "list_physical_devices", lambda kind: [kind])
     monkeypatch.setattr(tf.config, "set_visible_devices", lambda *a: seen.append(a))
-    assert in_process(monkeypatch, "tune.py", "--dataset", "./none") == 2
+    assert in_process(monkeypatch, "tune.py", "--train-split", "none") == 2
     assert seen == [([], "GPU")]
 
 

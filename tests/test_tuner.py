@@ -189,6 +189,11 @@ def test_without_a_time_it_is_that_of_the_twin():
         )
 
 
+def test_an_argument_that_there_is_not_is_answered_by_the_one_that_is_meant():
+    with pytest.raises(TypeError, match="HyperScaleNet has no argument `num_classes`"):
+        scalenet_tf.HyperScaleNet("ScaleNetCifar38", num_classes=3)
+
+
 def data():
     x = np.random.default_rng(0).standard_normal((48, 32, 32, 3)).astype("f4")
     y = np.arange(48) % 3

@@ -116,7 +116,7 @@ def test_a_worker_shares_the_folder_with_its_chief(tmp_path, monkeypatch, outcom
     folder = tmp_path / "run"
     with (
         locked_folder(str(folder), "--workdir"),
-        pytest.raises(UsageError, match="`model`: unknown model"),
+        pytest.raises(UsageError, match="`model` must be one of Sc"),
     ):
         train(folder, model="none")
     outcome("let in: the chief of the same run has the lock")
@@ -176,5 +176,5 @@ def test_settings_are_checked_under_the_lock(tmp_path, monkeypatch):
 
 def test_sequential_runs_in_one_process_are_no_conflict(tmp_path):
     for _ in range(2):
-        with pytest.raises(UsageError, match="`model`: unknown model"):
+        with pytest.raises(UsageError, match="`model` must be one of Sc"):
             train(tmp_path / "run", model="none")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 from typing import Any
 
@@ -12,8 +13,9 @@ from tensorflow.python.framework.convert_to_constants import (
 )
 
 from scalenet_tf.export.interface import Exportable, ExportError
-from scalenet_tf.folding import fold_batch_norm
+from scalenet_tf.folding import FoldingError, fold_batch_norm
 from scalenet_tf.models import HEAD, smallest_side
+from scalenet_tf.names import STEM, where_inside
 from scalenet_tf.weights.tensors import check_model
 
 _POOLED = "avg_pool"
@@ -42,7 +44,7 @@ class Classifier(tf.Module):
     ):
         super().__init__()
         if fold:
-            model = fold_batch_norm(model, dtype)
+            model = folded(model, dtype)
         features, logits = (model.get_layer(name).output for name in (_POOLED, HEAD))
         ends_in_logits = model.outputs[0] is logits
         network = keras.Model(model.inputs[0], [features, logits, model.outputs[0]])
@@ -75,6 +77,18 @@ class Classifier(tf.Module):
         return self._call(images)
 
 
+def folded(model: keras.Model, dtype: str | None) -> keras.Model:
+    """`fold_batch_norm` for an export.
+
+    Raises:
+        ExportError: The model cannot be folded, or not in this data type.
+    """
+    try:
+        return fold_batch_norm(model, dtype)
+    except FoldingError as error:
+        raise ExportError(str(error)) from error
+
+
 def _frozen(function: Any) -> Callable[[tf.Tensor], dict[str, tf.Tensor]]:
     """A concrete function of one tensor with constants in place of its variables."""
     frozen = convert_variables_to_constants_v2(function, lower_control_flow=False)
@@ -84,6 +98,13 @@ def _frozen(function: Any) -> Callable[[tf.Tensor], dict[str, tf.Tensor]]:
         return dict(zip(names, frozen(images), strict=True))
 
     return call
+
+
+def _own_normalization(model: keras.Model) -> str | None:
+    """The name of a layer before the network's first that normalises pixels."""
+    kinds = (keras.layers.Rescaling, keras.layers.Normalization)
+    before = itertools.takewhile(lambda layer: layer.name != STEM.conv, model.layers)
+    return next((layer.name for layer in before if isinstance(layer, kinds)), None)
 
 
 def check_classifier(content: Exportable) -> None:
@@ -100,7 +121,7 @@ def check_classifier(content: Exportable) -> None:
         raise ExportError(
             "`model` must be a network of this package with its top. Received: "
             f"{getattr(model, 'name', model)!r}, without the layers {_POOLED!r} and "
-            f"{HEAD!r}."
+            f"{HEAD!r}.{where_inside(model)}"
         )
     image = model.inputs[0]
     if (
@@ -117,6 +138,13 @@ def check_classifier(content: Exportable) -> None:
         raise ExportError(
             "`transform.image_size` must be the side of the model's input, of shape "
             f"{tuple(image.shape)}. Received: image_size={size}."
+        )
+    own = _own_normalization(model)
+    if own is not None and content.transform.normalization != "none":
+        raise ExportError(
+            f"`normalization` must be 'none' for {model.name!r}, which normalises "
+            f"pixels from 0 to 255 itself, by its layer {own!r}. Received: "
+            f"{content.transform.normalization!r}."
         )
     classes = model.get_layer(HEAD).units
     if len(class_names) != classes:

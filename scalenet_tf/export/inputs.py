@@ -98,10 +98,7 @@ class ImageInput:
         """What its values must be; there must be `values`."""
         assert self.values is not None
         low, high = self.values
-        return (
-            f"finite, from {low:.2f} to {high:.2f}; pixels from 0 to 255 must go "
-            "through preprocess_input first"
-        )
+        return f"finite, from {low:.2f} to {high:.2f}{self._advice}"
 
     @property
     def shape_refusal(self) -> str:
@@ -131,8 +128,14 @@ class ImageInput:
         return (
             f"`{self.name}` must be as preprocess_input leaves them, from {low:.2f} to "
             f"{high:.2f}. Received: image {{}} (counted from 0) with values from {{}} "
-            "to {}; pixels from 0 to 255 must go through preprocess_input first."
+            f"to {{}}{self._advice}."
         )
+
+    @property
+    def _advice(self) -> str:
+        if self.values is None or self.values[1] >= 255:  # pixels are what it takes
+            return ""
+        return "; pixels from 0 to 255 must go through preprocess_input first"
 
     def check(self, images: Any) -> np.ndarray:
         """The images as an array.

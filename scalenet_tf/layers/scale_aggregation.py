@@ -10,7 +10,7 @@ with it and run on the small map.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import keras
@@ -18,6 +18,7 @@ import numpy as np
 import tensorflow as tf
 
 from scalenet_tf.layers.convolution import check_data_format, make_conv
+from scalenet_tf.layers.copying import copy_weights
 from scalenet_tf.layers.normalization import folded_weights, make_batch_norm
 from scalenet_tf.layers.resampling import (
     max_pool_from,
@@ -64,6 +65,8 @@ class ScaleAggregation(keras.layers.Layer):
         frozen: Names of the sublayers (`scale1_conv`, `scale1_bn`, ...) that do not
             train. Default: all of them where `trainable=False`, else none. Later on,
             set `trainable` of a sublayer, or of the block, which sets all of them.
+        lora: Rank and alpha of each sublayer with LoRA, by its name. Later on, call
+            `enable_lora` of a sublayer.
         **kwargs: Arguments of `keras.layers.Layer`.
 
     Raises:
@@ -80,6 +83,7 @@ class ScaleAggregation(keras.layers.Layer):
         synchronized: bool = False,
         folded: bool = False,
         frozen: Sequence[str] | None = None,
+        lora: Mapping[str, tuple[int, float]] | None = None,
         **kwargs: Any,
     ):
         super().__init__(**kwargs)
@@ -97,6 +101,8 @@ class ScaleAggregation(keras.layers.Layer):
             # tf.train.Checkpoint passes over layers in a dict: one attribute each.
             setattr(self, name, sublayer)
         self._freeze(self._frozen_by_default() if frozen is None else frozen)
+        self._check_names("lora", lora or {})
+        self._lora = dict(lora or {})  # until it is built
 
     def make_sublayers(self) -> dict[str, keras.layers.Layer]:
         """New sublayers by name, in the order of their weights in the block."""
@@ -141,15 +147,18 @@ class ScaleAggregation(keras.layers.Layer):
         return [] if self.trainable else list(self.sublayers)
 
     def _freeze(self, names: Sequence[str]) -> None:
-        sublayers = self.sublayers
-        unknown = sorted(set(names) - sublayers.keys())
+        self._check_names("frozen", names)
+        for name in names:
+            self.sublayers[name].trainable = False
+
+    def _check_names(self, argument: str, names: Iterable[str]) -> None:
+        known = self.sublayers.keys()
+        unknown = sorted(set(names) - known)
         if unknown:
             raise ValueError(
-                f"`frozen` must name sublayers of the block: {sorted(sublayers)}. "
+                f"`{argument}` must name sublayers of the block: {sorted(known)}. "
                 f"Received: {unknown}."
             )
-        for name in names:
-            sublayers[name].trainable = False
 
     def _branches(self) -> Iterator[tuple[int, int, int]]:
         """Scale, neurons and side of the kernel, where there are neurons."""
@@ -163,6 +172,8 @@ class ScaleAggregation(keras.layers.Layer):
             conv.build(input_shape)
             if not self.folded:
                 self.norms[scale].build((*input_shape[:-1], conv.filters))
+        for name, (rank, alpha) in self._lora.items():
+            self.sublayers[name].enable_lora(rank, lora_alpha=alpha)
 
     def call(self, inputs: tf.Tensor, training: bool | None = None) -> tf.Tensor:
         """Computes the block; `training` chooses the batch norms' statistics."""
@@ -233,7 +244,7 @@ class ScaleAggregation(keras.layers.Layer):
         """The configuration of the block without batch norms, for inference."""
         norms = {norm.name for norm in self.norms.values()}
         frozen = [name for name in self.frozen if name not in norms]
-        return {**self.get_config(), "folded": True, "frozen": frozen}
+        return {**self.get_config(), "folded": True, "frozen": frozen, "lora": None}
 
     def fold_into(self, folded: ScaleAggregation) -> None:
         """Sets the weights of a block that was made of `folded_config`."""
@@ -243,8 +254,10 @@ class ScaleAggregation(keras.layers.Layer):
             for scale, norm in norms.items()
         }
         for name, sublayer in folded.sublayers.items():
-            own = self.sublayers[name]
-            sublayer.set_weights(weights.get(name) or own.get_weights())
+            if name in weights:
+                sublayer.set_weights(weights[name])
+            else:
+                copy_weights(self.sublayers[name], sublayer)
 
     def pytorch_modules(self) -> dict[str, keras.layers.Layer]:
         """Sublayers by their modules in a bottleneck of the authors' code.
@@ -273,8 +286,13 @@ class ScaleAggregation(keras.layers.Layer):
             )
 
     def get_config(self) -> dict[str, Any]:
-        """The constructor's arguments; `frozen` only where it is not the default."""
+        """The arguments; `frozen` and `lora` only where they are not the default."""
         frozen = self.frozen
+        lora = self._lora | {
+            name: (layer.lora_rank, layer.lora_alpha)
+            for name, layer in self.sublayers.items()
+            if getattr(layer, "lora_enabled", False)
+        }
         return {
             **super().get_config(),
             "channels": list(self.channels),
@@ -283,6 +301,7 @@ class ScaleAggregation(keras.layers.Layer):
             "synchronized": self.synchronized,
             "folded": self.folded,
             **({"frozen": frozen} if frozen != self._frozen_by_default() else {}),
+            **({"lora": lora} if lora else {}),
         }
 
     def finalize_state(self) -> None:

@@ -12,7 +12,8 @@ import keras
 from scalenet_tf.architectures import Architecture, get_architecture
 from scalenet_tf.layers import ScaleAggregation, check_data_format
 from scalenet_tf.models import parts
-from scalenet_tf.weights import check_weights, load_weights
+from scalenet_tf.models.arguments import explained
+from scalenet_tf.weights import open_weights
 
 Pooling = Literal["avg", "max"]
 Activation = str | Callable[..., Any]
@@ -33,6 +34,7 @@ class ModelOptions(TypedDict, total=False):
     sa_block: type[ScaleAggregation]
 
 
+@explained
 def ScaleNet(
     architecture: Architecture | str,
     include_top: bool = True,
@@ -54,7 +56,9 @@ def ScaleNet(
             one of the public names of `list_models`.
         include_top: Whether to end with global average pooling and a dense layer.
         weights: `None` (random initialisation) or the path of a `.weights.h5` file
-            of the same network.
+            of the same network, or of a `.keras` or `.h5` file with it, alone or
+            inside another model. The classes must be the same; those of a file with
+            a top are passed over without the top.
         input_tensor: Keras tensor to use as the input, `(batch, h, w, channels)`.
         input_shape: Shape of an image, `(h, w, channels)`; h and w may be `None` for
             any size. Default: the native size with the top, any size without.
@@ -73,6 +77,7 @@ def ScaleNet(
 
     Raises:
         ValueError: An argument is not allowed, or does not fit the weights.
+        TypeError: There is no such argument; the message names the one that is meant.
 
     Source: Li et al., CVPR 2019, sections 3 and 4.1. The authors published no CIFAR
     code: the stem and the strides of the CIFAR networks are this package's reading.
@@ -83,8 +88,9 @@ def ScaleNet(
     classes = architecture.default_classes if classes is None else classes
     parts.check_head(include_top, pooling, classes)
     inputs = parts.image_input(architecture, include_top, input_tensor, input_shape)
-    if weights is not None:
-        check_weights(weights, classes if include_top else None, inputs.shape[-1])
+    file = None if weights is None else open_weights(weights)
+    if file is not None:
+        file.check(classes if include_top else None, inputs.shape[-1])
 
     x = parts.stem(inputs, architecture.stem, synchronized)
     for block in architecture.blocks():
@@ -97,8 +103,8 @@ def ScaleNet(
         x,
         name=name or architecture.name.lower(),
     )
-    if weights is not None:
-        load_weights(model, weights)
+    if file is not None:
+        file.load(model)
     return model
 
 
@@ -115,7 +121,8 @@ _DOCSTRING = """Builds {name} ({blocks} bottlenecks, for {native}x{native} image
 
 Args:
     include_top: Whether to end with global average pooling and a dense layer.
-    weights: `None` (random initialisation) or the path of a `.weights.h5` file.
+    weights: `None` (random initialisation) or the path of a `.weights.h5` file, or of
+        a `.keras` or `.h5` file of a whole model.
     input_tensor: Keras tensor to use as the input, `(batch, h, w, channels)`.
     input_shape: Shape of an image, `(h, w, channels)`; h and w may be `None` for any
         size from {minimum} pixels up. Default: `({native}, {native}, 3)` with the

@@ -7,11 +7,14 @@ from typing import Any
 import keras
 
 from scalenet_tf.architectures import Stem, minimum_size
-from scalenet_tf.names import STEM_POOL, bottlenecks
+from scalenet_tf.names import STEM_POOL, bottlenecks, where_inside
 
 
 def feature_pyramid(model: keras.Model) -> dict[str, Any]:
     """The last feature map of each stage, by pyramid level, for detectors.
+
+    Of a network inside another model, pass that network: `model.get_layer(name)`. It
+    shares its weights with the model around it.
 
     Args:
         model: A model of this package, also one that was saved and loaded.
@@ -53,6 +56,7 @@ def _last_of_stage(model: keras.Model) -> dict[int, Any]:
         raise ValueError(
             "`model` must be a model of this package, with layers named "
             f"stage1_block1_out and so on. Received: {model.name!r}."
+            f"{where_inside(model)}"
         )
     return last_of_stage
 

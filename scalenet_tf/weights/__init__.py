@@ -1,11 +1,6 @@
 """Weights from files and mappings of Keras and PyTorch, checked before use."""
 
-from scalenet_tf.weights.keras_files import (
-    check_weights,
-    count_arrays,
-    load_weights,
-    weights_classes,
-)
+from scalenet_tf.weights.keras_files import WeightsFile, open_weights
 from scalenet_tf.weights.pytorch import (
     load_pytorch_weights,
     pytorch_arrays,
@@ -18,13 +13,11 @@ from scalenet_tf.weights.tensors import LoadReport
 __all__ = [
     "Checkpoint",
     "LoadReport",
-    "check_weights",
-    "count_arrays",
+    "WeightsFile",
     "load_model",
     "load_pytorch_weights",
-    "load_weights",
+    "open_weights",
     "pytorch_arrays",
     "pytorch_shapes",
     "read_pytorch_weights",
-    "weights_classes",
 ]

@@ -1,122 +1,190 @@
-"""Weights files of Keras, `.weights.h5`, checked and loaded."""
+"""Weights in files of Keras: `.weights.h5`, and whole models, `.keras` and `.h5`."""
 
 from __future__ import annotations
 
+import abc
 import os
+from typing import Any
 
 import h5py
 import keras
 
-from scalenet_tf.names import HEAD
+from scalenet_tf.layers.copying import copy_weights, is_quantized, saved_shapes
+from scalenet_tf.names import HEAD, STEM, find_network, pytorch_modules
+from scalenet_tf.weights.saved_models import load_model
 from scalenet_tf.weights.tensors import check_model
 
+_SUFFIXES = (".weights.h5", ".keras", ".h5")
+_CHECKPOINTS = "https://github.com/Eli-YiLi/ScaleNet"
 
-def check_weights(
-    path: str | os.PathLike[str], classes: int | None, channels: int
-) -> None:
-    """Checks that a weights file fits the number of classes and input channels.
 
-    Args:
-        path: A `.weights.h5` file.
-        classes: Classes of the model's top; `None` for a model without it.
-        channels: Channels of the input.
+class WeightsFile(abc.ABC):
+    """The weights of a network in a file.
+
+    Attributes:
+        path: The file.
+        arrays: Arrays in the file.
+        channels: Channels of the images.
+        classes: Classes of the top; `None` where there is no top.
+    """
+
+    path: str
+    arrays: int
+    channels: int
+    classes: int | None
+
+    def check(self, classes: int | None, channels: int) -> None:
+        """Checks that the weights fit a number of classes and of input channels.
+
+        Args:
+            classes: Classes of the model's top; `None` for a model without it.
+            channels: Channels of the input.
+
+        Raises:
+            ValueError: They do not fit; the message names the argument.
+        """
+        if self.channels != channels:
+            raise ValueError(
+                f"the input must have {self.channels} channels, as the weights in "
+                f"{self.path!r} do. Received: {channels} channels in `input_shape` or "
+                "`input_tensor`."
+            )
+        if classes not in (None, self.classes):
+            holds = "no top" if self.classes is None else f"{self.classes} classes"
+            raise ValueError(
+                f"`classes` must be what the weights in {self.path!r} have: {holds}. "
+                f"Received: classes={classes}, include_top=True. Pass these classes, "
+                "or include_top=False and put a head of your own on the network."
+            )
+
+    @abc.abstractmethod
+    def load(self, model: keras.Model) -> None:
+        """Loads them into a model of the same network; those of a top also without it.
+
+        Raises:
+            ValueError: They are those of another network, or a weight is NaN or
+                infinite, or a moving variance negative. The model is left as it was.
+        """
+
+
+def open_weights(path: str | os.PathLike[str]) -> WeightsFile:
+    """Opens a file of weights, or of a whole model with a network of this package.
 
     Raises:
-        ValueError: It does not fit, or is no such file; the message names the argument.
+        ValueError: There is no such file, or it holds no weights of this package.
     """
     path = os.fspath(path)
     if path == "imagenet":
         raise ValueError(
-            "no ImageNet weights come with this package. Convert the authors' "
-            "checkpoint (`python training/convert.py checkpoint.pth --model ScaleNet50 "
-            "--output scalenet50.weights.h5`) and pass the path of the result as "
-            "`weights`. Received: weights='imagenet'."
+            "no ImageNet weights come with this package. The README of the authors' "
+            f"code, {_CHECKPOINTS}, says where their checkpoints are. Convert one "
+            "(`scalenet convert scalenet50.pth --model ScaleNet50 --output "
+            "scalenet50.weights.h5`) and pass the path of the result as `weights`. "
+            "Received: weights='imagenet'."
         )
-    if not path.endswith(".weights.h5") or not os.path.isfile(path):
+    if not path.endswith(_SUFFIXES) or not os.path.isfile(path):
         raise ValueError(
-            "`weights` must be None or the path of an existing `.weights.h5` file. "
-            f"Received: weights={path!r}."
+            "`weights` must be None or the path of an existing .weights.h5, .keras or "
+            f".h5 file. Received: weights={path!r}."
         )
-    stem, head = _stem_and_head_shapes(path)
-    if stem[2] != channels:
-        raise ValueError(
-            f"the input must have {stem[2]} channels, as the weights in {path!r} do. "
-            f"Received: {channels} channels in `input_shape` or `input_tensor`."
-        )
-    if classes is not None and (head is None or head[1] != classes):
-        holds = "no top" if head is None else f"{head[1]} classes"
-        raise ValueError(
-            f"`classes` must be what the weights in {path!r} have: {holds}. "
-            f"Received: classes={classes}, include_top=True."
-        )
+    return _Arrays(path) if path.endswith(_SUFFIXES[0]) else _Donor(path)
 
 
-def load_weights(model: keras.Model, path: str | os.PathLike[str]) -> None:
-    """Loads a weights file of the same network; one with a top also without it.
+class _Arrays(WeightsFile):
+    """A `.weights.h5` file: arrays in Keras' own order of layers."""
 
-    Raises:
-        ValueError: The file holds the weights of another network, or a weight is NaN
-            or infinite, or a moving variance negative. The model is left as it was.
-    """
-    path = os.fspath(path)
-    has_top = any(layer.name == HEAD for layer in model.layers)
-    expected = len(model.weights)
-    if not has_top and _stem_and_head_shapes(path)[1] is not None:
-        expected += 2
-    if count_arrays(path) != expected:
-        raise ValueError(
-            f"`weights` must be those of {model.name}, {expected} arrays. Received: "
-            f"{path!r} with {count_arrays(path)}."
-        )
-    before = model.get_weights()
-    try:
-        _load_and_check(model, path)
-    except ValueError:
-        model.set_weights(before)
-        raise
+    def __init__(self, path: str):
+        self.path = path
+        names: list[str] = []
+        try:
+            with h5py.File(path) as file:
+                self.channels = file["layers/conv2d/vars/0"].shape[2]
+                head = file.get("layers/dense/vars/0")
+                self.classes = None if head is None else head.shape[1]
+                file["layers"].visititems(
+                    lambda name, item: (
+                        names.append(name) if isinstance(item, h5py.Dataset) else None
+                    )
+                )
+        except (OSError, KeyError) as error:
+            raise ValueError(
+                "`weights` must hold the weights of a network of this package. "
+                f"{path!r} cannot be read as such ({error})."
+            ) from error
+        self.arrays = len(names)
 
-
-def _load_and_check(model: keras.Model, path: str) -> None:
-    try:
-        model.load_weights(path)
-    except ValueError as error:
-        raise ValueError(
-            f"`weights` must be those of {model.name}. Received: {path!r}, in which "
-            f"shapes differ."
-        ) from error
-    check_model(repr(path), model)
-
-
-def weights_classes(path: str | os.PathLike[str]) -> int | None:
-    """Number of classes of a weights file; `None` where it has no top.
-
-    Raises:
-        ValueError: It is no weights file of this package.
-    """
-    head = _stem_and_head_shapes(os.fspath(path))[1]
-    return None if head is None else head[1]
-
-
-def count_arrays(path: str) -> int:
-    """Number of arrays in a weights file of this package."""
-    names: list[str] = []
-    with h5py.File(path) as file:
-        file["layers"].visititems(
-            lambda name, item: (
-                names.append(name) if isinstance(item, h5py.Dataset) else None
+    def load(self, model: keras.Model) -> None:
+        has_top = any(layer.name == HEAD for layer in model.layers)
+        expected = len(model.weights)
+        if not has_top and self.classes is not None:
+            expected += 2
+        if self.arrays != expected:
+            raise ValueError(
+                f"`weights` must be those of {model.name}, {expected} arrays. "
+                f"Received: {self.path!r} with {self.arrays}."
             )
+        before = model.get_weights()
+        try:
+            self._load_and_check(model)
+        except ValueError:
+            model.set_weights(before)
+            raise
+
+    def _load_and_check(self, model: keras.Model) -> None:
+        try:
+            model.load_weights(self.path)
+        except ValueError as error:
+            raise ValueError(
+                f"`weights` must be those of {model.name}. Received: {self.path!r}, in "
+                f"which shapes differ."
+            ) from error
+        check_model(repr(self.path), model)
+
+
+class _Donor(WeightsFile):
+    """A whole model: its network, whose layers are known by their names."""
+
+    def __init__(self, path: str):
+        self.path = path
+        model = load_model(path, compile=False)
+        network = find_network(model)
+        layers = {} if network is None else _own_layers(network)
+        if STEM.conv not in layers:
+            raise ValueError(
+                "`weights` must hold the weights of a network of this package. "
+                f"Received: {path!r}, which holds the model {model.name!r}."
+            )
+        self._layers = layers
+        self.arrays = len(model.weights)
+        self.channels = layers[STEM.conv].kernel.shape[2]
+        self.classes = layers[HEAD].units if HEAD in layers else None
+
+    def load(self, model: keras.Model) -> None:
+        wanted = _own_layers(model)
+        given = {
+            name: layer
+            for name, layer in self._layers.items()
+            if name != HEAD or HEAD in wanted
+        }
+        odd = sorted(given.keys() ^ wanted.keys())
+        if odd:
+            raise self._other(model, f"layer {odd[0]!r} is not in both")
+        for name, layer in wanted.items():
+            if any(map(is_quantized, given[name]._flatten_layers())):
+                raise self._other(model, f"layer {name!r} is quantised")
+            if saved_shapes(given[name]) != saved_shapes(layer):
+                raise self._other(model, f"layer {name!r} has other shapes")
+        for name, layer in wanted.items():
+            copy_weights(given[name], layer)
+
+    def _other(self, model: keras.Model, difference: str) -> ValueError:
+        return ValueError(
+            f"`weights` must be those of {model.name}. Received: {self.path!r}: "
+            f"{difference}."
         )
-    return len(names)
 
 
-def _stem_and_head_shapes(path: str) -> tuple[tuple[int, ...], tuple[int, ...] | None]:
-    try:
-        with h5py.File(path) as file:
-            stem = file["layers/conv2d/vars/0"].shape
-            head = file.get("layers/dense/vars/0")
-            return stem, None if head is None else head.shape
-    except (OSError, KeyError) as error:
-        raise ValueError(
-            f"`weights` must hold the weights of a network of this package. {path!r} "
-            f"cannot be read as such ({error})."
-        ) from error
+def _own_layers(model: keras.Model) -> dict[str, Any]:
+    """The layers with weights that are this package's, by their names."""
+    layers = {layer.name: layer for layer in model.layers}
+    return {name: layers[name] for name in pytorch_modules(layers) if name in layers}

@@ -11,7 +11,7 @@ import keras
 import numpy as np
 
 from scalenet_tf.layers import ScaleAggregation
-from scalenet_tf.names import HEAD, PYTORCH_HEAD, pytorch_modules
+from scalenet_tf.names import HEAD, PYTORCH_HEAD, pytorch_modules, where_inside
 from scalenet_tf.weights.pytorch_files import Checkpoint, read_pytorch_weights
 from scalenet_tf.weights.tensors import LoadReport, cast_values, float_array
 
@@ -72,6 +72,7 @@ def load_pytorch_weights(
     Source: names of the authors' code; `conv2.<i>` and `bn2.<i>` are scale index i.
     """
     slots = _slots(model)
+    _check_plain(slots, model.name)
     checkpoint = (
         source if isinstance(source, Checkpoint) else read_pytorch_weights(source, key)
     )
@@ -119,6 +120,18 @@ def pytorch_arrays(model: keras.Model) -> dict[str, np.ndarray]:
         slot.tensor: slot.variable.numpy().transpose(np.argsort(slot.axes))
         for slot in _slots(model)
     }
+
+
+def _check_plain(slots: list[_Slot], model: str) -> None:
+    for slot in slots:
+        # With LoRA a kernel is computed, and once quantised it is integers.
+        plain = isinstance(slot.variable, keras.Variable)
+        if not plain or not keras.backend.is_float_dtype(slot.variable.dtype):
+            raise ValueError(
+                "`model` must have neither LoRA nor quantised layers: load the weights "
+                "first, then call `enable_lora` or `quantize`. Received: "
+                f"{model!r}, by its place for tensor {slot.tensor!r}."
+            )
 
 
 def _fitting_array(slot: _Slot, checkpoint: Checkpoint, model: str) -> np.ndarray:
@@ -175,7 +188,7 @@ def _slots(model: keras.Model) -> list[_Slot]:
     if not slots:
         raise ValueError(
             "`model` must be a network of this package, with its layer names. "
-            f"Received: {model.name!r}."
+            f"Received: {model.name!r}.{where_inside(model)}"
         )
     return slots
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import difflib
 import signal
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 
@@ -51,6 +52,13 @@ class InterruptedRunError(RunError):
 
     def __str__(self) -> str:
         return self.args[0]
+
+
+def did_you_mean(word: str, words: Iterable[str]) -> str:
+    """A question for the end of an error, where words are like the one that came."""
+    by_case = {known.lower(): known for known in words}
+    near = difflib.get_close_matches(word.lower(), list(by_case), n=3, cutoff=0.7)
+    return f" Did you mean {' or '.join(by_case[key] for key in near)}?" if near else ""
 
 
 @contextlib.contextmanager

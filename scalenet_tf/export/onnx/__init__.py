@@ -10,7 +10,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from scalenet_tf.export.classifier import check_classifier
+from scalenet_tf.export.classifier import check_classifier, folded
 from scalenet_tf.export.interface import (
     Exportable,
     ExportError,
@@ -21,7 +21,6 @@ from scalenet_tf.export.metadata import METADATA_FILE, metadata
 from scalenet_tf.export.requests import DEFAULT
 from scalenet_tf.extras import import_extra
 from scalenet_tf.files import made_folder, replaced
-from scalenet_tf.folding import fold_batch_norm
 from scalenet_tf.names import HEAD
 from scalenet_tf.preprocessing import EvaluationTransform
 
@@ -96,11 +95,11 @@ def onnx_model(content: Exportable) -> Any:
 
 def _network(model: keras.Model) -> keras.Model:
     """Logits and probabilities, in float32, without batch norms."""
-    folded = fold_batch_norm(model, "float32")
-    logits, last = folded.get_layer(HEAD).output, folded.outputs[0]
+    network = folded(model, "float32")
+    logits, last = network.get_layer(HEAD).output, network.outputs[0]
     if last is logits:
         last = keras.layers.Activation("softmax", name="predictions")(logits)
-    return keras.Model(folded.inputs[0], [logits, last], name=model.name)
+    return keras.Model(network.inputs[0], [logits, last], name=model.name)
 
 
 def read_metadata(path: str) -> dict[str, Any]:

@@ -163,6 +163,28 @@ def _pad(graph: _Graph, layer: keras.layers.ZeroPadding2D, x: _Value) -> _Value:
     return dataclasses.replace(_padded(graph, x), padding=(top, left, bottom, right))
 
 
+def _rescaling(graph: _Graph, layer: keras.layers.Rescaling, x: _Value) -> _Value:
+    return _scaled(graph, layer.name, x, layer.scale, layer.offset)
+
+
+def _normalization(
+    graph: _Graph, layer: keras.layers.Normalization, x: _Value
+) -> _Value:
+    mean, variance = (np.ravel(part) for part in (layer.mean, layer.variance))
+    scale = 1 / np.maximum(np.sqrt(variance), keras.config.epsilon())
+    return _scaled(graph, layer.name, x, scale, -mean * scale)
+
+
+def _scaled(graph: _Graph, name: str, x: _Value, scale: Any, offset: Any) -> _Value:
+    """A value times a scale plus an offset: numbers, or one for each channel."""
+    result = _padded(graph, x).name
+    for kind, values in (("Mul", scale), ("Add", offset)):
+        constant = np.reshape(np.asarray(values, np.float32), (1, -1, 1, 1))
+        inputs = [result, graph.constant(f"{name}_{kind}_values", constant)]
+        result = graph.add(kind, inputs, f"{name}_{kind}")
+    return _Value(result, x.shape)
+
+
 def _padded(graph: _Graph, x: _Value) -> _Value:
     """The value with its padding as a node, for layers that cannot take it over."""
     if not any(x.padding):
@@ -376,6 +398,8 @@ _WRITERS: Mapping[type, _Writer] = MappingProxyType(
     {
         ScaleAggregation: _scale_aggregation,
         keras.layers.Conv2D: _conv,
+        keras.layers.Rescaling: _rescaling,
+        keras.layers.Normalization: _normalization,
         keras.layers.ZeroPadding2D: _pad,
         keras.layers.MaxPooling2D: _pool,
         keras.layers.GlobalAveragePooling2D: _average,

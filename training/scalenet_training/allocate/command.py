@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from scalenet_training.allocate.config import AllocateConfig
 from scalenet_training.cli.running import parse_with_preset
 
-SETTINGS = AllocateConfig
+SETTINGS = (AllocateConfig,)
 
 
 def main(arguments: Sequence[str], program: str) -> None:

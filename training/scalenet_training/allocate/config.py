@@ -16,6 +16,7 @@ from scalenet_training.settings.base import (
     fields_of,
     suffix,
 )
+from scalenet_training.settings.inputs import RUN
 from scalenet_training.settings.training import TrainConfig
 
 
@@ -70,11 +71,11 @@ class LatencyOptions(OptionGroup):
 class AllocationOptions(OptionGroup):
     """What is read and written."""
 
-    seed_run: str | None = None
+    seed_run: Annotated[str | None, RUN] = None
     """Folder of a finished run of a seed network ('train.py --model seed:NAME').
     Nothing is trained then: the options of the training have no effect."""
 
-    compare_with: str | None = None
+    compare_with: Annotated[str | None, RUN] = None
     """Folder of another finished run of the same seed network, of another --seed: adds
     the rank correlation of the two importances, which says how far the ranking can be
     trusted."""

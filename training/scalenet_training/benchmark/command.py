@@ -13,8 +13,15 @@ from scalenet_training.benchmark.config import (
     ScalingConfig,
 )
 from scalenet_training.benchmark.scaling import measure_scaling
+from scalenet_training.settings.inputs import check_inputs
 
-SETTINGS = ExportSpeedConfig
+SETTINGS = (
+    ScalingConfig,
+    ExportSpeedConfig,
+    ModelsConfig,
+    ProfileConfig,
+    ChecksConfig,
+)
 
 app = tyro.extras.SubcommandApp()
 
@@ -22,12 +29,15 @@ app = tyro.extras.SubcommandApp()
 @app.command
 def scaling(config: Annotated[ScalingConfig, tyro.conf.arg(name="")]) -> None:
     """Weak scaling: images a second of several worker processes over those of one."""
+    check_inputs(config)
     measure_scaling(config)
 
 
 @app.command
 def export(config: Annotated[ExportSpeedConfig, tyro.conf.arg(name="")]) -> None:
     """Size and latency of every exported format, beside the Keras model's."""
+    check_inputs(config)
+
     from scalenet_training.benchmark.export_speed import measure_export
 
     measure_export(config)
@@ -36,6 +46,8 @@ def export(config: Annotated[ExportSpeedConfig, tyro.conf.arg(name="")]) -> None
 @app.command
 def models(config: Annotated[ModelsConfig, tyro.conf.arg(name="")]) -> None:
     """Networks beside each other: time and memory of inference or of a step."""
+    check_inputs(config)
+
     from scalenet_training.benchmark.models import measure_models
 
     measure_models(config)
@@ -44,6 +56,8 @@ def models(config: Annotated[ModelsConfig, tyro.conf.arg(name="")]) -> None:
 @app.command
 def profile(config: Annotated[ProfileConfig, tyro.conf.arg(name="")]) -> None:
     """Where the time goes: operations of a step, or of inference, by their time."""
+    check_inputs(config)
+
     from scalenet_training.benchmark.profile import profile as measure
 
     measure(config)
@@ -52,6 +66,8 @@ def profile(config: Annotated[ProfileConfig, tyro.conf.arg(name="")]) -> None:
 @app.command
 def checks(config: Annotated[ChecksConfig, tyro.conf.arg(name="")]) -> None:
     """What the checks of a request cost each signature of a SavedModel."""
+    check_inputs(config)
+
     from scalenet_training.benchmark.checks import measure_checks
 
     measure_checks(config)

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Annotated, Literal
+from typing import Annotated, Literal, get_args
 
 import tyro
 
 from scalenet_training.errors import UsageError
+from scalenet_training.export.config import Format
 from scalenet_training.settings.base import (
     IN_A_FOLDER,
     POSITIVE,
@@ -15,6 +16,10 @@ from scalenet_training.settings.base import (
     Settings,
     suffix,
 )
+from scalenet_training.settings.inputs import MODEL, NETWORK, network, one_of
+
+# Other networks, of `benchmark.peers`, which needs TensorFlow.
+PEER_NAMES = ("KerasResNet50", "SEResNet50", "ResNeXt50")
 
 Work = Literal["inference", "step"]
 Precision = Literal["off", "bfloat16"]
@@ -29,14 +34,17 @@ class ModelsConfig(Settings):
     a process of their own.
     """
 
-    networks: tyro.conf.Positional[tuple[str, ...]] = ("ResNet50", "ScaleNet50")
+    networks: Annotated[tyro.conf.Positional[tuple[str, ...]], network(*PEER_NAMES)] = (
+        "ResNet50",
+        "ScaleNet50",
+    )
     """Public names (see scalenet_tf.list_models), architectures' JSON files, or
     KerasResNet50, SEResNet50, ResNeXt50."""
 
     work: Work = "inference"
     """inference: of a batch; step: of training, both passes and the update."""
 
-    formats: tuple[str, ...] = ()
+    formats: Annotated[tuple[str, ...], one_of(*get_args(Format))] = ()
     """Also inference of these export formats: savedmodel, tflite, onnx, openvino."""
 
     batch_sizes: Annotated[tuple[int, ...], POSITIVE_NUMBERS] = (1, 16)
@@ -86,7 +94,9 @@ class ProfileConfig(Settings):
     By TensorFlow's profiler, on noise, with random weights and statistics.
     """
 
-    network: tyro.conf.Positional[str] = "ScaleNetCifar38"
+    network: Annotated[tyro.conf.Positional[str], network(*PEER_NAMES)] = (
+        "ScaleNetCifar38"
+    )
     """As of `benchmark models`."""
 
     work: Work = "step"
@@ -125,7 +135,7 @@ class ExportSpeedConfig(Settings):
     time: a batch of 16 is 16 runs of it.
     """
 
-    run_or_model: tyro.conf.Positional[str]
+    run_or_model: Annotated[tyro.conf.Positional[str], MODEL]
     """Folder of a run, or a .keras file."""
 
     saved: Literal["best", "last"] = "best"
@@ -153,7 +163,7 @@ class ChecksConfig(Settings):
     trusted. Random weights and statistics; one image.
     """
 
-    network: tyro.conf.Positional[str] = "ScaleNetCifar38"
+    network: Annotated[tyro.conf.Positional[str], NETWORK] = "ScaleNetCifar38"
     """A public name (see scalenet_tf.list_models), or an architecture's JSON file."""
 
     threads: Annotated[int, POSITIVE] = 1
@@ -173,7 +183,7 @@ class ScalingConfig(Settings):
     Each process has one core and one thread, so that a core stands for a machine.
     """
 
-    model: str = "ScaleNetCifar38"
+    model: Annotated[str, NETWORK] = "ScaleNetCifar38"
     """A network or an architecture's file, as in train.py."""
 
     workers: Annotated[int, POSITIVE] = 2

@@ -8,6 +8,8 @@ from types import MappingProxyType
 import keras
 from keras import layers
 
+from scalenet_training.benchmark.config import PEER_NAMES
+
 _BLOCKS = (3, 4, 6, 3)
 _SE_REDUCTION = 16
 _GROUPS = 32
@@ -34,7 +36,7 @@ def resnext50(size: int, classes: int) -> keras.Model:
 
 # Name -> function of the side of the image and the number of classes.
 PEERS: Mapping[str, Callable[[int, int], keras.Model]] = MappingProxyType(
-    {"KerasResNet50": resnet50, "SEResNet50": se_resnet50, "ResNeXt50": resnext50}
+    dict(zip(PEER_NAMES, (resnet50, se_resnet50, resnext50), strict=True))
 )
 
 

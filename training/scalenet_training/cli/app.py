@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import difflib
 import importlib
 import importlib.metadata
 import sys
@@ -11,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 from typing import NoReturn
 
+from scalenet_training.errors import did_you_mean
 from scalenet_training.invocation import PROGRAM
 
 _OWN_PACKAGES = ("scalenet_tf", "scalenet_training")
@@ -85,8 +85,8 @@ def run_command(verb: str, arguments: Sequence[str], program: str) -> None:
     try:
         running = importlib.import_module("scalenet_training.cli.running")
         module = importlib.import_module(module_of(verb))
-        settings = getattr(module, "SETTINGS", None)
-        running.run(lambda: module.main(arguments, program), settings)
+        settings = getattr(module, "SETTINGS", ())
+        running.run(lambda: module.main(arguments, program), settings, arguments)
     except ModuleNotFoundError as error:
         missing = (error.name or "").partition(".")[0]
         if missing in _OWN_PACKAGES:
@@ -112,9 +112,9 @@ def _help() -> str:
 
 
 def _unknown(word: str) -> str:
-    near = difflib.get_close_matches(word, COMMANDS, n=1)
-    hint = f" Did you mean {near[0]!r}?" if near else ""
-    return f"COMMAND must be one of {', '.join(COMMANDS)}. Received: {word!r}.{hint}"
+    known = ", ".join(COMMANDS)
+    hint = did_you_mean(word, COMMANDS)
+    return f"COMMAND must be one of {known}. Received: {word!r}.{hint}"
 
 
 def _fail(message: str) -> NoReturn:

@@ -9,10 +9,38 @@ from typing import Any, TypeVar, get_type_hints
 
 import tyro
 
-from scalenet_training.errors import usage_errors
+from scalenet_training.errors import UsageError, usage_errors
 from scalenet_training.settings.base import OptionGroup, Settings, fields_of, groups_of
+from scalenet_training.settings.inputs import check_inputs
 
 T = TypeVar("T", bound=Settings)
+
+# What options are called elsewhere -> the setting.
+_ELSEWHERE = {
+    "lr": "learning_rate",
+    "wd": "weight_decay",
+    "batch": "batch_size",
+    "bs": "batch_size",
+    "num_epochs": "epochs",
+    "arch": "model",
+    "net": "model",
+    "network": "model",
+    "data": "dataset",
+    "data_path": "dataset",
+    "img_size": "image_size",
+    "imgsz": "image_size",
+    "size": "image_size",
+    "pretrained": "weights",
+    "checkpoint": "weights",
+    "amp": "mixed_precision",
+    "devices": "strategy",
+    "gpus": "strategy",
+    "output_dir": "workdir",
+    "resume": "workdir",
+    "topk": "top_k",
+    "csv": "output",
+    "out": "output",
+}
 
 
 def parse(
@@ -56,12 +84,33 @@ def parse(
         config=(tyro.conf.OmitArgPrefixes,),
     )
     with usage_errors():
-        return _settings(kind, vars(read))
+        settings = _settings(kind, vars(read))
+    check_inputs(settings)
+    return settings
 
 
-def with_flags(message: str, kind: type[Settings]) -> str:
+def check_options(arguments: Sequence[str], *kinds: type[Settings]) -> None:
+    """Names the option for one that goes by this name in other programs.
+
+    Of mistyped options tyro knows the nearest ones itself.
+
+    Raises:
+        UsageError: There is such an option.
+    """
+    flags = {name: flag for kind in kinds for name, flag in _flags(kind)}
+    for word in arguments:
+        typed, _, _ = word.partition("=")
+        field = _ELSEWHERE.get(typed.removeprefix("--").replace("-", "_"))
+        if typed.startswith("--") and typed not in flags.values() and field in flags:
+            raise UsageError(
+                f"there is no option {typed} here: it is {flags[field]}. Received: "
+                f"{word!r}."
+            )
+
+
+def with_flags(message: str, *kinds: type[Settings]) -> str:
     """A message about settings, with options in the place of fields in backticks."""
-    flags = dict(_flags(kind))
+    flags = {name: flag for kind in kinds for name, flag in _flags(kind)}
     return re.sub(r"`(\w+)`", lambda found: flags.get(found[1], found[0]), message)
 
 

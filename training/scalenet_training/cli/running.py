@@ -7,7 +7,7 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import NoReturn, TypeVar
 
-from scalenet_training.cli.options import parse, with_flags
+from scalenet_training.cli.options import check_options, parse, with_flags
 from scalenet_training.cli.quiet import silence_tensorflow
 from scalenet_training.errors import RunError, UsageError
 from scalenet_training.settings.base import Settings
@@ -46,21 +46,27 @@ def parse_with_preset(
     return parse(type(default), described, arguments, program, default)
 
 
-def run(command: Callable[[], None], settings: type[Settings] | None = None) -> None:
+def run(
+    command: Callable[[], None],
+    settings: Sequence[type[Settings]] = (),
+    arguments: Sequence[str] = (),
+) -> None:
     """Runs a command; its known errors become one line on stderr and an exit code.
 
     Args:
         command: What to run.
         settings: The settings of the command: where a message names their fields in
             backticks, it is shown with their options.
+        arguments: The words of the command line after the command.
     """
     silence_tensorflow()
     try:
+        check_options(arguments, *settings)
         command()
     except (UsageError, RunError) as error:
         message = str(error)
         code = error.exit_code if isinstance(error, RunError) else 2
-        _exit(with_flags(message, settings) if settings else message, code)
+        _exit(with_flags(message, *settings), code)
     except KeyboardInterrupt:
         _exit("interrupted", 130)
 

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from scalenet_training.cli.running import parse
 from scalenet_training.convert.config import ConvertConfig
 
-SETTINGS = ConvertConfig
+SETTINGS = (ConvertConfig,)
 
 
 def main(arguments: Sequence[str], program: str) -> None:

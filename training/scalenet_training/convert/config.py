@@ -8,16 +8,17 @@ from typing import Annotated
 import tyro
 
 from scalenet_training.settings.base import IN_A_FOLDER, Settings, suffix
+from scalenet_training.settings.inputs import FILE, NETWORK
 
 
 @dataclasses.dataclass(frozen=True)
 class ConvertConfig(Settings):
     """What to convert, to what."""
 
-    checkpoint: tyro.conf.Positional[str]
+    checkpoint: Annotated[tyro.conf.Positional[str], FILE]
     """A .pth, .pt, .ckpt, .bin, .pth.tar or .safetensors file."""
 
-    model: str
+    model: Annotated[str, NETWORK]
     """A public name (see scalenet_tf.list_models) or an architecture's JSON file."""
 
     output: Annotated[str, suffix(".weights.h5", ".keras"), IN_A_FOLDER]

@@ -9,7 +9,7 @@ import os
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
-from scalenet_training.data.files.folder import list_folder
+from scalenet_training.data.files.folder import is_folder_name, list_folder
 from scalenet_training.data.files.listing import Reading
 from scalenet_training.data.files.manifest import is_manifest, list_manifest
 from scalenet_training.data.kinds.digits import open_digits
@@ -47,7 +47,7 @@ class Kind(NamedTuple):
 
 
 def _is_folder(request: Request) -> bool:
-    if request.name.startswith(("/", "./", "../", "~")):
+    if is_folder_name(request.name):
         return True
     return request.data_dir is None and os.path.isdir(request.name)
 

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from scalenet_training.cli.running import parse
 from scalenet_training.evaluate.config import EvaluateConfig
 
-SETTINGS = EvaluateConfig
+SETTINGS = (EvaluateConfig,)
 
 
 def main(arguments: Sequence[str], program: str) -> None:

@@ -8,13 +8,14 @@ from typing import Annotated
 from scalenet_training.networks.saved_network_config import SavedNetworkConfig
 from scalenet_training.settings.base import POSITIVE, OptionGroup
 from scalenet_training.settings.groups import DeviceOptions
+from scalenet_training.settings.inputs import MODEL
 
 
 @dataclasses.dataclass(frozen=True)
 class EvaluationOptions(OptionGroup):
     """What is compared, and in which batches."""
 
-    compare: str | None = None
+    compare: Annotated[str | None, MODEL] = None
     """For an exported file: the run or .keras file that it was made from. It is
     evaluated on the same images, and the agreement of the likeliest classes is printed.
     Its dataset is the default."""

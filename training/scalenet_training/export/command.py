@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from scalenet_training.cli.running import parse, warn
 from scalenet_training.export.config import ExportConfig
 
-SETTINGS = ExportConfig
+SETTINGS = (ExportConfig,)
 
 
 def main(arguments: Sequence[str], program: str) -> None:

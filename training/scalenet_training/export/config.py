@@ -4,16 +4,22 @@ from __future__ import annotations
 
 import dataclasses
 import re
-from typing import Annotated, Literal
+from typing import Annotated, Literal, get_args
 
 import tyro
 
-from scalenet_training.errors import UsageError
 from scalenet_training.networks.saved_network_config import SavedNetworkConfig
+from scalenet_training.settings.base import POSITIVE, Bound
+from scalenet_training.settings.inputs import FILE, FOLDER, one_of
 
 # Those of `scalenet_tf.export.FORMATS`, which needs TensorFlow.
 Format = Literal["savedmodel", "tflite", "onnx", "openvino"]
 
+_FOLDER_NAME = Bound(
+    "must be a plain folder name of letters, digits and _ . + -, and not begin with "
+    "one of . + -",
+    lambda name: re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_.+-]*", name) is not None,
+)
 # Settings of formats that are calibrated by images.
 CALIBRATION = ("calibration_dir", "calibration_images")
 # Options that some formats have. Their defaults are the format's own.
@@ -27,11 +33,11 @@ _OF_FORMATS = (
 class ExportConfig(SavedNetworkConfig):
     """What to export, as what, where to."""
 
-    name: str
+    name: Annotated[str, _FOLDER_NAME]
     """The model's name: a folder of --to."""
 
     # A script has formats of its own, by a table that it gives `export_model`.
-    format: Format | str = "savedmodel"
+    format: Annotated[Format | str, one_of(*get_args(Format))] = "savedmodel"
     """savedmodel: for TensorFlow Serving; tflite: for LiteRT, one image at a time;
     onnx: for onnxruntime and others; openvino: for OpenVINO."""
 
@@ -39,10 +45,10 @@ class ExportConfig(SavedNetworkConfig):
     """The model repository. A SavedModel becomes the next free version in <to>/<name>,
     any other format the next one in <to>/<name>/<format>."""
 
-    images: str | None = None
+    images: Annotated[str | None, FOLDER] = None
     """Folder of images to verify with. Default: the evaluation split's."""
 
-    class_names: str | None = None
+    class_names: Annotated[str | None, FILE] = None
     """Text file with the name of a class a line. Default: the run's, else the
     dataset's."""
 
@@ -69,11 +75,11 @@ class ExportConfig(SavedNetworkConfig):
     """Of a TFLite file: whether it takes normalised images or pixels. Default:
     float32."""
 
-    calibration_dir: str | None = None
+    calibration_dir: Annotated[str | None, FOLDER] = None
     """For int8: folder of images that show the range of the activations. Default: the
     dataset's training split."""
 
-    calibration_images: int | None = None
+    calibration_images: Annotated[int | None, POSITIVE] = None
     """For int8: how many of these to use. Default: 200."""
 
     def given(self) -> dict[str, object]:
@@ -86,23 +92,6 @@ class ExportConfig(SavedNetworkConfig):
     def calibration_given(self) -> list[str]:
         """The settings of calibration that were given."""
         return [name for name in CALIBRATION if getattr(self, name) is not None]
-
-    def check(self) -> None:
-        """Checks what can be checked before anything is loaded.
-
-        Raises:
-            UsageError: A setting is not allowed.
-        """
-        if not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_.+-]*", self.name):
-            raise UsageError(
-                "--name must be a plain folder name of letters, digits and _ . + -, "
-                f"and not begin with one of . + -. Received: {self.name!r}."
-            )
-        if self.calibration_images is not None and self.calibration_images < 1:
-            raise UsageError(
-                "--calibration-images must be at least 1. Received: "
-                f"{self.calibration_images}."
-            )
 
 
 def option(name: str) -> str:

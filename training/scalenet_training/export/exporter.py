@@ -80,7 +80,6 @@ def export_model(
         RunError: The export differs from the network by more than the format's bound,
             an image cannot be read, or the disk cannot be written.
     """
-    config.check()
     with Bar(total=3, unit="step", desc="loading") as bar:
         with usage_errors():
             work = _prepare(config, formats)

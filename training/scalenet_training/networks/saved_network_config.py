@@ -13,6 +13,7 @@ import tyro
 from scalenet_training.data.files.listing import OnDamaged
 from scalenet_training.settings.base import POSITIVE, OptionGroup, Settings
 from scalenet_training.settings.groups import NormalizationName
+from scalenet_training.settings.inputs import DATASET, MODEL
 
 
 @dataclasses.dataclass(frozen=True)
@@ -20,7 +21,7 @@ class NetworkOptions(OptionGroup):
     """The network that a run has saved, or any .keras file."""
 
     run_or_model: Annotated[
-        tyro.conf.Positional[str], tyro.conf.arg(metavar="RUN-OR-MODEL")
+        tyro.conf.Positional[str], tyro.conf.arg(metavar="RUN-OR-MODEL"), MODEL
     ]
     """Folder of a run, or a .keras file. A file in a run's folder takes the run's
     settings as defaults."""
@@ -33,7 +34,7 @@ class NetworkOptions(OptionGroup):
 class ImageOptions(OptionGroup):
     """The images, and what is done to them; by default as in the run."""
 
-    dataset: str | None = None
+    dataset: Annotated[str | None, DATASET] = None
     """digits, a name of TensorFlow Datasets, a folder or a manifest. Default: the
     run's."""
 

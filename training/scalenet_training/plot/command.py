@@ -6,7 +6,8 @@ from typing import Annotated
 
 import tyro
 
-from scalenet_training.errors import UsageError
+from scalenet_training.errors import UsageError, usage_errors
+from scalenet_training.settings.inputs import NETWORK
 
 app = tyro.extras.SubcommandApp()
 
@@ -21,8 +22,6 @@ def curves(
         runs: Folders of runs.
         output: The PNG file to write.
     """
-    from scalenet_training.runs.figures import plot_curves
-    from scalenet_training.runs.files import replacing
     from scalenet_training.runs.metrics import METRICS_FILE, read_rows
 
     if not runs:
@@ -34,7 +33,11 @@ def curves(
         label = run if name in rows else name
         rows[label] = read_rows(os.path.join(run, METRICS_FILE))
         if not rows[label]:
-            raise UsageError(f"{run!r} is not a run that has finished an epoch.")
+            raise UsageError(f"RUNS: {run!r} is not a run that has finished an epoch.")
+
+    from scalenet_training.runs.figures import plot_curves
+    from scalenet_training.runs.files import replacing
+
     with replacing(output) as path:
         plot_curves(rows, path)
     print(output)
@@ -55,8 +58,9 @@ def allocation(
     if not networks:
         raise UsageError("NETWORKS must be one or more. Received: none.")
     _check_output(output)
+    for network in networks:
+        NETWORK.check("NETWORKS", network)
 
-    from scalenet_training.errors import usage_errors
     from scalenet_training.networks.starting_point import resolve_architecture
     from scalenet_training.runs.figures import plot_allocations
     from scalenet_training.runs.files import replacing

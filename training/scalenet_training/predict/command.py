@@ -6,7 +6,7 @@ from scalenet_training.cli.running import parse
 from scalenet_training.errors import RunError
 from scalenet_training.predict.config import PredictConfig
 
-SETTINGS = PredictConfig
+SETTINGS = (PredictConfig,)
 
 
 def main(arguments: Sequence[str], program: str) -> None:

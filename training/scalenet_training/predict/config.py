@@ -1,13 +1,26 @@
 """Settings of a prediction. Imports no TensorFlow."""
 
 import dataclasses
-from typing import Annotated, Literal
+import os
+from typing import Annotated
 
 import tyro
 
 from scalenet_training.settings.base import POSITIVE, Settings
+from scalenet_training.settings.groups import NormalizationName
+from scalenet_training.settings.inputs import FILE, existing
 
-Normalization = Literal["imagenet", "cifar10", "cifar100", "centered"]
+
+def is_url(model: str) -> bool:
+    """Whether `--model` is meant as a URL."""
+    return "://" in model
+
+
+_MODEL = existing(
+    "the URL of a served model, or the folder of a run, or the file or folder of a "
+    "model, that exists",
+    lambda model: is_url(model) or os.path.exists(model),
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -21,7 +34,7 @@ class PredictConfig(Settings):
     """Image files, and folders: of these all .jpg, .jpeg, .png, .bmp and .gif files,
     also in their sub-folders."""
 
-    model: str
+    model: Annotated[str, _MODEL]
     """A run's folder or a .keras file; what export.py wrote: the folder of a
     SavedModel, or that of a name, for the highest version, or a .tflite or .onnx file;
     or a served model:
@@ -51,7 +64,7 @@ class PredictConfig(Settings):
     """Of a served model at https:// or grpcs://: a PEM file with the certificates to
     trust. Default: the system's."""
 
-    normalization: Normalization | None = None
+    normalization: NormalizationName | None = None
     """Of a .keras file: mean and deviation of the pixels. Default: the run's."""
 
     image_size: int | None = None
@@ -61,11 +74,6 @@ class PredictConfig(Settings):
     """Of a .keras file: resize the shorter side to this and crop the centre. Default:
     the run's, else the model's input size."""
 
-    class_names: str | None = None
+    class_names: Annotated[str | None, FILE] = None
     """Of a .keras file: text file with the name of a class a line. Default: the run's,
     else the numbers of the classes."""
-
-
-def is_url(model: str) -> bool:
-    """Whether `--model` is meant as a URL."""
-    return "://" in model

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from scalenet_training.errors import RunError, UsageError
-from scalenet_training.predict.config import PredictConfig, is_url
+from scalenet_training.predict.config import PredictConfig
 
 if TYPE_CHECKING:
     from scalenet_tf.export import ExportFormat
@@ -37,8 +37,6 @@ def predict_files(
             probability is NaN or infinite.
     """
     files = image_files(config.images)
-    if not is_url(config.model) and not os.path.exists(config.model):
-        raise UsageError(f"--model: there is no file or folder {config.model!r}.")
 
     from scalenet_training.bars import Bar
     from scalenet_training.predict.predictors import open_predictor

@@ -81,7 +81,7 @@ class Settings:
 
     def __post_init__(self) -> None:
         kind: type = type(self)
-        for name, hint in _hints(kind).items():
+        for name, hint in hints_of(kind).items():
             value = getattr(self, name)
             # Comparisons with NaN are false, and infinity is more than any bound.
             if not all(map(math.isfinite, _floats(value))):
@@ -108,7 +108,8 @@ def resumable_fields(kind: type) -> set[str]:
 
 
 @functools.cache
-def _hints(kind: type) -> Mapping[str, Any]:
+def hints_of(kind: type) -> Mapping[str, Any]:
+    """The type of each field of settings, with what is annotated."""
     hints = type_hints(kind, include_extras=True)
     return {name: hints[name] for name in fields_of(kind)}
 

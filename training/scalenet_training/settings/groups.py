@@ -8,9 +8,10 @@ from typing import Annotated, ClassVar, Literal
 from scalenet_training.data.augmentation import AugmentationName
 from scalenet_training.data.files.listing import OnDamaged
 from scalenet_training.settings.base import NOT_NEGATIVE, POSITIVE, OptionGroup
+from scalenet_training.settings.inputs import DATASET
 
 # The names in scalenet_tf.preprocessing.STATISTICS, which needs TensorFlow.
-NormalizationName = Literal["imagenet", "cifar10", "cifar100", "centered"]
+NormalizationName = Literal["imagenet", "cifar10", "cifar100", "centered", "none"]
 StrategyName = Literal["auto", "none", "mirrored", "multiworker", "tpu"]
 
 
@@ -18,7 +19,7 @@ StrategyName = Literal["auto", "none", "mirrored", "multiworker", "tpu"]
 class DataOptions(OptionGroup):
     """The examples, and what is done to an image."""
 
-    dataset: str = "digits"
+    dataset: Annotated[str, DATASET] = "digits"
     """digits, a name of TensorFlow Datasets (cifar10, imagenet2012, ...), a folder with
     a sub-folder for each class, itself or in train/ and validation/, or a manifest: a
     .csv or .tsv table with the columns path, label and, if you like, split."""
@@ -44,7 +45,8 @@ class DataOptions(OptionGroup):
     augment: AugmentationName = "crop"
 
     normalization: NormalizationName = "centered"
-    """Mean and deviation of the pixels, as in scalenet_tf.preprocess_input."""
+    """Mean and deviation of the pixels, as in scalenet_tf.preprocess_input. none:
+    pixels from 0 to 255, for a network that normalises them itself."""
 
 
 @dataclasses.dataclass(frozen=True)

@@ -22,6 +22,7 @@ from scalenet_training.settings.groups import (
     DeviceOptions,
     StorageOptions,
 )
+from scalenet_training.settings.inputs import NETWORK, WEIGHTS
 
 PresetName = Literal["digits", "cifar10", "cifar100", "imagenet"]
 
@@ -41,14 +42,14 @@ class PresetOptions(OptionGroup):
 class NetworkOptions(OptionGroup):
     """What is trained."""
 
-    model: str = "ScaleNetCifar38"
+    model: Annotated[str, NETWORK] = "ScaleNetCifar38"
     """A public name (see scalenet_tf.list_models), an architecture's JSON file, or
     file.json:Name where the file holds several. 'seed:' before any of these: its seed
     network, with all neurons at each scale, to learn an allocation with."""
 
-    weights: str | None = None
-    """Weights to start from, a .weights.h5 or .keras file. Its classifier is used where
-    the number of classes is the same, else the classifier starts anew."""
+    weights: Annotated[str | None, WEIGHTS] = None
+    """Weights to start from, a .weights.h5, .keras or .h5 file. Its classifier is used
+    where the number of classes is the same, else the classifier starts anew."""
 
     freeze: bool = False
     """Train the classifier alone: the rest keeps its weights and BN statistics."""

@@ -8,14 +8,23 @@ share the folder of the runs: each run is trained by one of them.
 from collections.abc import Sequence
 
 from scalenet_training.cli.running import parse
+from scalenet_training.errors import usage_errors
+from scalenet_training.settings.inputs import NETWORK
 from scalenet_training.study.config import StudyConfig
+from scalenet_training.study.spec import read_study
 
-SETTINGS = StudyConfig
+SETTINGS = (StudyConfig,)
 
 
 def main(arguments: Sequence[str], program: str) -> None:
     """Runs the command line."""
     config = parse(StudyConfig, __doc__, arguments, program)
+
+    if not config.check:
+        with usage_errors():
+            study = read_study(config.file)
+        for name in study.networks:
+            NETWORK.check(f"{config.file!r}: `model` or `base`", name)
 
     from scalenet_training.study.report import check_report
     from scalenet_training.study.running import run_study

@@ -9,13 +9,14 @@ from typing import Annotated
 import tyro
 
 from scalenet_training.settings.base import Settings, suffix
+from scalenet_training.settings.inputs import FILE
 
 
 @dataclasses.dataclass(frozen=True)
 class StudyConfig(Settings):
     """Which study, and what of it to do."""
 
-    file: Annotated[tyro.conf.Positional[str], suffix(".toml")]
+    file: Annotated[tyro.conf.Positional[str], suffix(".toml"), FILE]
     """The study's TOML file (docs/studies.md); results are written beside it."""
 
     workdir: str | None = None

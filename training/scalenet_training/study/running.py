@@ -46,7 +46,8 @@ def run_study(config: StudyConfig) -> None:
     """
     with usage_errors():
         study = read_study(config.file)
-        _check_models(study)
+        for name in study.networks:
+            resolve_architecture(name)
         if not config.report:
             _check_allocations(study, config.data_dir)
     check_writable(config.runs_folder, "`workdir`")
@@ -65,14 +66,6 @@ def run_study(config: StudyConfig) -> None:
         )
     if left:
         print(f"Left: {', '.join(left)}. To go on, type the same command again.")
-
-
-def _check_models(study: Study) -> None:
-    for arm in study.arms:
-        if arm.allocation is None:
-            resolve_architecture(arm.config.model)
-        else:
-            resolve_architecture(arm.allocation.base)
 
 
 def _check_allocations(study: Study, data_dir: str | None) -> None:

@@ -133,6 +133,14 @@ class Study:
     compare_with: str
     arms: tuple[Arm, ...]
 
+    @property
+    def networks(self) -> list[str]:
+        """The networks that are trained or allocated, as `--model` takes them."""
+        return [
+            arm.config.model if arm.allocation is None else arm.allocation.base
+            for arm in self.arms
+        ]
+
     def runs(self, folder: str) -> Iterator[StudyRun]:
         """All runs: every arm with the first seed, then with the second, and so on.
 

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from scalenet_training.cli.running import parse_with_preset
 from scalenet_training.settings.training import TrainConfig
 
-SETTINGS = TrainConfig
+SETTINGS = (TrainConfig,)
 
 
 def main(arguments: Sequence[str], program: str) -> None:

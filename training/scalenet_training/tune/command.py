@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from scalenet_training.cli.running import parse
 from scalenet_training.tune.config import TuneConfig
 
-SETTINGS = TuneConfig
+SETTINGS = (TuneConfig,)
 
 
 def main(arguments: Sequence[str], program: str) -> None:

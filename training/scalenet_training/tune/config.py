@@ -19,6 +19,7 @@ from scalenet_training.settings.base import (
     resumable_fields,
 )
 from scalenet_training.settings.groups import DataOptions, StorageOptions
+from scalenet_training.settings.inputs import NETWORK
 from scalenet_training.settings.training import TrainConfig
 
 
@@ -51,7 +52,7 @@ class TunerOptions(OptionGroup):
 class SpaceOptions(OptionGroup):
     """What is searched."""
 
-    model: str = "ScaleNetCifar38"
+    model: Annotated[str, NETWORK] = "ScaleNetCifar38"
     """Base of all trials, which have its stem, scales and stage widths: a public name,
     an architecture's JSON file, or file.json:Name."""
 

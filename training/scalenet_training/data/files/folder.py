@@ -23,6 +23,11 @@ BESIDE_SPLITS = "folder beside those of the splits"
 _SYSTEM_NAMES = frozenset({"thumbs.db", "desktop.ini", "__macosx", "@eadir"})
 
 
+def is_folder_name(name: str) -> bool:
+    """Whether the name of a dataset can only be meant as that of a folder."""
+    return name.startswith(("/", "./", "../", "~"))
+
+
 def list_folder(path: str) -> Listing:
     """Lists a folder with a sub-folder for each class, or such a folder for each split.
 

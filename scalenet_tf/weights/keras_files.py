@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 
 import h5py
 import keras
 
 from scalenet_tf.names import HEAD
+from scalenet_tf.weights.stored import check_arrays, unreadable
 from scalenet_tf.weights.tensors import check_model
 
 
@@ -77,13 +79,11 @@ def load_weights(model: keras.Model, path: str | os.PathLike[str]) -> None:
 
 
 def _load_and_check(model: keras.Model, path: str) -> None:
-    try:
+    with unreadable(
+        f"`weights` must be those of {model.name}. Received: {path!r}, which is "
+        "damaged, or in which shapes differ"
+    ):
         model.load_weights(path)
-    except ValueError as error:
-        raise ValueError(
-            f"`weights` must be those of {model.name}. Received: {path!r}, in which "
-            f"shapes differ."
-        ) from error
     check_model(repr(path), model)
 
 
@@ -100,7 +100,7 @@ def weights_classes(path: str | os.PathLike[str]) -> int | None:
 def count_arrays(path: str) -> int:
     """Number of arrays in a weights file of this package."""
     names: list[str] = []
-    with h5py.File(path) as file:
+    with _damaged(path), h5py.File(path) as file:
         file["layers"].visititems(
             lambda name, item: (
                 names.append(name) if isinstance(item, h5py.Dataset) else None
@@ -110,13 +110,18 @@ def count_arrays(path: str) -> int:
 
 
 def _stem_and_head_shapes(path: str) -> tuple[tuple[int, ...], tuple[int, ...] | None]:
-    try:
+    with _damaged(path):
+        check_arrays(path, os.path.getsize(path))
         with h5py.File(path) as file:
             stem = file["layers/conv2d/vars/0"].shape
             head = file.get("layers/dense/vars/0")
+            if len(stem) != 4 or (head is not None and len(head.shape) != 2):
+                raise ValueError(f"its kernels have the shapes {stem}, {head}")
             return stem, None if head is None else head.shape
-    except (OSError, KeyError) as error:
-        raise ValueError(
-            f"`weights` must hold the weights of a network of this package. {path!r} "
-            f"cannot be read as such ({error})."
-        ) from error
+
+
+def _damaged(path: str) -> contextlib.AbstractContextManager[None]:
+    return unreadable(
+        f"`weights` must hold the weights of a network of this package. {path!r} "
+        "cannot be read as such"
+    )

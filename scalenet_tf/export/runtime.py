@@ -12,9 +12,10 @@ import numpy as np
 from scalenet_tf.export.formats import FORMATS, ExportFormat, find_exported
 from scalenet_tf.export.inputs import ImageInput, as_floats, file_input
 from scalenet_tf.export.interface import ExportError, Function
-from scalenet_tf.export.metadata import METADATA_FILE, transform_of
+from scalenet_tf.export.metadata import METADATA_FILE, check_metadata, transform_of
 from scalenet_tf.export.requests import DEFAULT
 from scalenet_tf.preprocessing import EvaluationTransform
+from scalenet_tf.untrusted import unreadable
 
 
 @dataclasses.dataclass(frozen=True)
@@ -60,9 +61,18 @@ class Exported:
 
         Raises:
             ValueError: They are of another shape or type, or have values that no image
-                has.
+                has; or, as an ExportError, the model cannot be run.
         """
-        return np.asarray(self.functions[DEFAULT](self.input.check(images))[output])
+        images = self.input.check(images)
+        with unreadable("the exported model cannot be run", ExportError):
+            values = np.asarray(self.functions[DEFAULT](images)[output])
+        expected = (len(images), len(self.class_names))
+        if values.shape != expected:
+            raise ExportError(
+                f"the exported model must give {output} of shape {expected}, by its "
+                f"images and class names. Received: {values.shape}."
+            )
+        return values
 
     def logits(self, images: Any) -> np.ndarray:
         """Logits of images as `preprocess_input` leaves them; see `outputs`."""
@@ -112,7 +122,8 @@ def open_exported(
     entry, path = _found(path, formats)
     content = _metadata(entry, path)
     threads = threads or len(os.sched_getaffinity(0))
-    return Exported(content, entry.loaded.load(path, threads), entry.bound(content))
+    with unreadable(f"{path!r} is damaged, or no {entry.form}", ExportError):
+        return Exported(content, entry.loaded.load(path, threads), entry.bound(content))
 
 
 def read_metadata(
@@ -152,10 +163,9 @@ def _found(
 
 
 def _metadata(entry: ExportFormat, path: str) -> dict[str, Any]:
-    try:
-        return entry.loaded.read_metadata(path)
-    except (OSError, KeyError, ValueError) as error:
-        raise ExportError(
-            f"{path!r} was not exported by scalenet_tf: it has no {METADATA_FILE} "
-            f"({error})."
-        ) from error
+    with unreadable(
+        f"{path!r} was not exported by scalenet_tf, or is damaged: no {METADATA_FILE} "
+        "in it can be read",
+        ExportError,
+    ):
+        return check_metadata(entry.loaded.read_metadata(path))

@@ -21,9 +21,9 @@ from typing import Any
 import h5py
 import keras
 
-from scalenet_tf.json_files import parse_json
 from scalenet_tf.layers import ScaleAggregation
-from scalenet_tf.weights.stored import check_archive, check_arrays, unreadable
+from scalenet_tf.untrusted import parse_json, unreadable
+from scalenet_tf.weights.stored import check_archive, check_arrays
 from scalenet_tf.weights.tensors import check_model
 
 _CONFIG = "model_config"

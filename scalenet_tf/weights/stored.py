@@ -3,43 +3,23 @@
 from __future__ import annotations
 
 import concurrent.futures
-import contextlib
 import io
 import math
 import os
 import zipfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import IO, Any
 
 import h5py
 import keras
 
-from scalenet_tf.json_files import parse_json
+from scalenet_tf.untrusted import parse_json
 
 # Keras stores without compression; weights that somebody compressed shrink little.
 MAX_EXPANSION = 20
 SMALL = 2**24  # bytes that any file may expand to
 _MAX_MEMBERS = 1000
-_MAX_REASON = 300  # characters; Keras prints whole configurations
 _CONFIG, _WEIGHTS = "config.json", "model.weights.h5"
-
-
-@contextlib.contextmanager
-def unreadable(what: str) -> Iterator[None]:
-    """Makes one error of all that libraries raise for a damaged file.
-
-    zipfile, zlib, h5py and Keras have no class in common for what they stumble over:
-    KeyError, TypeError, RuntimeError, UnicodeDecodeError and others.
-
-    Raises:
-        ValueError: `what`, and the beginning of the reason.
-    """
-    try:
-        yield
-    except Exception as error:
-        reason = str(error).strip().partition("\n")[0][:_MAX_REASON]
-        named = type(error).__name__
-        raise ValueError(f"{what} ({reason or named}).") from error
 
 
 def check_archive(path: str, custom_objects: Mapping[str, Any] | None = None) -> None:

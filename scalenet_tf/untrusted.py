@@ -1,14 +1,16 @@
-"""JSON from files that others may have written: parsed within bounds.
+"""Files that are damaged, or that strangers wrote: read within bounds, or refused.
 
-What Python's parser lets through and later code stumbles over is refused here, by one
-kind of error: nesting that ends in a RecursionError, numbers of thousands of digits,
-names that occur twice, of which the parser silently takes the last.
+Of JSON, what Python's parser lets through and later code stumbles over is refused here
+by one kind of error: nesting that ends in a RecursionError, numbers of thousands of
+digits, names that occur twice, of which the parser silently takes the last.
 """
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
+from collections.abc import Iterator
 from typing import Any
 
 # A file of an architecture or a run has some kilobytes; Python's objects take up to
@@ -16,6 +18,30 @@ from typing import Any
 MAX_BYTES = 2**24
 MAX_DEPTH = 64
 MAX_DIGITS = 32
+_MAX_REASON = 300  # characters; some libraries print whole files
+
+
+@contextlib.contextmanager
+def unreadable(what: str, kind: type[ValueError] = ValueError) -> Iterator[None]:
+    """Makes one error of all that libraries raise for a damaged file.
+
+    zipfile, zlib, h5py, Keras and the runtimes have no class in common for what they
+    stumble over: KeyError, TypeError, RuntimeError, UnicodeDecodeError and others.
+
+    Args:
+        what: How the message begins; the beginning of the reason follows.
+        kind: The error.
+
+    Raises:
+        ValueError: Of the kind.
+    """
+    try:
+        yield
+    except ImportError:
+        raise
+    except Exception as error:
+        reason = str(error).strip().partition("\n")[0][:_MAX_REASON].rstrip(".")
+        raise kind(f"{what} ({reason or type(error).__name__}).") from error
 
 
 def read_json(path: str | os.PathLike[str], max_bytes: int = MAX_BYTES) -> Any:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import functools
-import json
 import os
 import sys
 from typing import Any
@@ -15,6 +14,7 @@ import numpy as np
 from scalenet_tf import Architecture, allocation, load_model
 from scalenet_tf.allocation import Importance, MacsAllocation, RankCorrelation
 from scalenet_tf.architectures import architecture_from_record
+from scalenet_tf.untrusted import read_json
 from scalenet_training.allocate.config import AllocateConfig
 from scalenet_training.devices.cluster import is_chief
 from scalenet_training.errors import RunError, UsageError, usage_errors
@@ -208,9 +208,8 @@ def _check_output(config: AllocateConfig) -> None:
     if not os.path.exists(path):
         return
     try:
-        with open(path, encoding="utf-8") as file:
-            # Files of version 0.1.0 say nothing of groups.
-            before = {"align": 1, **json.load(file)[PROVENANCE]["selection"]}
+        # Files of version 0.1.0 say nothing of groups.
+        before = {"align": 1, **read_json(path)[PROVENANCE]["selection"]}
     except (OSError, ValueError, KeyError, TypeError):
         before = None
     if before != config.selection():

@@ -10,6 +10,7 @@ import tyro
 
 from scalenet_training.errors import UsageError
 from scalenet_training.networks.saved_network_config import SavedNetworkConfig
+from scalenet_training.settings.base import POSITIVE
 
 # Those of `scalenet_tf.export.FORMATS`, which needs TensorFlow.
 Format = Literal["savedmodel", "tflite", "onnx", "openvino"]
@@ -54,7 +55,7 @@ class ExportConfig(SavedNetworkConfig):
     """Of a SavedModel: leave the weights variables, and do not make them constants,
     which TensorFlow arranges for its convolutions once and not at every call."""
 
-    top_k: int | None = None
+    top_k: Annotated[int | None, POSITIVE] = None
     """Of a SavedModel: how many classes a request is answered with. Default: 5."""
 
     on_corrupt: Literal["error", "flag"] | None = None
@@ -73,7 +74,7 @@ class ExportConfig(SavedNetworkConfig):
     """For int8: folder of images that show the range of the activations. Default: the
     dataset's training split."""
 
-    calibration_images: int | None = None
+    calibration_images: Annotated[int | None, POSITIVE] = None
     """For int8: how many of these to use. Default: 200."""
 
     def given(self) -> dict[str, object]:
@@ -97,11 +98,6 @@ class ExportConfig(SavedNetworkConfig):
             raise UsageError(
                 "--name must be a plain folder name of letters, digits and _ . + -, "
                 f"and not begin with one of . + -. Received: {self.name!r}."
-            )
-        if self.calibration_images is not None and self.calibration_images < 1:
-            raise UsageError(
-                "--calibration-images must be at least 1. Received: "
-                f"{self.calibration_images}."
             )
 
 

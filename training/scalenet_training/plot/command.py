@@ -7,6 +7,7 @@ from typing import Annotated
 import tyro
 
 from scalenet_training.errors import UsageError
+from scalenet_training.text import printable
 
 app = tyro.extras.SubcommandApp()
 
@@ -37,7 +38,7 @@ def curves(
             raise UsageError(f"{run!r} is not a run that has finished an epoch.")
     with replacing(output) as path:
         plot_curves(rows, path)
-    print(output)
+    print(printable(output))
 
 
 @app.command
@@ -70,7 +71,7 @@ def allocation(
     ]
     with replacing(output) as path:
         plot_allocations(dict(zip(labels, found, strict=True)), path)
-    print(output)
+    print(printable(output))
 
 
 def _check_output(output: str) -> None:

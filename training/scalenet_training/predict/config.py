@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 
 import tyro
 
-from scalenet_training.settings import Settings
+from scalenet_training.settings.base import POSITIVE, SIDE, Settings
 
 Normalization = Literal["imagenet", "cifar10", "cifar100", "centered"]
 
@@ -28,29 +28,29 @@ class PredictConfig(Settings):
     http[s]://HOST:PORT/v1/models/NAME[/versions/NUMBER | /labels/LABEL] (REST) or
     grpc://HOST[:8500]/NAME[/NUMBER | /versions/NUMBER | /labels/LABEL]."""
 
-    top_k: int = 5
+    top_k: Annotated[int, POSITIVE] = 5
     """How many classes to name for each image, at most."""
 
     json: bool = False
     """Print JSON instead of a table."""
 
-    batch_size: int = 32
+    batch_size: Annotated[int, POSITIVE] = 32
     """Images that are computed, or sent, at a time."""
 
-    timeout: float = 30.0
+    timeout: Annotated[float, POSITIVE] = 30.0
     """Of a served model: seconds to wait for an answer."""
 
-    attempts: int = 4
+    attempts: Annotated[int, POSITIVE] = 4
     """Of a served model: how often to ask, at most, while there is no server or it is
     unavailable."""
 
     normalization: Normalization | None = None
     """Of a .keras file: mean and deviation of the pixels. Default: the run's."""
 
-    image_size: int | None = None
+    image_size: Annotated[int | None, SIDE] = None
     """Of a .keras file that takes any size: side of the images. Default: the run's."""
 
-    eval_resize: int | None = None
+    eval_resize: Annotated[int | None, SIDE] = None
     """Of a .keras file: resize the shorter side to this and crop the centre. Default:
     the run's, else the model's input size."""
 

@@ -37,14 +37,6 @@ def predict_files(
         RunError: A file cannot be read, a server does not answer as it should, or a
             probability is NaN or infinite.
     """
-    for option, value in (
-        ("--top-k", config.top_k),
-        ("--batch-size", config.batch_size),
-        ("--timeout", config.timeout),
-        ("--attempts", config.attempts),
-    ):
-        if not value > 0:
-            raise UsageError(f"{option} must be more than 0. Received: {value}.")
     files = image_files(config.images)
     if not is_url(config.model) and not os.path.exists(config.model):
         raise UsageError(f"--model: there is no file or folder {config.model!r}.")

@@ -39,10 +39,6 @@ class Checkpoints:
         self.folder = folder
         self.chief = chief
         self._checkpoint = tf.train.Checkpoint(**state)
-        # It would remove old ones when it saves; `confirm` does so later.
-        self._manager = tf.train.CheckpointManager(
-            self._checkpoint, folder, max_to_keep=None, checkpoint_name=_PREFIX
-        )
         self._kept = kept
         self._damaged: set[int] = set()
         self._saved_at = time.monotonic()
@@ -112,7 +108,8 @@ class Checkpoints:
         number = max(self.numbers(), default=0) + 1
         try:
             with disk_errors(self.folder):
-                self._manager.save(checkpoint_number=number)
+                self._checkpoint.write(self.path(number))
+                self._write_list()
         finally:
             self.remove_leftovers()
         self.newest = self.path(number)
@@ -130,6 +127,11 @@ class Checkpoints:
     def minutes_since_save(self) -> float:
         """Minutes since a checkpoint was saved, or the run began."""
         return (time.monotonic() - self._saved_at) / 60
+
+    def _write_list(self) -> None:
+        """Writes TensorFlow's list, for its own tools; nothing here reads it."""
+        paths = [f"{_PREFIX}-{number}" for number in self.numbers()]
+        tf.compat.v1.train.update_checkpoint_state(self.folder, paths[-1], paths)
 
     def _remove_old(self) -> None:
         """Also those that TensorFlow does not list, since it was killed before."""

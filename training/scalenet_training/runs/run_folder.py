@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Mapping
 from typing import Any
 
 import keras
 
+from scalenet_tf.architectures import architecture_from_record
+from scalenet_tf.untrusted import read_json, unreadable
 from scalenet_training.errors import UsageError
 from scalenet_training.runs.files import (
     check_own_folder,
@@ -53,6 +54,7 @@ class RunFolder:
         """
         if not check_own_folder(self.path, CONFIG_FILE, "run"):
             return
+        self.rows()  # which the end of an epoch adds to
         differences = config.differences(self.read_record().config)
         if differences:
             listed = ", ".join(
@@ -90,8 +92,10 @@ class RunFolder:
             UsageError: There is none that can be read; the message names the field.
         """
         try:
-            with open(self.file(CONFIG_FILE), encoding="utf-8") as file:
-                return RunRecord.from_json(json.load(file))
+            record = RunRecord.from_json(read_json(self.file(CONFIG_FILE)))
+            with unreadable("its field 'architecture' is wrong"):
+                architecture_from_record(record.architecture)
+            return record
         except (OSError, ValueError) as error:
             raise UsageError(
                 f"{self.file(CONFIG_FILE)!r} is no run's config.json: {error}."

@@ -1,4 +1,4 @@
-"""What a study compares, read from its TOML file. Imports no TensorFlow."""
+"""What a study compares, read from its TOML file."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import tomllib
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Literal, get_args
 
+from scalenet_tf.untrusted import read_bounded
 from scalenet_training.networks.targets import parse_target
 from scalenet_training.settings.base import fields_of
 from scalenet_training.settings.training import TrainConfig
@@ -157,11 +158,10 @@ def read_study(path: str | os.PathLike[str]) -> Study:
         OSError: It cannot be read.
         ValueError: It is no study; the message names the file and the key.
     """
-    with open(path, "rb") as file:
-        try:
-            return _study(tomllib.load(file))
-        except (ValueError, TypeError) as error:
-            raise ValueError(f"{os.fspath(path)!r}: {error}") from error
+    try:
+        return _study(tomllib.loads(read_bounded(path).decode("utf-8")))
+    except (ValueError, TypeError, AttributeError, RecursionError) as error:
+        raise ValueError(f"{os.fspath(path)!r}: {error}") from error
 
 
 def _study(content: Mapping[str, Any]) -> Study:

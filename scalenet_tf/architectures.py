@@ -19,8 +19,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any, Literal, get_args
 
+from scalenet_tf.files import read_json
 from scalenet_tf.names import BottleneckNames
-from scalenet_tf.untrusted import read_json
 
 Stem = Literal["imagenet", "cifar"]
 

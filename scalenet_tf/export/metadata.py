@@ -17,8 +17,8 @@ from typing import Any
 from scalenet_tf._version import __version__
 from scalenet_tf.architectures import MAX_SIDE
 from scalenet_tf.export.interface import Exportable
+from scalenet_tf.files import MAX_BYTES, parse_json, unreadable
 from scalenet_tf.preprocessing import STATISTICS, EvaluationTransform
-from scalenet_tf.untrusted import MAX_BYTES, parse_json, unreadable
 
 METADATA_FILE = "scalenet.json"
 

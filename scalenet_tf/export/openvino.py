@@ -18,9 +18,8 @@ from scalenet_tf.export.metadata import METADATA_FILE, as_text, metadata
 from scalenet_tf.export.onnx import OUTPUTS, onnx_model
 from scalenet_tf.export.requests import DEFAULT
 from scalenet_tf.extras import import_extra
-from scalenet_tf.files import made_folder, replaced
+from scalenet_tf.files import made_folder, read_json, replaced
 from scalenet_tf.preprocessing import EvaluationTransform
-from scalenet_tf.untrusted import read_json
 
 MODEL_FILE = "model.xml"
 

@@ -8,8 +8,8 @@ import os
 import h5py
 import keras
 
+from scalenet_tf.files import unreadable
 from scalenet_tf.names import HEAD
-from scalenet_tf.untrusted import unreadable
 from scalenet_tf.weights.stored import check_arrays
 from scalenet_tf.weights.tensors import check_model
 

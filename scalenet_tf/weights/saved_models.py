@@ -21,8 +21,8 @@ from typing import Any
 import h5py
 import keras
 
+from scalenet_tf.files import parse_json, unreadable
 from scalenet_tf.layers import ScaleAggregation
-from scalenet_tf.untrusted import parse_json, unreadable
 from scalenet_tf.weights.stored import check_archive, check_arrays
 from scalenet_tf.weights.tensors import check_model
 

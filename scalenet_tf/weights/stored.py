@@ -13,7 +13,7 @@ from typing import IO, Any
 import h5py
 import keras
 
-from scalenet_tf.untrusted import parse_json
+from scalenet_tf.files import parse_json
 
 # Keras stores without compression; weights that somebody compressed shrink little.
 MAX_EXPANSION = 20

@@ -20,11 +20,10 @@ from scalenet_tf.export.interface import (
 from scalenet_tf.export.metadata import METADATA_FILE, metadata
 from scalenet_tf.export.requests import DEFAULT
 from scalenet_tf.extras import import_extra
-from scalenet_tf.files import made_folder, replaced
+from scalenet_tf.files import made_folder, parse_json, replaced
 from scalenet_tf.folding import fold_batch_norm
 from scalenet_tf.names import HEAD
 from scalenet_tf.preprocessing import EvaluationTransform
-from scalenet_tf.untrusted import parse_json
 
 OUTPUTS = ("logits", "probabilities")
 

@@ -30,9 +30,8 @@ from scalenet_tf.export.savedmodel.warmup import (
     serving_protos,
     write_warmup,
 )
-from scalenet_tf.files import made_folder, replaced
+from scalenet_tf.files import made_folder, read_json, replaced
 from scalenet_tf.preprocessing import EvaluationTransform
-from scalenet_tf.untrusted import read_json
 
 _WARMUP_BATCH_SIZES = (1, 2, 4)
 _WARMUP_IMAGES = max(_WARMUP_BATCH_SIZES)

@@ -14,7 +14,7 @@ import numpy as np
 from scalenet_tf import Architecture, allocation, load_model
 from scalenet_tf.allocation import Importance, MacsAllocation, RankCorrelation
 from scalenet_tf.architectures import architecture_from_record
-from scalenet_tf.untrusted import read_json
+from scalenet_tf.files import read_json
 from scalenet_training.allocate.config import AllocateConfig
 from scalenet_training.devices.cluster import is_chief
 from scalenet_training.errors import RunError, UsageError, usage_errors
@@ -127,10 +127,11 @@ def read_seed(folder: str) -> Seed:
             f"{folder!r} has finished {epochs} of {planned} epochs: resume it first "
             "with the command that began it."
         )
-    with usage_errors():
+    with usage_errors(about=f"{folder!r}: "):
+        architecture = architecture_from_record(record.architecture)
         importance = allocation.neuron_importance(load_model(path, compile=False))
     return Seed(
-        architecture=architecture_from_record(record.architecture),
+        architecture=architecture,
         importance=importance,
         classes=len(record.class_names),
         record=record,

@@ -55,7 +55,7 @@ class ExportConfig(SavedNetworkConfig):
     """Of a SavedModel: leave the weights variables, and do not make them constants,
     which TensorFlow arranges for its convolutions once and not at every call."""
 
-    top_k: Annotated[int | None, POSITIVE] = None
+    top_k: int | None = None
     """Of a SavedModel: how many classes a request is answered with. Default: 5."""
 
     on_corrupt: Literal["error", "flag"] | None = None

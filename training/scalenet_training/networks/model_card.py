@@ -22,8 +22,8 @@ from scalenet_tf.export import (
     find_exported,
     open_exported,
 )
+from scalenet_tf.files import read_json
 from scalenet_tf.profiling import count_parameters
-from scalenet_tf.untrusted import read_json
 from scalenet_training.errors import UsageError, usage_errors
 from scalenet_training.networks.saved_network import SavedNetwork
 from scalenet_training.runs.record import RunRecord

@@ -9,9 +9,9 @@ from collections.abc import Sequence
 import keras
 
 import scalenet_tf
+from scalenet_tf.files import read_bounded
 from scalenet_tf.models import HEAD
 from scalenet_tf.preprocessing import EvaluationTransform
-from scalenet_tf.untrusted import read_bounded
 from scalenet_training.data.files.index import INDEX_FILE
 from scalenet_training.data.files.listing import Reading
 from scalenet_training.data.source import Source, open_split

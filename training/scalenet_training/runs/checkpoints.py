@@ -69,7 +69,7 @@ class Checkpoints:
         numbers = self.numbers()
         for number in reversed(numbers):
             try:
-                status = self._checkpoint.restore(self.path(number))
+                status = self._checkpoint.read(self.path(number))
                 status.assert_existing_objects_matched()
             # The reader's errors of damage have no class in common: OpError,
             # IndexError, RuntimeError; AssertionError means another state.

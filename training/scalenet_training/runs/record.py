@@ -95,6 +95,8 @@ class RunRecord:
         for name in ("command", "class_names"):
             if not getattr(record, name):
                 raise ValueError(f"its field {name!r} is empty")
+        if not isinstance(record.architecture.get("name"), str):
+            raise ValueError("its field 'architecture.name' is no text")
         for name in ("image_size", "eval_resize"):
             if not SIDE.holds(getattr(record, name)):
                 raise ValueError(f"its field {name!r} {SIDE.rule}")

@@ -8,8 +8,7 @@ from typing import Any
 
 import keras
 
-from scalenet_tf.architectures import architecture_from_record
-from scalenet_tf.untrusted import read_json, unreadable
+from scalenet_tf.files import read_json
 from scalenet_training.errors import UsageError
 from scalenet_training.runs.files import (
     check_own_folder,
@@ -92,13 +91,11 @@ class RunFolder:
             UsageError: There is none that can be read; the message names the field.
         """
         try:
-            record = RunRecord.from_json(read_json(self.file(CONFIG_FILE)))
-            with unreadable("its field 'architecture' is wrong"):
-                architecture_from_record(record.architecture)
-            return record
+            return RunRecord.from_json(read_json(self.file(CONFIG_FILE)))
         except (OSError, ValueError) as error:
+            reason = str(error).rstrip(".")
             raise UsageError(
-                f"{self.file(CONFIG_FILE)!r} is no run's config.json: {error}."
+                f"{self.file(CONFIG_FILE)!r} is no run's config.json: {reason}."
             ) from error
 
     def write_record(self, record: RunRecord) -> None:

@@ -11,7 +11,7 @@ import statistics
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
-from scalenet_tf.untrusted import read_bounded, unreadable
+from scalenet_tf.files import read_bounded, unreadable
 from scalenet_training.runs.files import write_rows
 from scalenet_training.study.spec import Study
 

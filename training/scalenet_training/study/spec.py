@@ -9,7 +9,7 @@ import tomllib
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Literal, get_args
 
-from scalenet_tf.untrusted import read_bounded
+from scalenet_tf.files import read_bounded
 from scalenet_training.networks.targets import parse_target
 from scalenet_training.settings.base import fields_of
 from scalenet_training.settings.training import TrainConfig

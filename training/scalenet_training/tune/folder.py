@@ -8,7 +8,7 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from scalenet_tf.untrusted import read_json, unreadable
+from scalenet_tf.files import read_json, unreadable
 from scalenet_training.errors import UsageError, usage_errors
 from scalenet_training.runs.files import check_own_folder, disk_errors, write_json
 

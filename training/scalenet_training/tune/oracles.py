@@ -8,7 +8,7 @@ import keras_tuner
 from keras_tuner.engine.trial import Trial
 
 from scalenet_tf import HyperScaleNet
-from scalenet_tf.untrusted import unreadable
+from scalenet_tf.files import unreadable
 from scalenet_training.errors import usage_errors
 from scalenet_training.runs.files import write_json
 from scalenet_training.tune.config import TuneConfig

@@ -286,7 +286,7 @@ BAD = [
     (["--images", "."], "cannot be decoded: not a JPEG, PNG"),
     (["--class-names", "file"], "--class-names must have one name for each of the"),
     (["--class-names", "nowhere"], "No such file or directory: 'nowhere'"),
-    (["--image-size", "64", "--eval-resize", "8"], "--eval-resize must be at least"),
+    (["--image-size", "32", "--eval-resize", "8"], "--eval-resize must be at least"),
     (["--eval-split", "x"], "--eval-split: no split 'x' in digits"),
 ]
 

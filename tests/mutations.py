@@ -1,5 +1,6 @@
 """Damage to files, decided by a random generator: the same seed, the same damage."""
 
+import copy
 import csv
 import io
 import json
@@ -13,6 +14,11 @@ VALUES = [
     *("\x1b[31mred", "\ud800", "\udcff", "\u202egnp", "é" * 3, "x" * 5000, "1" * 400),
     *([], {}, [[]], [0], ["a"], {"a": 1}, [1] * 1000, [[1, 2], [3]]),
 ]
+
+
+def a_value(rng: random.Random):
+    """One of them, which may be changed in turn."""
+    return copy.deepcopy(rng.choice(VALUES))
 
 
 def changed_bytes(rng: random.Random, data: bytes) -> bytes:
@@ -65,14 +71,16 @@ def changed_json(rng: random.Random, data: bytes) -> bytes:
 def _changed_value(rng: random.Random, content):
     """Goes down to a place in it at random, and changes what is there."""
     inner = isinstance(content, dict | list) and content
+    if type(content) is int and rng.random() < 0.5:
+        return rng.choice([content + 1, content * rng.choice([2, 10, 10**3, 10**6])])
     if not inner or rng.random() < 0.1:
-        return rng.choice(VALUES)
+        return a_value(rng)
     key = rng.choice([*content] if isinstance(content, dict) else range(len(content)))
     kind = rng.random()
     if kind < 0.1:
         del content[key]
     elif kind < 0.15 and isinstance(content, list):
-        content.insert(key, rng.choice(VALUES))
+        content.insert(key, a_value(rng))
     elif kind < 0.15:
         content[f"{key}x"] = content.pop(key)
     else:
@@ -89,13 +97,13 @@ def changed_csv(rng: random.Random, data: bytes) -> bytes:
     column = rng.randrange(len(row))
     kind = rng.randrange(4)
     if kind == 0:
-        row[column] = str(rng.choice(VALUES))
+        row[column] = str(a_value(rng))
     elif kind == 1:
         rows = [[*r[:column], *r[column + 1 :]] for r in rows]
     elif kind == 2:
         del row[column:]
     else:
-        row += [str(rng.choice(VALUES))]
+        row += [str(a_value(rng))]
     text = io.StringIO()
     csv.writer(text).writerows(rows)
     return text.getvalue().encode("utf-8", "surrogatepass")

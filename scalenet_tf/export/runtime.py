@@ -26,11 +26,13 @@ class Exported:
         metadata: What was kept with it, as `read_metadata` gives it.
         functions: Its functions by name, see `interface.FormatModule.load`.
         bound: Largest error that counts as equal; `None` where it is not bounded.
+        source: How messages name it.
     """
 
     metadata: Mapping[str, Any]
     functions: Mapping[str, Function]
     bound: float | None = None
+    source: str = "the model"
 
     @property
     def transform(self) -> EvaluationTransform:
@@ -64,12 +66,12 @@ class Exported:
                 has; or, as an ExportError, the model cannot be run.
         """
         images = self.input.check(images)
-        with unreadable("the exported model cannot be run", ExportError):
+        with unreadable(f"{self.source} cannot be run", ExportError):
             values = np.asarray(self.functions[DEFAULT](images)[output])
         expected = (len(images), len(self.class_names))
         if values.shape != expected:
             raise ExportError(
-                f"the exported model must give {output} of shape {expected}, by its "
+                f"{self.source} must give {output} of shape {expected}, by its "
                 f"images and class names. Received: {values.shape}."
             )
         return values
@@ -122,8 +124,9 @@ def open_exported(
     entry, path = _found(path, formats)
     content = _metadata(entry, path)
     threads = threads or len(os.sched_getaffinity(0))
-    with unreadable(f"{path!r} is damaged, or no {entry.form}", ExportError):
-        return Exported(content, entry.loaded.load(path, threads), entry.bound(content))
+    with unreadable(f"{path!r} is damaged, or not {entry.form}", ExportError):
+        functions = entry.loaded.load(path, threads)
+        return Exported(content, functions, entry.bound(content), repr(path))
 
 
 def read_metadata(

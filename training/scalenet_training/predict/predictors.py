@@ -56,7 +56,7 @@ class LocalPredictor:
         inputs, valid = (x.numpy() for x in decode(encoded))
         results = [INVALID] * len(images)
         if valid.any():
-            with usage_errors(ExportError, about="`model`: "):
+            with usage_errors(ExportError):
                 rows = self._model.outputs(inputs[valid], "probabilities")
             for index, row in zip(np.flatnonzero(valid), rows, strict=True):
                 results[index] = _ranked(row, self._model.class_names, top_k)

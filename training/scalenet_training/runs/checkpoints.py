@@ -13,9 +13,10 @@ from typing import Any
 import tensorflow as tf
 
 from scalenet_training.errors import RunError
-from scalenet_training.runs.files import disk_errors
+from scalenet_training.runs.files import disk_errors, remove_leftovers, written
 
 _PREFIX = "ckpt"
+_LIST = "checkpoint"
 
 
 class Checkpoints:
@@ -130,8 +131,11 @@ class Checkpoints:
 
     def _write_list(self) -> None:
         """Writes TensorFlow's list, for its own tools; nothing here reads it."""
-        paths = [f"{_PREFIX}-{number}" for number in self.numbers()]
-        tf.compat.v1.train.update_checkpoint_state(self.folder, paths[-1], paths)
+        names = [f'"{_PREFIX}-{number}"' for number in self.numbers()]
+        lines = [f"model_checkpoint_path: {names[-1]}\n"]
+        lines += [f"all_model_checkpoint_paths: {name}\n" for name in names]
+        with written(os.path.join(self.folder, _LIST)) as file:
+            file.writelines(lines)
 
     def _remove_old(self) -> None:
         """Also those that TensorFlow does not list, since it was killed before."""
@@ -144,6 +148,7 @@ class Checkpoints:
 
     def remove_leftovers(self) -> None:
         """Removes what saving left behind when it was killed or had no space."""
+        remove_leftovers(self.folder)
         for path in glob.glob(os.path.join(glob.escape(self.folder), "*temp*")):
             shutil.rmtree(path, ignore_errors=True)
             if os.path.isfile(path):

@@ -113,8 +113,15 @@ class RunFolder:
         return read_rows(self.file(METRICS_FILE))
 
     def best_row(self) -> Mapping[str, Any]:
-        """The row of metrics.csv of the epoch that `best.keras` is from."""
-        return best_row(self.rows())
+        """The row of metrics.csv of the epoch that `best.keras` is from.
+
+        Raises:
+            UsageError: There is none.
+        """
+        rows = self.rows()
+        if not rows:
+            raise UsageError(f"{self.file(METRICS_FILE)!r} is missing, or has no row.")
+        return best_row(rows)
 
     def write_row(self, row: Mapping[str, Any]) -> None:
         """Adds the row of an epoch; it replaces that epoch's and all later rows."""

@@ -89,17 +89,18 @@ def parse_json(data: bytes | str, max_bytes: int = MAX_BYTES) -> Any:
     except RecursionError:
         raise _too_deep() from None
     level = [content]
-    for _ in range(MAX_DEPTH + 1):
-        level = [part for value in level for part in _parts(value)]
+    for _ in range(MAX_DEPTH):
+        level = [part for value in level for part in _containers(value)]
         if not level:
             return content
     raise _too_deep()
 
 
-def _parts(value: Any) -> Any:
-    if isinstance(value, dict):
-        return value.values()
-    return value if isinstance(value, list) else ()
+def _containers(value: Any) -> list[Any]:
+    """The objects and lists right inside a value."""
+    parts = value.values() if isinstance(value, dict) else value
+    inside = isinstance(value, dict | list)
+    return [part for part in parts if isinstance(part, dict | list)] if inside else []
 
 
 def _too_deep() -> ValueError:

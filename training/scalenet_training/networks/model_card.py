@@ -114,7 +114,7 @@ def open_intact(path: str, formats: Sequence[ExportFormat] = FORMATS) -> Exporte
     What a flipped bit makes of a model is not always an error: it may be another model.
 
     Raises:
-        UsageError: A file is missing or has changed; or as `open_exported` fails.
+        UsageError: A file has changed; or as `open_exported` fails.
     """
     with usage_errors():
         _, place = find_exported(path, formats) or (None, path)
@@ -127,14 +127,12 @@ def open_intact(path: str, formats: Sequence[ExportFormat] = FORMATS) -> Exporte
 
 
 def _check_hashes(folder: str, written: Mapping[str, Any]) -> None:
-    found = file_hashes(folder)
-    for name, digest in written.items():
-        if found.get(name) != digest:
-            what = "has changed since it was" if name in found else "is missing; it was"
+    for name, digest in file_hashes(folder).items():
+        if digest != written.get(name, digest):
             raise UsageError(
-                f"{os.path.join(folder, name)!r} {what} exported, by its SHA-256 in "
-                f"{MODEL_CARD}. Export the model again, or remove {MODEL_CARD} if the "
-                "change is yours."
+                f"{os.path.join(folder, name)!r} has changed since it was exported, by "
+                f"its SHA-256 in {MODEL_CARD}. Export the model again, or remove "
+                f"{MODEL_CARD} if the change is yours."
             )
 
 

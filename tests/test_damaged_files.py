@@ -134,12 +134,10 @@ def test_an_architecture_does_not_decide_over_memory(
     outcome("refused, naming file and field; nothing is built")
 
 
-def test_parameters_are_those_of_the_model(model):
+def test_parameters_are_those_of_the_model(model, tiny):
     assert TINY_CIFAR.parameters(10) == scalenet_tf.profiling.count_parameters(model)
-    for name in ("ScaleNetCifar38", "ResNetCifar38"):
-        built = scalenet_tf.create_model(name, classes=7)
-        counted = scalenet_tf.profiling.count_parameters(built)
-        assert scalenet_tf.get_architecture(name).parameters(7) == counted
+    counted = scalenet_tf.profiling.count_parameters(scalenet_tf.ScaleNet(tiny))
+    assert tiny.parameters() == counted
 
 
 def test_the_published_networks_and_their_seeds_are_within_the_bounds():
@@ -162,8 +160,8 @@ def config_with(data, old, new):
 
 
 KERAS_FILES = {
-    "a member of 512 MiB of zeros": (
-        lambda data: rewritten(data, **{"assets/zeros": b"\0" * 2**29}),
+    "a member of 32 MiB of zeros": (
+        lambda data: rewritten(data, **{"assets/zeros": b"\0" * 2**25}),
         "at most 20 times as many are unpacked",
     ),
     "a member outside of its folder": (
@@ -177,6 +175,23 @@ KERAS_FILES = {
     "config.json nested 10**5 deep": (
         lambda data: rewritten(data, **{"config.json": b"[" * 10**5}),
         "at most 64 levels",
+    ),
+    "a program as a layer": (
+        lambda data: config_with(
+            data,
+            b'"module": "keras.layers", "class_name": "GlobalAveragePooling2D"',
+            b'"module": "os", "class_name": "system"',
+        ),
+        "could not be deserialized",
+    ),
+    "a download as an activation": (
+        lambda data: config_with(
+            data,
+            b'"activation": "softmax"',
+            b'"activation": {"module": "keras.utils", "class_name": "function", '
+            b'"config": "get_file", "registered_name": "function"}',
+        ),
+        "could not be deserialized",
     ),
     "no weights": (
         lambda data: rewritten(data, **{"model.weights.h5": None}),
@@ -250,15 +265,12 @@ def test_arrays_are_in_proportion_to_their_file(model, tmp_path, outcome):
     outcome("refused, naming the file")
 
 
-@pytest.fixture(scope="module")
-def exported(model, tmp_path_factory):
-    folder = tmp_path_factory.mktemp("exported")
-    transform = scalenet_tf.preprocessing.EvaluationTransform(32, 32, "centered")
-    names = [str(number) for number in range(10)]
-    export.save_savedmodel(model, folder / "saved", transform, names)
-    return folder / "saved"
-
-
+WHOLE = {
+    "class_names": ["a", "b"],
+    "image_size": 32,
+    "resize": 36,
+    "normalization": "centered",
+}
 METADATA = {
     "class_names": ["a", 3],
     "image_size": 10**9,
@@ -270,12 +282,13 @@ METADATA = {
 
 
 @pytest.mark.parametrize("field", METADATA)
-def test_metadata_of_an_export_name_the_field(field, exported, tmp_path, monkeypatch):
-    path = exported / "assets.extra" / "scalenet.json"
-    content = json.loads(path.read_text()) | {field: METADATA[field]}
-    (tmp_path / "assets.extra").mkdir()
+def test_metadata_of_an_export_name_the_field(field, tmp_path):
+    path = tmp_path / "assets.extra" / "scalenet.json"
+    path.parent.mkdir()
     (tmp_path / "saved_model.pb").write_bytes(b"")
-    (tmp_path / "assets.extra" / "scalenet.json").write_text(json.dumps(content))
+    path.write_text(json.dumps(WHOLE))
+    assert export.read_metadata(tmp_path) == WHOLE
+    path.write_text(json.dumps(WHOLE | {field: METADATA[field]}))
     with pytest.raises(export.ExportError, match=f"the field '{field}' of") as refused:
         export.read_metadata(tmp_path)
     assert str(tmp_path) in str(refused.value)

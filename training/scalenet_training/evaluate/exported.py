@@ -28,7 +28,7 @@ from scalenet_training.data.splits import Split
 from scalenet_training.data.transform import Transform
 from scalenet_training.errors import usage_errors
 from scalenet_training.evaluate.config import EvaluateConfig
-from scalenet_training.networks.model_card import open_intact, training_data
+from scalenet_training.networks.model_card import MODEL_CARD, open_intact, training_data
 from scalenet_training.networks.saved_network import check_classes, find_network
 from scalenet_training.train.divergence import check_loss
 from scalenet_training.train.step import (
@@ -160,7 +160,7 @@ def _data(
     if dataset is None:
         raise ValueError(
             f"--dataset must be given: no model card beside {settings.run_or_model!r} "
-            "says what it was trained on."
+            f"says what it was trained on (a {MODEL_CARD} that can be read)."
         )
     data_dir = settings.data_dir or defaults.get("data_dir")
     reading = Reading(settings.on_damaged or defaults.get("on_damaged", "stop"))

@@ -1,4 +1,4 @@
-"""The rows of metrics.csv, one per epoch."""
+"""The rows of metrics.csv, one per epoch. Imports no TensorFlow by itself."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ import reprlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from scalenet_tf.files import read_bounded
 from scalenet_training.errors import UsageError
 
 METRICS_FILE = "metrics.csv"
@@ -28,6 +27,8 @@ def read_rows(path: str) -> list[dict[str, Any]]:
     Raises:
         UsageError: It is not a table of numbers; the message names the column.
     """
+    from scalenet_tf.files import read_bounded
+
     try:
         text = read_bounded(path).decode("utf-8")
         reader = csv.DictReader(io.StringIO(text, newline=""))

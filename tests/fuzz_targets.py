@@ -19,7 +19,7 @@ from conftest import TINY_CIFAR
 from scalenet_training.cli.app import COMMANDS, module_of
 from scalenet_training.data.files.manifest import list_manifest
 from scalenet_training.data.files.rows import read_rows, write_rows
-from scalenet_training.networks.model_card import open_intact
+from scalenet_training.networks.model_card import open_intact, training_data
 from scalenet_training.networks.starting_point import start_from
 from scalenet_training.runs.checkpoints import Checkpoints
 from scalenet_training.runs.run_folder import RunFolder
@@ -78,8 +78,8 @@ def make_files(folder: pathlib.Path) -> None:
 
 def copy_written(written: pathlib.Path, folder: pathlib.Path) -> None:
     """Copies the run, the search and the study that are kept for the tests."""
-    shutil.copytree(written / "run", folder / "run")
-    shutil.copytree(written / "search", folder / "search")
+    for name in ("run", "search", "repo"):
+        shutil.copytree(written / name, folder / name)
     results = DATA.parent.parent / "results" / "allocation-0.25"
     for name in ("results.csv", "study.toml"):
         shutil.copy(results / name, folder / name)
@@ -113,6 +113,12 @@ def run_exported(path: pathlib.Path) -> None:
     side = exported.transform.image_size
     if side <= 64:
         exported.logits(np.zeros((1, side, side, 3), np.float32))
+
+
+def read_card(folder: pathlib.Path) -> None:
+    training_data(str(folder / "repo/tiny/1"))
+    open_intact(str(folder / "repo/tiny/onnx/1/tiny.onnx"))
+    open_intact(str(folder / "repo/tiny"))
 
 
 def read_search(folder: pathlib.Path) -> None:
@@ -179,6 +185,9 @@ TARGETS: dict[str, Target] = {
         mutations.changed_bytes,
         tuple(f"saved/{name}" for name in SAVED_FILES),
         3,
+    ),
+    "card": Target(
+        read_card, mutations.changed_json, ("repo/tiny/1/model_card.json",), 5
     ),
     "metadata": Target(
         lambda folder: export.read_metadata(folder / "saved"),

@@ -6,7 +6,11 @@ BIN := $(VENV)/bin
 TORCH ?= torch==2.13.0
 ARGS ?=
 
-.PHONY: help train check test test-processes test-slow situations lint format clean
+# Of `make fuzz`: number of cases, and what decides them.
+N ?= 10000
+SEED ?= 0
+
+.PHONY: help train check test test-processes test-slow fuzz situations lint format clean
 
 help:
 	@echo "make train      train ScaleNetCifar38 on digits (ARGS='--epochs 3' and so on)"
@@ -15,6 +19,7 @@ help:
 	@echo "make test-processes  runs of several processes, killed and interrupted"
 	@echo "make lint       ruff, directions of imports, types, documentation site"
 	@echo "make test-slow  the slow tests: every network, deep ones too"
+	@echo "make fuzz       damaged files and made-up options (N=10000 SEED=0)"
 	@echo "make situations write docs/situations.md from what its tests see"
 	@echo "make format     let ruff mend and format"
 
@@ -34,6 +39,9 @@ test-processes: $(VENV)/dev.stamp
 test-slow: $(VENV)/dev.stamp
 	$(BIN)/python tests/apart.py -n 2 -m "slow and not processes" $(ARGS)
 	$(BIN)/python -m pytest -m "slow and processes" $(ARGS)
+
+fuzz: $(VENV)/dev.stamp
+	PYTHONPATH=training $(BIN)/python tests/fuzz.py -n $(N) --seed $(SEED) $(ARGS)
 
 situations: $(VENV)/dev.stamp
 	rm -f docs/situations.md

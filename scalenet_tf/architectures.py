@@ -19,6 +19,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any, Literal, get_args
 
+from scalenet_tf.files import read_json
 from scalenet_tf.names import BottleneckNames
 
 Stem = Literal["imagenet", "cifar"]
@@ -29,6 +30,15 @@ DEFAULT_CLASSES: Mapping[str, int] = MappingProxyType({"imagenet": 1000, "cifar"
 STEM_CONVS: Mapping[str, tuple[int, int]] = MappingProxyType(
     {"imagenet": (7, 64), "cifar": (3, 16)}
 )
+
+# Bounds of what is built, far above the published networks (61 million parameters, 50
+# blocks, 4 scales), whose widest variants in a search have 280 million: a file must not
+# decide how much memory goes.
+MAX_SIDE = 4096  # pixels
+MAX_PARAMETERS = 2**29  # 2 GiB in float32
+MAX_MAP = 2**28  # numbers in a feature map of one image
+MAX_BLOCKS = 1000
+MAX_SCALES = 16
 
 
 @dataclasses.dataclass(frozen=True)
@@ -84,7 +94,8 @@ class Architecture:
         learned_on: Dataset on which the allocation was learned, for information.
 
     Raises:
-        ValueError: Where the numbers do not make a network; the message names the
+        ValueError: Where the numbers do not make a network, or make one beyond
+            `MAX_PARAMETERS` and the other bounds of this module; the message names the
             field, what came and what is allowed.
 
     Source: Li et al., CVPR 2019, sections 3.1-3.3 and supplementary table 1.
@@ -106,6 +117,7 @@ class Architecture:
             object.__setattr__(self, field, _positive_ints(self, field))
         _check_stages(self)
         object.__setattr__(self, "allocation", _checked_allocation(self))
+        _check_amount(self)
 
     @property
     def default_classes(self) -> int:
@@ -180,6 +192,26 @@ class Architecture:
             channels = 4 * block.width
         return total + channels * (self.default_classes if classes is None else classes)
 
+    def parameters(self, classes: int | None = None) -> int:
+        """Trainable parameters; equals `count_parameters` of the Keras model.
+
+        Args:
+            classes: Classes of the dense layer, 0 for none. Default:
+                `default_classes`.
+        """
+        kernel, channels = STEM_CONVS[self.stem]
+        total = channels * (kernel**2 * 3 + 2)  # 2: scale and offset of a batch norm
+        for block in self.blocks():
+            shortcut = 4 if block.index == 1 else 0
+            total += block.width * (1 + shortcut) * (channels + 2)
+            # An SA neuron: its kernel, batch norm and weights in the expansion.
+            for neurons, side in zip(block.channels, block.kernel_sizes, strict=True):
+                total += neurons * (side**2 * block.width + 2 + 4 * block.width)
+            channels = 4 * block.width
+            total += 2 * channels
+        classes = self.default_classes if classes is None else classes
+        return total + (channels + 1) * classes
+
     def twin(self) -> Architecture:
         """The ResNet twin: `width` neurons in every block, all at scale 1."""
         name = self.name.replace("ScaleNet", "ResNet").removesuffix("Light")
@@ -242,9 +274,8 @@ def load_architecture(
     if not os.path.isfile(path):
         raise FileNotFoundError(f"no architecture file at {path!r}.")
     try:
-        with open(path, encoding="utf-8") as file:
-            records = json.load(file)
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        records = read_json(path)
+    except ValueError as error:
         raise ValueError(f"{path}: not a JSON file ({error}).") from error
     records = records if isinstance(records, list) else [records]
     if not records or not all(isinstance(record, dict) for record in records):
@@ -314,10 +345,16 @@ def _check_header(architecture: Architecture) -> None:
         raise ValueError(
             f"`stem` must be one of {get_args(Stem)}. Received: {architecture.stem!r}."
         )
-    if not _is_int(architecture.native_size) or architecture.native_size < 1:
+    size = architecture.native_size
+    if not _is_int(size) or not 1 <= size <= MAX_SIDE:
         raise ValueError(
-            "`native_size` must be a positive number of pixels. "
-            f"Received: {architecture.native_size!r}."
+            f"`native_size` must be a positive number of pixels, at most {MAX_SIDE}. "
+            f"Received: {size!r}."
+        )
+    learned_on = architecture.learned_on
+    if learned_on is not None and not isinstance(learned_on, str):
+        raise ValueError(
+            f"`learned_on` must be a name or None. Received: {learned_on!r}."
         )
 
 
@@ -336,6 +373,16 @@ def _check_stages(architecture: Architecture) -> None:
         raise ValueError(
             "`scales` must ascend without repetition. "
             f"Received: {list(architecture.scales)}."
+        )
+    if len(architecture.scales) > MAX_SCALES or architecture.scales[-1] > MAX_SIDE:
+        raise ValueError(
+            f"`scales` must be at most {MAX_SCALES} numbers of at most {MAX_SIDE}. "
+            f"Received: {len(architecture.scales)} up to {architecture.scales[-1]}."
+        )
+    if sum(architecture.blocks_per_stage) > MAX_BLOCKS:
+        raise ValueError(
+            f"`blocks_per_stage` must add up to at most {MAX_BLOCKS} blocks. "
+            f"Received: {list(architecture.blocks_per_stage)}."
         )
     if architecture.native_size < architecture.minimum_size:
         raise ValueError(
@@ -380,6 +427,33 @@ def _checked_allocation(architecture: Architecture) -> tuple[tuple[int, ...], ..
                 f"Received: {list(row)}, which adds up to {sum(row)}."
             )
     return tuple(tuple(row) for row in rows)
+
+
+def _check_amount(architecture: Architecture) -> None:
+    check_parameters(architecture, 0)
+    sides = architecture.stage_sides(architecture.native_size)
+    maps = [4 * w * n**2 for w, n in zip(architecture.stage_widths, sides, strict=True)]
+    if max(maps) > MAX_MAP:
+        raise ValueError(
+            f"`stage_widths` and `native_size` must make feature maps of at most "
+            f"{MAX_MAP:,} numbers an image. Received: {max(maps):,} in stage "
+            f"{maps.index(max(maps)) + 1}."
+        )
+
+
+def check_parameters(architecture: Architecture, classes: int) -> None:
+    """Checks that a network can be built without gigabytes of weights.
+
+    Raises:
+        ValueError: It has more than `MAX_PARAMETERS` parameters.
+    """
+    parameters = architecture.parameters(classes)
+    if parameters > MAX_PARAMETERS:
+        fields = "`classes`" if classes else "`stage_widths` and `allocation`"
+        raise ValueError(
+            f"{fields} must make a network of at most {MAX_PARAMETERS:,} parameters. "
+            f"Received: {parameters:,}" + (f" for {classes:,}." if classes else ".")
+        )
 
 
 def _positive_ints(architecture: Architecture, field: str) -> tuple[int, ...] | None:

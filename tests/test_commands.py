@@ -277,7 +277,7 @@ def test_a_table_of_metrics_that_is_none_is_named(tmp_path, monkeypatch, capsys)
     monkeypatch.chdir(tmp_path)
     (tmp_path / "metrics.csv").write_text("epoch,loss\n0,much\n")
     assert in_process(monkeypatch, "plot.py", "curves", ".") == 2
-    assert "metrics.csv' is no run's metrics.csv: could" in capsys.readouterr().err
+    assert "metrics.csv' is no run's metrics.csv: it has no" in capsys.readouterr().err
     assert not (tmp_path / "curves.png").exists()
 
 

@@ -263,7 +263,7 @@ def test_an_exported_file_that_gives_none_is_an_error(monkeypatch, outcome):
 
     opened = export.Exported(metadata, {"serving_default": nan})
     monkeypatch.setattr(
-        "scalenet_training.evaluate.exported.open_exported",
+        "scalenet_training.evaluate.exported.open_intact",
         lambda path, formats: opened,
     )
     settings = EvaluateConfig("a.tflite", dataset="digits", eval_split="train[:9]")
@@ -389,7 +389,10 @@ def test_an_option_that_is_none_ends_the_command(
 def test_the_best_row_is_that_of_the_saved_network(tmp_path):
     folder = RunFolder(tmp_path)
     for epoch, (error, loss) in enumerate([(0.5, 1), (0.2, 2), (0.2, 1), (0, NAN)]):
-        folder.write_row({"epoch": epoch, "val_top1_error": error, "val_loss": loss})
+        rest = dict.fromkeys(("loss", "top1_error", "top5_error"), 0.5)
+        rest |= {"val_top5_error": 0.5, "images_per_second": 1.0}
+        row = {"epoch": epoch, "val_top1_error": error, "val_loss": loss}
+        folder.write_row(row | rest)
     assert folder.best_row()["epoch"] == 1
     assert folder.rows()[-1]["epoch"] == 3
 

@@ -292,7 +292,7 @@ BAD = [
         ["--class-names", "nowhere"],
         "--class-names must be a file that exists",
     ),
-    (["--image-size", "64", "--eval-resize", "8"], "--eval-resize must be at least"),
+    (["--image-size", "32", "--eval-resize", "8"], "--eval-resize must be at least"),
     (["--eval-split", "x"], "--eval-split: no split 'x' in digits"),
 ]
 

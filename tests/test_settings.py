@@ -23,7 +23,10 @@ from scalenet_tf.preprocessing import STATISTICS
         ({"batch_size": 0}, "`batch_size` must be more than 0. Received: 0."),
         ({"seed": -1}, "`seed` must be 0 or more. Received: -1."),
         ({"ema": 1.0}, "`ema` must be from 0 to below 1. Received: 1.0."),
-        ({"image_size": 0}, "`image_size` must be more than 0. Received: 0."),
+        (
+            {"image_size": 0},
+            "`image_size` must be a number of pixels from 1 to 4096. Received: 0.",
+        ),
         (
             {"milestones": (0.5, 0.2)},
             "`milestones` must be ascending, between 0 and 1. Received: (0.5, 0.2).",
@@ -83,7 +86,7 @@ def test_the_help_has_a_heading_for_each_group(capsys, monkeypatch):
     text = capsys.readouterr().out
     assert re.findall(r"^\W+(\w+) options \W+$", text, re.MULTILINE) == [
         *("preset", "network", "data", "storage", "device", "batch"),
-        *("optimisation", "run", "selection", "allocation"),
+        *("optimisation", "run", "selection", "latency", "allocation"),
     ]
     assert text.count("--batch-size ") == 1
 

@@ -111,7 +111,7 @@ class FormatModule(Protocol):
         """Reads what `metadata.metadata` gave and `write` has kept with the model.
 
         Raises:
-            OSError, KeyError, ValueError: It has none.
+            Exception: It has none that can be read.
             MissingPackageError: A package that reads it is not installed.
         """
 

@@ -9,15 +9,73 @@ has it among its own metadata, under the same name.
 from __future__ import annotations
 
 import json
+import reprlib
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from scalenet_tf._version import __version__
+from scalenet_tf.architectures import MAX_SIDE
 from scalenet_tf.export.interface import Exportable
+from scalenet_tf.files import MAX_BYTES, parse_json, unreadable
 from scalenet_tf.preprocessing import STATISTICS, EvaluationTransform
 
 METADATA_FILE = "scalenet.json"
+
+
+def _is_side(value: Any) -> bool:
+    return type(value) is int and 1 <= value <= MAX_SIDE
+
+
+def _are_names(value: Any) -> bool:
+    if not isinstance(value, list) or not value:
+        return False
+    # Half of a surrogate pair is no text to a runtime.
+    return all(
+        isinstance(n, str) and n == n.encode(errors="replace").decode() for n in value
+    )
+
+
+def _are_sides(value: Any) -> bool:
+    sides = value if isinstance(value, list) and len(value) == 2 else ["none"]
+    return all(side is None or _is_side(side) for side in sides)
+
+
+_SIDE = f"a number of pixels from 1 to {MAX_SIDE}"
+_STATISTICS, _INPUT_TYPES = tuple(STATISTICS), ("float32", "uint8")
+# Field -> what it must be, in words and as a function. Others are for information.
+_REQUIRED: Mapping[str, tuple[str, Callable[[Any], bool]]] = {
+    "image_size": (_SIDE, _is_side),
+    "resize": (_SIDE, _is_side),
+    "normalization": (f"one of {_STATISTICS}", _STATISTICS.__contains__),
+    "class_names": ("a list of names", _are_names),
+}
+_OPTIONAL: Mapping[str, tuple[str, Callable[[Any], bool]]] = {
+    "image_sides": (f"two times {_SIDE}, or null", _are_sides),
+    "smallest_side": (_SIDE, _is_side),
+    "input_type": (f"one of {_INPUT_TYPES}", _INPUT_TYPES.__contains__),
+}
+
+
+def check_metadata(content: Any) -> dict[str, Any]:
+    """Checks what was read from a file, and gives it.
+
+    Raises:
+        ValueError: A field is missing or of another kind; the message names it.
+    """
+    if not isinstance(content, dict):
+        raise ValueError(f"{METADATA_FILE} must be an object")
+    for field, (rule, holds) in {**_REQUIRED, **_OPTIONAL}.items():
+        if field not in content and field in _REQUIRED:
+            raise ValueError(f"{METADATA_FILE} has no field {field!r}")
+        if field in content and not holds(content[field]):
+            received = reprlib.repr(content[field])
+            raise ValueError(
+                f"the field {field!r} of {METADATA_FILE} must be {rule}. Received: "
+                f"{received}"
+            )
+    transform_of(content)
+    return content
 
 
 def metadata(content: Exportable) -> dict[str, Any]:
@@ -59,10 +117,11 @@ def read_appended(path: str) -> dict[str, Any]:
     """Reads what `append_metadata` wrote.
 
     Raises:
-        KeyError, OSError, ValueError: There is nothing of it.
+        ValueError: There is nothing of it.
     """
-    try:
-        with zipfile.ZipFile(path) as archive:
-            return json.loads(archive.read(METADATA_FILE))
-    except zipfile.BadZipFile as error:
-        raise ValueError(str(error)) from error
+    with (
+        unreadable("its end cannot be read"),
+        zipfile.ZipFile(path) as archive,
+        archive.open(METADATA_FILE) as file,
+    ):
+        return parse_json(file.read(MAX_BYTES + 1))

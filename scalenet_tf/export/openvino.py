@@ -6,7 +6,6 @@ format, which OpenVINO reads.
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Sequence
 from typing import Any
@@ -19,7 +18,7 @@ from scalenet_tf.export.metadata import METADATA_FILE, as_text, metadata
 from scalenet_tf.export.onnx import OUTPUTS, onnx_model
 from scalenet_tf.export.requests import DEFAULT
 from scalenet_tf.extras import import_extra
-from scalenet_tf.files import made_folder, replaced
+from scalenet_tf.files import made_folder, read_json, replaced
 from scalenet_tf.preprocessing import EvaluationTransform
 
 MODEL_FILE = "model.xml"
@@ -79,8 +78,7 @@ def read_metadata(path: str) -> dict[str, Any]:
     Raises:
         OSError, ValueError: There is nothing of it.
     """
-    with open(os.path.join(path, METADATA_FILE), encoding="utf-8") as file:
-        return json.load(file)
+    return read_json(os.path.join(path, METADATA_FILE))
 
 
 def load(path: str, threads: int) -> dict[str, Function]:

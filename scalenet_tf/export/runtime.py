@@ -12,8 +12,9 @@ import numpy as np
 from scalenet_tf.export.formats import FORMATS, ExportFormat, find_exported
 from scalenet_tf.export.inputs import ImageInput, as_floats, file_input
 from scalenet_tf.export.interface import ExportError, Function
-from scalenet_tf.export.metadata import METADATA_FILE, transform_of
+from scalenet_tf.export.metadata import METADATA_FILE, check_metadata, transform_of
 from scalenet_tf.export.requests import DEFAULT
+from scalenet_tf.files import unreadable
 from scalenet_tf.preprocessing import EvaluationTransform
 
 
@@ -25,11 +26,13 @@ class Exported:
         metadata: What was kept with it, as `read_metadata` gives it.
         functions: Its functions by name, see `interface.FormatModule.load`.
         bound: Largest error that counts as equal; `None` where it is not bounded.
+        source: How messages name it.
     """
 
     metadata: Mapping[str, Any]
     functions: Mapping[str, Function]
     bound: float | None = None
+    source: str = "the model"
 
     @property
     def transform(self) -> EvaluationTransform:
@@ -60,9 +63,18 @@ class Exported:
 
         Raises:
             ValueError: They are of another shape or type, or have values that no image
-                has.
+                has; or, as an ExportError, the model cannot be run.
         """
-        return np.asarray(self.functions[DEFAULT](self.input.check(images))[output])
+        images = self.input.check(images)
+        with unreadable(f"{self.source} cannot be run", ExportError):
+            values = np.asarray(self.functions[DEFAULT](images)[output])
+        expected = (len(images), len(self.class_names))
+        if values.shape != expected:
+            raise ExportError(
+                f"{self.source} must give {output} of shape {expected}, by its "
+                f"images and class names. Received: {values.shape}."
+            )
+        return values
 
     def logits(self, images: Any) -> np.ndarray:
         """Logits of images as `preprocess_input` leaves them; see `outputs`."""
@@ -112,7 +124,9 @@ def open_exported(
     entry, path = _found(path, formats)
     content = _metadata(entry, path)
     threads = threads or len(os.sched_getaffinity(0))
-    return Exported(content, entry.loaded.load(path, threads), entry.bound(content))
+    with unreadable(f"{path!r} is damaged, or not {entry.form}", ExportError):
+        functions = entry.loaded.load(path, threads)
+        return Exported(content, functions, entry.bound(content), repr(path))
 
 
 def read_metadata(
@@ -152,10 +166,9 @@ def _found(
 
 
 def _metadata(entry: ExportFormat, path: str) -> dict[str, Any]:
-    try:
-        return entry.loaded.read_metadata(path)
-    except (OSError, KeyError, ValueError) as error:
-        raise ExportError(
-            f"{path!r} was not exported by scalenet_tf: it has no {METADATA_FILE} "
-            f"({error})."
-        ) from error
+    with unreadable(
+        f"{path!r} was not exported by scalenet_tf, or is damaged: no {METADATA_FILE} "
+        "in it can be read",
+        ExportError,
+    ):
+        return check_metadata(entry.loaded.read_metadata(path))

@@ -9,7 +9,11 @@ from typing import Any, Concatenate, Literal, ParamSpec, TypedDict, Unpack
 
 import keras
 
-from scalenet_tf.architectures import Architecture, get_architecture
+from scalenet_tf.architectures import (
+    Architecture,
+    check_parameters,
+    get_architecture,
+)
 from scalenet_tf.layers import ScaleAggregation, check_data_format
 from scalenet_tf.models import parts
 from scalenet_tf.models.arguments import explained
@@ -87,6 +91,8 @@ def ScaleNet(
     check_data_format()
     classes = architecture.default_classes if classes is None else classes
     parts.check_head(include_top, pooling, classes)
+    if include_top:
+        check_parameters(architecture, classes)
     inputs = parts.image_input(architecture, include_top, input_tensor, input_shape)
     file = None if weights is None else open_weights(weights)
     if file is not None:

@@ -9,9 +9,11 @@ from typing import Any
 import h5py
 import keras
 
+from scalenet_tf.files import unreadable
 from scalenet_tf.layers.copying import copy_weights, is_quantized, saved_shapes
 from scalenet_tf.names import HEAD, STEM, find_network, pytorch_modules
 from scalenet_tf.weights.saved_models import load_model
+from scalenet_tf.weights.stored import check_arrays
 from scalenet_tf.weights.tensors import check_model
 
 _SUFFIXES = (".weights.h5", ".keras", ".h5")
@@ -96,21 +98,23 @@ class _Arrays(WeightsFile):
     def __init__(self, path: str):
         self.path = path
         names: list[str] = []
-        try:
+        with unreadable(
+            f"`weights` must hold the weights of a network of this package. {path!r} "
+            "cannot be read as such"
+        ):
+            check_arrays(path, os.path.getsize(path))
             with h5py.File(path) as file:
-                self.channels = file["layers/conv2d/vars/0"].shape[2]
+                stem = file["layers/conv2d/vars/0"].shape
                 head = file.get("layers/dense/vars/0")
+                if len(stem) != 4 or (head is not None and len(head.shape) != 2):
+                    raise ValueError(f"its kernels have the shapes {stem}, {head}")
+                self.channels = stem[2]
                 self.classes = None if head is None else head.shape[1]
                 file["layers"].visititems(
                     lambda name, item: (
                         names.append(name) if isinstance(item, h5py.Dataset) else None
                     )
                 )
-        except (OSError, KeyError) as error:
-            raise ValueError(
-                "`weights` must hold the weights of a network of this package. "
-                f"{path!r} cannot be read as such ({error})."
-            ) from error
         self.arrays = len(names)
 
     def load(self, model: keras.Model) -> None:
@@ -131,13 +135,11 @@ class _Arrays(WeightsFile):
             raise
 
     def _load_and_check(self, model: keras.Model) -> None:
-        try:
+        with unreadable(
+            f"`weights` must be those of {model.name}. Received: {self.path!r}, which "
+            "is damaged, or in which shapes differ"
+        ):
             model.load_weights(self.path)
-        except ValueError as error:
-            raise ValueError(
-                f"`weights` must be those of {model.name}. Received: {self.path!r}, in "
-                f"which shapes differ."
-            ) from error
         check_model(repr(self.path), model)
 
 

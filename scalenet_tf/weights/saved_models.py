@@ -15,14 +15,15 @@ import json
 import os
 import shutil
 import tempfile
-import zipfile
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import h5py
 import keras
 
+from scalenet_tf.files import parse_json, unreadable
 from scalenet_tf.layers import ScaleAggregation
+from scalenet_tf.weights.stored import check_archive, check_arrays
 from scalenet_tf.weights.tensors import check_model
 
 _CONFIG = "model_config"
@@ -46,8 +47,10 @@ def load_model(
         Keras refuses or reads in a wrong order, is read right.
 
     Raises:
-        ValueError: There is no such file, it cannot be read, a weight in it is NaN or
-            infinite, or a moving variance negative.
+        ValueError: There is no such file, it cannot be read, says that it needs far
+            more memory than its size (see `weights.stored`), has a layer of Python code
+            (`Lambda`), a weight in it is NaN or infinite, or a moving variance
+            negative.
     """
     path = os.fspath(path)
     if not os.path.isfile(path) or not path.endswith((".keras", ".h5")):
@@ -55,17 +58,15 @@ def load_model(
             "`path` must be that of an existing .keras or .h5 file. "
             f"Received: {path!r}."
         )
-    try:
-        if path.endswith(".keras") and not zipfile.is_zipfile(path):
-            raise zipfile.BadZipFile("no zip archive")  # what Keras calls not found
+    with unreadable(f"{path!r} is not a saved model, or is cut off or damaged"):
+        if path.endswith(".keras"):
+            check_archive(path, custom_objects)
+        else:
+            check_arrays(path, os.path.getsize(path))
         with _in_keras_order(path) as ordered:
             model = keras.saving.load_model(
                 ordered, custom_objects=custom_objects, compile=compile
             )
-    except (OSError, zipfile.BadZipFile) as error:
-        raise ValueError(
-            f"{path!r} is not a saved model, or is cut off ({error})."
-        ) from error
     check_model(repr(path), model)
     return model
 
@@ -89,10 +90,10 @@ def _completed_config(path: str) -> dict[str, Any] | None:
     with h5py.File(path) as file:
         if _CONFIG not in file.attrs:
             raise ValueError(
-                f"{path!r} holds weights without a model: build the model and call its "
-                "load_weights."
+                "it holds weights without a model: build the model and call its "
+                "load_weights"
             )
-        config = json.loads(file.attrs[_CONFIG])
+        config = parse_json(file.attrs[_CONFIG])
         groups = file["model_weights"]
         changed = False
         for layer in config["config"]["layers"]:

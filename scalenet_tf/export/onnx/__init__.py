@@ -20,7 +20,7 @@ from scalenet_tf.export.interface import (
 from scalenet_tf.export.metadata import METADATA_FILE, metadata
 from scalenet_tf.export.requests import DEFAULT
 from scalenet_tf.extras import import_extra
-from scalenet_tf.files import made_folder, replaced
+from scalenet_tf.files import made_folder, parse_json, replaced
 from scalenet_tf.names import HEAD
 from scalenet_tf.preprocessing import EvaluationTransform
 
@@ -106,17 +106,13 @@ def read_metadata(path: str) -> dict[str, Any]:
     """Reads what `convert_onnx` has kept among the file's own metadata.
 
     Raises:
-        KeyError, OSError, ValueError: It has none.
+        Exception: It has none, or cannot be read.
         MissingPackageError: onnx is not installed.
     """
-    from google.protobuf.message import DecodeError
-
     onnx = import_extra("onnx", "onnx", "onnx")
-    try:
-        properties = onnx.load(path).metadata_props
-    except DecodeError as error:
-        raise ValueError(str(error)) from error
-    return json.loads({e.key: e.value for e in properties}[METADATA_FILE])
+    # No other files, of which an ONNX file can name any.
+    properties = onnx.load(path, load_external_data=False).metadata_props
+    return parse_json({e.key: e.value for e in properties}[METADATA_FILE])
 
 
 def load(path: str, threads: int) -> dict[str, Function]:

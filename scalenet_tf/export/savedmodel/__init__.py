@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import json
 import logging
 import os
 import re
@@ -31,7 +30,7 @@ from scalenet_tf.export.savedmodel.warmup import (
     serving_protos,
     write_warmup,
 )
-from scalenet_tf.files import made_folder, replaced
+from scalenet_tf.files import made_folder, read_json, replaced
 from scalenet_tf.preprocessing import EvaluationTransform
 
 _WARMUP_BATCH_SIZES = (1, 2, 4)
@@ -169,8 +168,13 @@ def read_metadata(path: str) -> dict[str, Any]:
     Raises:
         OSError, ValueError: It has none.
     """
-    with open(_metadata_file(path), encoding="utf-8") as file:
-        return json.load(file)
+    if not os.path.exists(_metadata_file(path)):
+        # Loading runs what the file says: operations that read and write files, too.
+        raise ValueError(
+            "there is none; a SavedModel from a stranger can run code and write files "
+            "when it is loaded, so that none of unknown origin is"
+        )
+    return read_json(_metadata_file(path))
 
 
 def _metadata_file(path: str) -> str:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import functools
-import json
 import os
 import sys
 from typing import Any
@@ -15,6 +14,7 @@ import numpy as np
 from scalenet_tf import Architecture, allocation, load_model
 from scalenet_tf.allocation import Importance, MacsAllocation, RankCorrelation
 from scalenet_tf.architectures import architecture_from_record
+from scalenet_tf.files import read_json
 from scalenet_training.allocate.config import AllocateConfig
 from scalenet_training.allocate.latency import Timed, allocate_within
 from scalenet_training.devices.cluster import is_chief
@@ -135,10 +135,11 @@ def read_seed(folder: str) -> Seed:
             f"{folder!r} has finished {epochs} of {planned} epochs: resume it first "
             "with the command that began it."
         )
-    with usage_errors():
+    with usage_errors(about=f"{folder!r}: "):
+        architecture = architecture_from_record(record.architecture)
         importance = allocation.neuron_importance(load_model(path, compile=False))
     return Seed(
-        architecture=architecture_from_record(record.architecture),
+        architecture=architecture,
         importance=importance,
         classes=len(record.class_names),
         record=record,
@@ -233,9 +234,8 @@ def _check_output(config: AllocateConfig) -> None:
     if not os.path.exists(path):
         return
     try:
-        with open(path, encoding="utf-8") as file:
-            # Files of version 0.1.0 say nothing of groups.
-            before = {"align": 1, **json.load(file)[PROVENANCE]["selection"]}
+        # Files of version 0.1.0 say nothing of groups.
+        before = {"align": 1, **read_json(path)[PROVENANCE]["selection"]}
     except (OSError, ValueError, KeyError, TypeError):
         before = None
     if before != config.selection():

@@ -13,6 +13,7 @@ from scalenet_training.settings.base import (
     IN_A_FOLDER,
     POSITIVE,
     POSITIVE_NUMBERS,
+    SIDE,
     Settings,
     suffix,
 )
@@ -50,10 +51,10 @@ class ModelsConfig(Settings):
     batch_sizes: Annotated[tuple[int, ...], POSITIVE_NUMBERS] = (1, 16)
     """Images of a batch, one measurement each."""
 
-    image_size: int | None = None
+    image_size: Annotated[int | None, SIDE] = None
     """Side of the images. Default: the network's native size, 224 for the others."""
 
-    classes: int = 1000
+    classes: Annotated[int, POSITIVE] = 1000
     """Classes of the last layer."""
 
     mixed_precision: Precision = "off"
@@ -105,7 +106,7 @@ class ProfileConfig(Settings):
     batch_size: Annotated[int, POSITIVE] = 128
     """Images of a batch."""
 
-    image_size: int | None = None
+    image_size: Annotated[int | None, SIDE] = None
     """Side of the images. Default: the network's native size, 224 for the others."""
 
     classes: Annotated[int, POSITIVE] = 10
@@ -141,7 +142,7 @@ class ExportSpeedConfig(Settings):
     saved: Literal["best", "last"] = "best"
     """Of a run: the model with the lowest validation error, or the last."""
 
-    image_size: int | None = None
+    image_size: Annotated[int | None, SIDE] = None
     """Side of the images, for a model that takes any size. Default: the run's."""
 
     batch_sizes: Annotated[tuple[int, ...], POSITIVE_NUMBERS] = (1, 16)

@@ -12,11 +12,14 @@ from scalenet_training.cli.quiet import silence_tensorflow
 from scalenet_training.errors import RunError, UsageError
 from scalenet_training.settings.base import Settings
 from scalenet_training.settings.training import TrainConfig
+from scalenet_training.text import printable
 from scalenet_training.train.presets import PRESETS
 
 __all__ = ["parse", "parse_with_preset", "run", "warn"]
 
 T = TypeVar("T", bound=Settings)
+
+_MOST = 2000  # characters of the beginning and of the end of a message
 
 
 def parse_with_preset(
@@ -74,9 +77,17 @@ def run(
 def warn(message: str | None) -> None:
     """Says on stderr what a command that succeeded should not be silent about."""
     if message is not None:
-        print(f"warning: {message}", file=sys.stderr)
+        _say(f"warning: {message}")
 
 
 def _exit(message: str, code: int) -> NoReturn:
-    print(f"error: {message}", file=sys.stderr)
+    _say(f"error: {message}")
     sys.exit(code)
+
+
+def _say(message: str) -> None:
+    """Prints a message, with names and values from files in it, and not too many."""
+    if len(message) > 2 * _MOST:
+        message = f"{message[:_MOST]} [...] {message[-_MOST:]}"
+    lines = map(printable, message.split("\n"))
+    print("\n".join(lines), file=sys.stderr)

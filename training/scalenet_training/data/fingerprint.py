@@ -6,10 +6,10 @@ import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from scalenet_training.data.files.listing import some
 from scalenet_training.data.files.rows import encoded_rows, read_rows, write_rows
 from scalenet_training.data.source import Source
 from scalenet_training.data.splits import IndexedSplit, Split
+from scalenet_training.text import some
 
 _HEADER = ("part", "path", "class", "size")
 

@@ -8,8 +8,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from scalenet_training.data.files.listing import Unused, quoted, some
+from scalenet_training.data.files.listing import Unused
 from scalenet_training.data.inventory import Inventory, Spread
+from scalenet_training.text import printable, quoted, some
 
 _WIDTH = 88
 _CLASSES_SHOWN = 20
@@ -40,8 +41,8 @@ def render(inventory: Inventory, title: str) -> str:
     console.print(table, highlight=False)
     if facts.row_count:
         console.print(Padding(facts, (1, 0, 0, 0)), highlight=False)
-    lines = [title, *file.getvalue().splitlines()]
-    return "".join(f"{line.rstrip()}\n" for line in lines)
+    lines = [title, *file.getvalue().split("\n")[:-1]]
+    return "".join(f"{printable(line.rstrip())}\n" for line in lines)
 
 
 def _count_rows(inventory: Inventory, parts: Sequence[str]) -> list[list[str]]:

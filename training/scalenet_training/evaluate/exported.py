@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import keras
@@ -14,9 +14,9 @@ import tensorflow as tf
 from scalenet_tf.export import (
     FORMATS,
     Exported,
+    ExportError,
     ExportFormat,
     find_exported,
-    open_exported,
 )
 from scalenet_training.bars import Bar
 from scalenet_training.data.batches import Batch, evaluation_batches
@@ -28,7 +28,7 @@ from scalenet_training.data.splits import Split
 from scalenet_training.data.transform import Transform
 from scalenet_training.errors import usage_errors
 from scalenet_training.evaluate.config import EvaluateConfig
-from scalenet_training.networks.model_card import read_model_card
+from scalenet_training.networks.model_card import MODEL_CARD, open_intact, training_data
 from scalenet_training.networks.saved_network import check_classes, find_network
 from scalenet_training.train.divergence import check_loss
 from scalenet_training.train.step import (
@@ -85,7 +85,8 @@ def evaluate_exported(
     ):
         for batch in batches(tf.distribute.InputContext()):
             began = time.perf_counter()
-            logits = work.exported.logits(batch[0])
+            with usage_errors(ExportError):
+                logits = work.exported.logits(batch[0])
             seconds += time.perf_counter() - began
             own += _sums(logits, batch)
             check_loss(means(own), repr(settings.run_or_model))
@@ -120,15 +121,17 @@ def _sums(logits: np.ndarray, batch: Batch) -> np.ndarray:
 
 def _prepare(settings: EvaluateConfig, formats: Sequence[ExportFormat]) -> _Work:
     _check(settings)
-    exported = open_exported(settings.run_or_model, formats=formats)
+    exported = open_intact(settings.run_or_model, formats)
     names = exported.class_names
-    model, defaults = None, _from_card(settings.run_or_model, formats)
+    _, place = find_exported(settings.run_or_model, formats) or (None, "")
+    model: keras.Model | None = None
+    defaults: Mapping[str, Any] = training_data(place)
     if settings.compare is not None:
         network = find_network(settings.compare, settings.saved)
         model = network.load()
         if network.record is not None:
-            defaults = network.record.config.to_json()
-            defaults["eval_split"] = network.record.eval_split
+            recorded = network.record.config.to_json()
+            defaults = {**recorded, "eval_split": network.record.eval_split}
         check_classes(model, names, settings.run_or_model)
     source, split = _data(settings, defaults)
     if len(source.class_names) != len(names):
@@ -150,18 +153,14 @@ def _check(settings: EvaluateConfig) -> None:
             )
 
 
-def _from_card(path: str, formats: Sequence[ExportFormat]) -> dict[str, Any]:
-    """What the card beside the model says of the data."""
-    _, place = find_exported(path, formats) or (None, path)
-    return read_model_card(place).get("training") or {}
-
-
-def _data(settings: EvaluateConfig, defaults: dict[str, Any]) -> tuple[Source, Split]:
+def _data(
+    settings: EvaluateConfig, defaults: Mapping[str, Any]
+) -> tuple[Source, Split]:
     dataset = settings.dataset or defaults.get("dataset")
     if dataset is None:
         raise ValueError(
             f"--dataset must be given: no model card beside {settings.run_or_model!r} "
-            "says what it was trained on."
+            f"says what it was trained on (a {MODEL_CARD} that can be read)."
         )
     data_dir = settings.data_dir or defaults.get("data_dir")
     reading = Reading(settings.on_damaged or defaults.get("on_damaged", "stop"))

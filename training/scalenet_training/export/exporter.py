@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import Any
 
@@ -38,6 +38,7 @@ from scalenet_training.networks.saved_network import (
     SavedNetwork,
     check_classes,
     find_network,
+    read_class_names,
 )
 from scalenet_training.runs.files import check_writable, disk_errors
 
@@ -54,6 +55,7 @@ class Export:
     format: ExportFormat
     options: FormatOptions
     network: SavedNetwork
+    description: Mapping[str, Any]
     content: Exportable
     calibration: Sequence[bytes]
 
@@ -94,10 +96,7 @@ def _export(work: Export, bar: Bar) -> tuple[str, Verification]:
             exported = work.format.write(work.content, folder, name, work.options)
         _next_step(bar, "verifying")
         verification = _verified(work, exported)
-        card = {
-            **describe_network(work.network, work.content.model),
-            "export": _settings(work),
-        }
+        card = {**work.description, "export": _settings(work)}
         with disk_errors(work.folder):
             write_model_card(folder, name, card, verification, work.formats)
     place = os.path.join(work.folder, os.path.basename(folder))
@@ -131,7 +130,10 @@ def _prepare(config: ExportConfig, formats: Sequence[ExportFormat]) -> Export:
         batches = _calibration(calibration, transform)
         content = dataclasses.replace(content, calibration=batches)
     check_classifier(content)
-    return Export(config, formats, entry, options, network, content, calibration)
+    description = describe_network(network, model)
+    return Export(
+        *(config, formats, entry, options, network, description, content, calibration)
+    )
 
 
 class _Data:
@@ -158,8 +160,7 @@ class _Data:
     def class_names(self) -> Sequence[str]:
         path = self.config.class_names
         if path is not None:
-            with open(path, encoding="utf-8") as file:
-                return file.read().splitlines()
+            return read_class_names(path)
         record = self.network.record
         return (
             record.class_names if record else self.source("--class-names").class_names

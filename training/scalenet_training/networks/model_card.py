@@ -14,8 +14,17 @@ from typing import Any
 import keras
 
 import scalenet_tf
-from scalenet_tf.export import FORMATS, ExportFormat, Verification
+from scalenet_tf.export import (
+    FORMATS,
+    Exported,
+    ExportFormat,
+    Verification,
+    find_exported,
+    open_exported,
+)
+from scalenet_tf.files import read_json
 from scalenet_tf.profiling import count_parameters
+from scalenet_training.errors import UsageError, usage_errors
 from scalenet_training.networks.saved_network import SavedNetwork
 from scalenet_training.runs.record import RunRecord
 from scalenet_training.runs.run_folder import RunFolder
@@ -74,22 +83,62 @@ def file_hashes(folder: str) -> dict[str, str]:
     for place, _, names in os.walk(folder):
         for name in names:
             path = os.path.join(place, name)
-            with open(path, "rb") as file:
-                digest = hashlib.file_digest(file, "sha256").hexdigest()
-            hashes[os.path.relpath(path, folder).replace(os.sep, "/")] = digest
+            hashes[os.path.relpath(path, folder).replace(os.sep, "/")] = _sha256(path)
     hashes.pop(MODEL_CARD, None)
     return dict(sorted(hashes.items()))
+
+
+def _sha256(path: str) -> str:
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def read_model_card(exported: str) -> dict[str, Any]:
     """The card beside an exported file or in a SavedModel's folder; {} without one."""
     folder = exported if os.path.isdir(exported) else os.path.dirname(exported)
     try:
-        with open(os.path.join(folder, MODEL_CARD), encoding="utf-8") as file:
-            content = json.load(file)
+        content = read_json(os.path.join(folder, MODEL_CARD))
     except (OSError, ValueError):
         return {}
     return content if isinstance(content, dict) else {}
+
+
+def training_data(exported: str) -> dict[str, str]:
+    """What the card says of the data; {} without one, or where it is damaged."""
+    training = read_model_card(exported).get("training")
+    names = ("dataset", "eval_split", "on_damaged")
+    found = {n: training.get(n) for n in names} if isinstance(training, dict) else {}
+    return {name: text for name, text in found.items() if isinstance(text, str)}
+
+
+def open_intact(path: str, formats: Sequence[ExportFormat] = FORMATS) -> Exported:
+    """Opens an export whose files are those of which its card has the SHA-256.
+
+    What a flipped bit makes of a model is not always an error: it may be another model.
+
+    Raises:
+        UsageError: A file has changed; or as `open_exported` fails.
+    """
+    with usage_errors():
+        _, place = find_exported(path, formats) or (None, path)
+        folder = place if os.path.isdir(place) else os.path.dirname(place)
+        written = read_model_card(place).get("files")
+        if isinstance(written, dict):
+            _check_hashes(folder, written)
+        return open_exported(path, formats=formats)
+
+
+def _check_hashes(folder: str, written: Mapping[str, Any]) -> None:
+    for name, digest in written.items():
+        path = os.path.join(folder, name)
+        inside = not os.path.isabs(name) and ".." not in name.split("/")
+        # One that is gone is missed by the runtime, if that needs it.
+        if inside and os.path.isfile(path) and _sha256(path) != digest:
+            raise UsageError(
+                f"{path!r} has changed since it was exported, by its SHA-256 in "
+                f"{MODEL_CARD}. Export the model again, or remove "
+                f"{MODEL_CARD} if the change is yours."
+            )
 
 
 def _training(record: RunRecord, path: str) -> dict[str, Any]:

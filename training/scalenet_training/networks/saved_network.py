@@ -9,6 +9,7 @@ from collections.abc import Sequence
 import keras
 
 import scalenet_tf
+from scalenet_tf.files import read_bounded
 from scalenet_tf.models import HEAD
 from scalenet_tf.preprocessing import EvaluationTransform
 from scalenet_training.data.files.index import INDEX_FILE
@@ -153,6 +154,11 @@ class SavedNetwork:
             )
         recorded = None if self.record is None else self.record.image_size
         size = height or given or recorded
+        if given not in (None, size):
+            raise SettingError(
+                f"`image_size` must be left out, or {size}, which is all that the "
+                f"model takes. Received: {given}."
+            )
         if size is None:
             raise SettingError("`image_size` must be given: the model takes any size.")
         return size
@@ -175,6 +181,18 @@ def find_network(run_or_model: str, saved: str) -> SavedNetwork:
             f"a .keras file. Received: {run_or_model!r}."
         )
     return SavedNetwork(path, record)
+
+
+def read_class_names(path: str) -> list[str]:
+    """The lines of a text file: the name of a class each.
+
+    Raises:
+        SettingError: It cannot be read as UTF-8 text.
+    """
+    try:
+        return read_bounded(path).decode("utf-8").splitlines()
+    except (OSError, ValueError) as error:
+        raise SettingError(f"`class_names` {path!r} cannot be read: {error}") from error
 
 
 def check_classes(model: keras.Model, class_names: Sequence[str], dataset: str) -> None:

@@ -11,7 +11,7 @@ from typing import Annotated, Literal
 import tyro
 
 from scalenet_training.data.files.listing import OnDamaged
-from scalenet_training.settings.base import POSITIVE, OptionGroup, Settings
+from scalenet_training.settings.base import SIDE, OptionGroup, Settings
 from scalenet_training.settings.groups import NormalizationName
 from scalenet_training.settings.inputs import DATASET, MODEL
 
@@ -54,10 +54,10 @@ class ImageOptions(OptionGroup):
     normalization: NormalizationName | None = None
     """Mean and deviation of the pixels. Default: the run's."""
 
-    image_size: Annotated[int | None, POSITIVE] = None
+    image_size: Annotated[int | None, SIDE] = None
     """Side of the images, for a model that takes any size. Default: the run's."""
 
-    eval_resize: Annotated[int | None, POSITIVE] = None
+    eval_resize: Annotated[int | None, SIDE] = None
     """Resize the shorter side to this and crop the centre. Default: the run's, else the
     model's input size."""
 

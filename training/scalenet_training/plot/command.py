@@ -8,6 +8,7 @@ import tyro
 
 from scalenet_training.errors import UsageError, usage_errors
 from scalenet_training.settings.inputs import NETWORK
+from scalenet_training.text import printable
 
 app = tyro.extras.SubcommandApp()
 
@@ -40,7 +41,7 @@ def curves(
 
     with replacing(output) as path:
         plot_curves(rows, path)
-    print(output)
+    print(printable(output))
 
 
 @app.command
@@ -74,7 +75,7 @@ def allocation(
     ]
     with replacing(output) as path:
         plot_allocations(dict(zip(labels, found, strict=True)), path)
-    print(output)
+    print(printable(output))
 
 
 def _check_output(output: str) -> None:

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import tyro
 
-from scalenet_training.settings.base import POSITIVE, Settings
+from scalenet_training.settings.base import POSITIVE, SIDE, Settings
 from scalenet_training.settings.groups import NormalizationName
 from scalenet_training.settings.inputs import FILE, existing
 
@@ -67,10 +67,10 @@ class PredictConfig(Settings):
     normalization: NormalizationName | None = None
     """Of a .keras file: mean and deviation of the pixels. Default: the run's."""
 
-    image_size: int | None = None
+    image_size: Annotated[int | None, SIDE] = None
     """Of a .keras file that takes any size: side of the images. Default: the run's."""
 
-    eval_resize: int | None = None
+    eval_resize: Annotated[int | None, SIDE] = None
     """Of a .keras file: resize the shorter side to this and crop the centre. Default:
     the run's, else the model's input size."""
 

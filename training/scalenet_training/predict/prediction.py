@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from scalenet_training.errors import RunError, UsageError
 from scalenet_training.predict.config import PredictConfig
+from scalenet_training.text import printable
 
 if TYPE_CHECKING:
     from scalenet_tf.export import ExportFormat
@@ -97,7 +98,8 @@ def as_table(results: Mapping[str, Prediction]) -> str:
     for path, prediction in results.items():
         ranked = zip(prediction.names, prediction.probabilities, strict=True)
         for rank, (name, probability) in enumerate(ranked, start=1):
-            rows.append((path, str(rank), name, f"{probability:.6f}"))
+            cells = printable(path), str(rank), printable(name), f"{probability:.6f}"
+            rows.append(cells)
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     return "\n".join(
         f"{path:<{widths[0]}}  {rank:>4}  {name:<{widths[2]}}  {probability}".rstrip()

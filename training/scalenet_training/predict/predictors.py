@@ -14,9 +14,9 @@ from scalenet_tf.export import (
     FORMATS,
     Exportable,
     Exported,
+    ExportError,
     ExportFormat,
     find_exported,
-    open_exported,
 )
 from scalenet_tf.export.classifier import Classifier, check_classifier
 from scalenet_tf.export.metadata import metadata
@@ -34,7 +34,8 @@ from scalenet_tf.serving import (
 from scalenet_tf.serving.endpoint import without_secrets
 from scalenet_tf.serving.messages import INVALID
 from scalenet_training.errors import RunError, UsageError, usage_errors
-from scalenet_training.networks.saved_network import find_network
+from scalenet_training.networks.model_card import open_intact
+from scalenet_training.networks.saved_network import find_network, read_class_names
 from scalenet_training.networks.saved_network_config import SavedNetworkConfig
 from scalenet_training.predict.config import PredictConfig, is_url
 
@@ -56,7 +57,8 @@ class LocalPredictor:
         inputs, valid = (x.numpy() for x in decode(encoded))
         results = [INVALID] * len(images)
         if valid.any():
-            rows = self._model.outputs(inputs[valid], "probabilities")
+            with usage_errors(ExportError):
+                rows = self._model.outputs(inputs[valid], "probabilities")
             for index, row in zip(np.flatnonzero(valid), rows, strict=True):
                 results[index] = _ranked(row, self._model.class_names, top_k)
         return results
@@ -127,8 +129,8 @@ def open_predictor(
         with client:
             yield ServerPredictor(client)
     elif find_exported(path, formats):
-        with usage_errors(about=about):
-            exported = open_exported(path, formats=formats)
+        with usage_errors(UsageError, about=about):
+            exported = open_intact(path, formats)
         yield LocalPredictor(exported)
     elif _is_network(path):
         with usage_errors(about=about):
@@ -182,8 +184,7 @@ def _load_network(config: PredictConfig) -> Exportable:
     model = network.load()
     names = None if network.record is None else network.record.class_names
     if config.class_names is not None:
-        with open(config.class_names, encoding="utf-8") as file:
-            names = file.read().splitlines()
+        names = read_class_names(config.class_names)
     names = names or [str(index) for index in range(model.output_shape[-1])]
     content = Exportable(model, network.transform(model, settings), names)
     check_classifier(content)

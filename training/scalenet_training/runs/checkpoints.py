@@ -13,9 +13,10 @@ from typing import Any
 import tensorflow as tf
 
 from scalenet_training.errors import RunError
-from scalenet_training.runs.files import disk_errors
+from scalenet_training.runs.files import disk_errors, remove_leftovers, written
 
 _PREFIX = "ckpt"
+_LIST = "checkpoint"
 
 
 class Checkpoints:
@@ -39,10 +40,6 @@ class Checkpoints:
         self.folder = folder
         self.chief = chief
         self._checkpoint = tf.train.Checkpoint(**state)
-        # It would remove old ones when it saves; `confirm` does so later.
-        self._manager = tf.train.CheckpointManager(
-            self._checkpoint, folder, max_to_keep=None, checkpoint_name=_PREFIX
-        )
         self._kept = kept
         self._damaged: set[int] = set()
         self._saved_at = time.monotonic()
@@ -73,7 +70,7 @@ class Checkpoints:
         numbers = self.numbers()
         for number in reversed(numbers):
             try:
-                status = self._checkpoint.restore(self.path(number))
+                status = self._checkpoint.read(self.path(number))
                 status.assert_existing_objects_matched()
             # The reader's errors of damage have no class in common: OpError,
             # IndexError, RuntimeError; AssertionError means another state.
@@ -112,7 +109,8 @@ class Checkpoints:
         number = max(self.numbers(), default=0) + 1
         try:
             with disk_errors(self.folder):
-                self._manager.save(checkpoint_number=number)
+                self._checkpoint.write(self.path(number))
+                self._write_list()
         finally:
             self.remove_leftovers()
         self.newest = self.path(number)
@@ -131,6 +129,14 @@ class Checkpoints:
         """Minutes since a checkpoint was saved, or the run began."""
         return (time.monotonic() - self._saved_at) / 60
 
+    def _write_list(self) -> None:
+        """Writes TensorFlow's list, for its own tools; nothing here reads it."""
+        names = [f'"{_PREFIX}-{number}"' for number in self.numbers()]
+        lines = [f"model_checkpoint_path: {names[-1]}\n"]
+        lines += [f"all_model_checkpoint_paths: {name}\n" for name in names]
+        with written(os.path.join(self.folder, _LIST)) as file:
+            file.writelines(lines)
+
     def _remove_old(self) -> None:
         """Also those that TensorFlow does not list, since it was killed before."""
         sound = [number for number in self.numbers() if number not in self._damaged]
@@ -142,6 +148,7 @@ class Checkpoints:
 
     def remove_leftovers(self) -> None:
         """Removes what saving left behind when it was killed or had no space."""
+        remove_leftovers(self.folder)
         for path in glob.glob(os.path.join(glob.escape(self.folder), "*temp*")):
             shutil.rmtree(path, ignore_errors=True)
             if os.path.isfile(path):

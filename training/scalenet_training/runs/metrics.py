@@ -1,9 +1,12 @@
-"""The rows of metrics.csv, one per epoch. Imports no TensorFlow."""
+"""The rows of metrics.csv, one per epoch. Imports no TensorFlow by itself."""
 
 from __future__ import annotations
 
 import csv
+import io
 import math
+import os
+import reprlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -11,6 +14,11 @@ from scalenet_training.errors import UsageError
 
 METRICS_FILE = "metrics.csv"
 
+# What a row has had since the first version, and is read.
+_COLUMNS = (
+    *("epoch", "loss", "top1_error", "top5_error"),
+    *("val_loss", "val_top1_error", "val_top5_error", "images_per_second"),
+)
 _TOP = 5  # of as many classes as that or fewer, one is always right
 
 
@@ -18,21 +26,34 @@ def read_rows(path: str) -> list[dict[str, Any]]:
     """The rows, with numbers for values; an empty list where there is no file.
 
     Raises:
-        UsageError: It is not a table of numbers.
+        UsageError: It is not a table of numbers; the message names the column.
     """
-    try:
-        with open(path, newline="", encoding="utf-8") as file:
-            return [
-                {
-                    name: int(value) if name == "epoch" else float(value)
-                    for name, value in row.items()
-                }
-                for row in csv.DictReader(file)
-            ]
-    except FileNotFoundError:
+    if not os.path.exists(path):
         return []
-    except (ValueError, TypeError, csv.Error) as error:
+
+    from scalenet_tf.files import read_bounded
+
+    try:
+        text = read_bounded(path).decode("utf-8")
+        reader = csv.DictReader(io.StringIO(text, newline=""))
+        missing = [name for name in _COLUMNS if name not in (reader.fieldnames or ())]
+        if missing:
+            raise ValueError(f"it has no column {missing[0]!r}")
+        return [_numbers(row, reader.line_num) for row in reader]
+    except (OSError, ValueError, csv.Error) as error:
         raise UsageError(f"{path!r} is no run's metrics.csv: {error}.") from error
+
+
+def _numbers(row: Mapping[str, Any], line: int) -> dict[str, Any]:
+    found = {}
+    for name, value in row.items():
+        try:
+            found[name] = int(value) if name == "epoch" else float(value)
+        except (ValueError, TypeError):
+            place = f"line {line}, column {name!r}" if name else f"line {line}"
+            text = reprlib.repr(value)
+            raise ValueError(f"{place} must be a number. Received: {text}") from None
+    return found
 
 
 def worth_telling(values: Mapping[str, Any], classes: int) -> dict[str, Any]:

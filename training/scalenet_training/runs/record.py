@@ -8,6 +8,7 @@ from typing import Any, get_type_hints
 
 import typeguard
 
+from scalenet_training.settings.base import SIDE
 from scalenet_training.settings.training import TrainConfig
 
 # What a run keeps when it goes on, beside its settings and its data.
@@ -90,7 +91,16 @@ class RunRecord:
             for name, value in content["config"].items()
         }
         config = TrainConfig(**_fields(TrainConfig, settings, "config."))
-        return cls(**_fields(cls, {**content, "config": config}, ""))
+        record = cls(**_fields(cls, {**content, "config": config}, ""))
+        for name in ("command", "class_names"):
+            if not getattr(record, name):
+                raise ValueError(f"its field {name!r} is empty")
+        if not isinstance(record.architecture.get("name"), str):
+            raise ValueError("its field 'architecture.name' is no text")
+        for name in ("image_size", "eval_resize"):
+            if not SIDE.holds(getattr(record, name)):
+                raise ValueError(f"its field {name!r} {SIDE.rule}")
+        return record
 
 
 def _fields(kind: type, values: Mapping[str, Any], prefix: str) -> dict[str, Any]:
@@ -102,7 +112,11 @@ def _fields(kind: type, values: Mapping[str, Any], prefix: str) -> dict[str, Any
         if field.name in values:
             value = values[field.name]
             try:
-                found[field.name] = typeguard.check_type(value, hints[field.name])
+                found[field.name] = typeguard.check_type(
+                    value,
+                    hints[field.name],
+                    collection_check_strategy=typeguard.CollectionCheckStrategy.ALL_ITEMS,
+                )
             except typeguard.TypeCheckError as error:
                 raise ValueError(f"its field {name!r} is wrong: {error}") from error
         elif field.default is dataclasses.MISSING:

@@ -14,7 +14,6 @@ from typing import Any
 
 from scalenet_training.data.division import BY_NAME
 from scalenet_training.data.files.index import INDEX_FILE
-from scalenet_training.data.files.listing import some
 from scalenet_training.data.fingerprint import (
     differences,
     fingerprint,
@@ -29,6 +28,7 @@ from scalenet_training.data.table import render
 from scalenet_training.errors import UsageError
 from scalenet_training.runs.files import disk_errors, written
 from scalenet_training.runs.run_folder import RunFolder
+from scalenet_training.text import some
 
 LIST_FILE = "data.csv.gz"
 TABLE_FILE = "data.txt"

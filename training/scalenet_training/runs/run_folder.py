@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Mapping
 from typing import Any
 
 import keras
 
+from scalenet_tf.files import read_json
 from scalenet_training.errors import UsageError
 from scalenet_training.runs.files import (
     check_own_folder,
@@ -53,6 +53,7 @@ class RunFolder:
         """
         if not check_own_folder(self.path, CONFIG_FILE, "run"):
             return
+        self.rows()  # which the end of an epoch adds to
         differences = config.differences(self.read_record().config)
         if differences:
             listed = ", ".join(
@@ -90,11 +91,11 @@ class RunFolder:
             UsageError: There is none that can be read; the message names the field.
         """
         try:
-            with open(self.file(CONFIG_FILE), encoding="utf-8") as file:
-                return RunRecord.from_json(json.load(file))
+            return RunRecord.from_json(read_json(self.file(CONFIG_FILE)))
         except (OSError, ValueError) as error:
+            reason = str(error).rstrip(".")
             raise UsageError(
-                f"{self.file(CONFIG_FILE)!r} is no run's config.json: {error}."
+                f"{self.file(CONFIG_FILE)!r} is no run's config.json: {reason}."
             ) from error
 
     def write_record(self, record: RunRecord) -> None:
@@ -112,8 +113,15 @@ class RunFolder:
         return read_rows(self.file(METRICS_FILE))
 
     def best_row(self) -> Mapping[str, Any]:
-        """The row of metrics.csv of the epoch that `best.keras` is from."""
-        return best_row(self.rows())
+        """The row of metrics.csv of the epoch that `best.keras` is from.
+
+        Raises:
+            UsageError: There is none.
+        """
+        rows = self.rows()
+        if not rows:
+            raise UsageError(f"{self.file(METRICS_FILE)!r} is missing, or has no row.")
+        return best_row(rows)
 
     def write_row(self, row: Mapping[str, Any]) -> None:
         """Adds the row of an epoch; it replaces that epoch's and all later rows."""

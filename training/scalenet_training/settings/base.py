@@ -10,7 +10,7 @@ import functools
 import math
 import os
 from collections.abc import Callable, Iterator, Mapping
-from typing import Annotated, Any, ClassVar, Literal, get_args, get_origin
+from typing import Annotated, Any, ClassVar, Literal, TypeVar, get_args, get_origin
 from typing import get_type_hints as type_hints
 
 from scalenet_training.errors import SettingError
@@ -32,6 +32,12 @@ class Bound:
 POSITIVE = Bound("must be more than 0", lambda value: value > 0)
 NOT_NEGATIVE = Bound("must be 0 or more", lambda value: value >= 0)
 FRACTION = Bound("must be from 0 to below 1", lambda value: 0 <= value < 1)
+# That of `scalenet_tf.architectures.MAX_SIDE`, which needs TensorFlow.
+MAX_SIDE = 4096
+SIDE = Bound(
+    f"must be a number of pixels from 1 to {MAX_SIDE}",
+    lambda value: 1 <= value <= MAX_SIDE,
+)
 POSITIVE_NUMBERS = Bound(
     "must be positive numbers, one or more",
     lambda values: bool(values) and min(values) > 0,
@@ -50,6 +56,12 @@ def suffix(*allowed: str) -> Bound:
     """The bound of a file's name by its ending."""
     rule = f"must end in {' or '.join(allowed)}"
     return Bound(rule, lambda path: path.endswith(allowed))
+
+
+# Image files, which are read whatever their names are.
+_ANY_NAMES = frozenset({"dataset", "images", "calibration_dir"})
+
+T = TypeVar("T")
 
 
 class OptionGroup:
@@ -76,7 +88,8 @@ class Settings:
 
     Raises:
         SettingError: A value is out of its bounds or none of its choices; or a number,
-            also one in a tuple, is NaN or infinite.
+            also one in a tuple, is NaN or infinite, or a text is not UTF-8, which
+            TensorFlow cannot write to.
     """
 
     def __post_init__(self) -> None:
@@ -84,8 +97,10 @@ class Settings:
         for name, hint in hints_of(kind).items():
             value = getattr(self, name)
             # Comparisons with NaN are false, and infinity is more than any bound.
-            if not all(map(math.isfinite, _floats(value))):
+            if not all(map(math.isfinite, _parts(float, value))):
                 raise SettingError.of(name, "must be finite", value)
+            if name not in _ANY_NAMES and not all(map(_is_text, _parts(str, value))):
+                raise SettingError.of(name, "must be text in UTF-8", value)
             for bound in _bounds(hint) if value is not None else ():
                 if not bound.holds(value):
                     raise SettingError.of(name, bound.rule, value)
@@ -124,9 +139,15 @@ def _bounds(hint: Any) -> Iterator[Bound]:
         yield from _bounds(get_args(hint)[0])
 
 
-def _floats(value: Any) -> Iterator[float]:
-    if isinstance(value, float):
+def _parts(kind: type[T], value: Any) -> Iterator[T]:
+    """The values of a type in a setting: itself, or those in its tuples."""
+    if isinstance(value, kind):
         yield value
     elif isinstance(value, tuple):
         for part in value:
-            yield from _floats(part)
+            yield from _parts(kind, part)
+
+
+def _is_text(value: str) -> bool:
+    """Whether a text is one without the bytes that Python keeps as surrogates."""
+    return not any("\ud800" <= character <= "\udfff" for character in value)

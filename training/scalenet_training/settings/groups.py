@@ -7,12 +7,17 @@ from typing import Annotated, ClassVar, Literal
 
 from scalenet_training.data.augmentation import AugmentationName
 from scalenet_training.data.files.listing import OnDamaged
-from scalenet_training.settings.base import NOT_NEGATIVE, POSITIVE, OptionGroup
+from scalenet_training.settings.base import SIDE, Bound, OptionGroup
 from scalenet_training.settings.inputs import DATASET
 
 # The names in scalenet_tf.preprocessing.STATISTICS, which needs TensorFlow.
 NormalizationName = Literal["imagenet", "cifar10", "cifar100", "centered", "none"]
 StrategyName = Literal["auto", "none", "mirrored", "multiworker", "tpu"]
+
+_MAX_DEVICES = 256  # each has threads of its own
+_DEVICES = Bound(
+    f"must be from 0 to {_MAX_DEVICES}", lambda value: 0 <= value <= _MAX_DEVICES
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -35,10 +40,10 @@ class DataOptions(OptionGroup):
     every image is decoded once before the run, and those that cannot be decoded are
     left out and listed."""
 
-    image_size: Annotated[int | None, POSITIVE] = None
+    image_size: Annotated[int | None, SIDE] = None
     """Side of the input in pixels. Default: the architecture's native size."""
 
-    eval_resize: Annotated[int | None, POSITIVE] = None
+    eval_resize: Annotated[int | None, SIDE] = None
     """For evaluation, resize the shorter side to this and crop the centre.
     Default: the image size."""
 
@@ -77,7 +82,7 @@ class DeviceOptions(OptionGroup):
     tpu: str | None = None
     """For --strategy tpu: its name or address; 'local' on a TPU's own machine."""
 
-    virtual_devices: Annotated[int, NOT_NEGATIVE] = 0
+    virtual_devices: Annotated[int, _DEVICES] = 0
     """Split the CPU into that many logical devices, to try several replicas without
     GPUs."""
 

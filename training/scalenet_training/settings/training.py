@@ -6,7 +6,6 @@ import dataclasses
 import os
 from typing import Annotated, Any, ClassVar, Literal
 
-from scalenet_training.data.files.listing import shown
 from scalenet_training.data.files.manifest import is_manifest
 from scalenet_training.settings.base import (
     ASCENDING_FRACTIONS,
@@ -23,6 +22,7 @@ from scalenet_training.settings.groups import (
     StorageOptions,
 )
 from scalenet_training.settings.inputs import NETWORK, WEIGHTS
+from scalenet_training.text import shown
 
 PresetName = Literal["digits", "cifar10", "cifar100", "imagenet"]
 

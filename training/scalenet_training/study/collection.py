@@ -12,6 +12,8 @@ import time
 
 import tensorflow as tf
 
+from scalenet_tf.files import read_bounded
+from scalenet_training.errors import usage_errors
 from scalenet_training.invocation import typed_as
 from scalenet_training.runs.files import disk_errors, replacing, written
 from scalenet_training.runs.metrics import METRICS_FILE
@@ -46,10 +48,10 @@ def note_hardware(run: StudyRun) -> None:
 
 def _known_hardware(run: StudyRun) -> list[str]:
     try:
-        with open(os.path.join(run.folder, _HARDWARE_FILE), encoding="utf-8") as file:
-            return file.read().splitlines()
+        data = read_bounded(os.path.join(run.folder, _HARDWARE_FILE))
     except FileNotFoundError:
         return []
+    return data.decode("utf-8", "replace").splitlines()
 
 
 def _describe_hardware() -> str:
@@ -73,7 +75,8 @@ def _processor() -> str:
 def collect(study: Study, config: StudyConfig) -> list[Result]:
     """Adds the runs that have ended to results.csv, with their metrics."""
     path = os.path.join(config.results_folder, RESULTS_FILE)
-    known = {(result.arm, result.seed): result for result in read_results(path)}
+    with usage_errors():
+        known = {(result.arm, result.seed): result for result in read_results(path)}
     for run in study.runs(config.runs_folder):
         if has_ended(run):
             known[run.arm.name, run.seed] = _result(run)

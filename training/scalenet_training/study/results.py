@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import csv
 import dataclasses
+import io
 import math
 import os
 import statistics
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
 
+from scalenet_tf.files import read_bounded, unreadable
 from scalenet_training.runs.files import write_rows
 from scalenet_training.study.spec import Study
 
@@ -141,20 +144,32 @@ def read_results(path: str) -> list[Result]:
     fields = {
         field.name: kinds[str(field.type)] for field in dataclasses.fields(Result)
     }
-    try:
-        with open(path, newline="", encoding="utf-8") as file:
-            reader = csv.DictReader(file)
-            if reader.fieldnames != list(fields):
-                raise ValueError(
-                    f"{path!r} must have the columns {', '.join(fields)}. Received: "
-                    f"{', '.join(reader.fieldnames or ())}."
-                )
-            return [
-                Result(**{name: kind(row[name]) for name, kind in fields.items()})
-                for row in reader
-            ]
-    except FileNotFoundError:
+    if not os.path.exists(path):
         return []
+    with unreadable(f"{path!r} cannot be read"):
+        text = read_bounded(path).decode("utf-8")
+        reader = csv.DictReader(io.StringIO(text, newline=""))
+        if reader.fieldnames != list(fields):
+            raise ValueError(
+                f"it must have the columns {', '.join(fields)}. Received: "
+                f"{', '.join(reader.fieldnames or ())}"
+            )
+        return [_result(row, fields, reader.line_num) for row in reader]
+
+
+def _result(
+    row: Mapping[str, str], kinds: Mapping[str, Callable[[str], Any]], line: int
+) -> Result:
+    values = {}
+    for name, kind in kinds.items():
+        try:
+            values[name] = kind(row[name])
+        except (ValueError, TypeError):
+            raise ValueError(
+                f"line {line}, column {name!r} must be a number. Received: "
+                f"{row[name]!r}"
+            ) from None
+    return Result(**values)
 
 
 def write_results(path: str, results: Sequence[Result]) -> None:

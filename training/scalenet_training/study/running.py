@@ -26,7 +26,7 @@ from scalenet_training.study.allocations import make_allocation
 from scalenet_training.study.collection import collect, has_ended, note_hardware
 from scalenet_training.study.config import StudyConfig
 from scalenet_training.study.report import REPORT_FILE, write_report
-from scalenet_training.study.results import missing
+from scalenet_training.study.results import RESULTS_FILE, missing, read_results
 from scalenet_training.study.spec import (
     AllocationSpec,
     Arm,
@@ -48,6 +48,7 @@ def run_study(config: StudyConfig) -> None:
         study = read_study(config.file)
         for name in study.networks:
             resolve_architecture(name)
+        read_results(os.path.join(config.results_folder, RESULTS_FILE))
         if not config.report:
             _check_allocations(study, config.data_dir)
     check_writable(config.runs_folder, "`workdir`")

@@ -1,4 +1,4 @@
-"""What a study compares, read from its TOML file. Imports no TensorFlow."""
+"""What a study compares, read from its TOML file."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from scalenet_training.train.presets import PRESETS
 Kind = Literal["learned", "even", "published", "random", "twin", "seed"]
 Importance = Literal["gamma", "gamma-by-scale"]
 
+_MAX_BYTES = 2**20
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.+-]*")
 # What a study decides for each of its runs, or the machine that it runs on.
 _NOT_OPTIONS = (
@@ -165,11 +166,15 @@ def read_study(path: str | os.PathLike[str]) -> Study:
         OSError: It cannot be read.
         ValueError: It is no study; the message names the file and the key.
     """
-    with open(path, "rb") as file:
-        try:
-            return _study(tomllib.load(file))
-        except (ValueError, TypeError) as error:
-            raise ValueError(f"{os.fspath(path)!r}: {error}") from error
+    try:
+        # Without `scalenet_tf.files`, which TensorFlow comes with.
+        with open(path, "rb") as file:
+            data = file.read(_MAX_BYTES + 1)
+        if len(data) > _MAX_BYTES:
+            raise ValueError(f"it must have at most {_MAX_BYTES:,} bytes, and has more")
+        return _study(tomllib.loads(data.decode("utf-8")))
+    except (ValueError, TypeError, AttributeError, RecursionError) as error:
+        raise ValueError(f"{os.fspath(path)!r}: {error}") from error
 
 
 def _study(content: Mapping[str, Any]) -> Study:

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-import json
+import contextlib
 import os
-from collections.abc import Mapping
+import re
+from collections.abc import Iterator, Mapping
 from typing import Any
 
-from scalenet_training.errors import UsageError
+from scalenet_tf.files import read_json, unreadable
+from scalenet_training.errors import UsageError, usage_errors
 from scalenet_training.runs.files import check_own_folder, disk_errors, write_json
 
 SPACE_FILE = "search.json"
 STATE_FILE = "oracle.json"
+_MAX_BYTES = 2**27  # of the state of a search, which has all trials
 _ENDED = frozenset({"COMPLETED", "FAILED"})
 
 
@@ -85,11 +88,14 @@ class SearchFolder:
         if not os.path.exists(path):
             return None
         state = _read(path)
-        if "trials" not in state:  # written by 0.1.0, which had a file for each trial
-            state["trials"] = {
-                name: _read(os.path.join(self.trial(project, name), "trial.json"))
-                for name in state["start_order"]
-            }
+        with _fields_of(path):
+            if "trials" not in state:  # by 0.1.0, which had a file for each trial
+                state["trials"] = {
+                    name: _read(os.path.join(self.trial(project, name), "trial.json"))
+                    for name in state["start_order"]
+                    if _check_name(name)
+                }
+            _check_trials(state["trials"])
         trials = state["trials"]
         open_trials = [name for name in trials if trials[name]["status"] not in _ENDED]
         for name in open_trials:
@@ -104,10 +110,34 @@ class SearchFolder:
         return sum(trial["status"] in _ENDED for trial in state["trials"].values())
 
 
+@contextlib.contextmanager
+def _fields_of(path: str) -> Iterator[None]:
+    with usage_errors(ValueError), unreadable(f"`workdir`: {path!r} is damaged"):
+        yield
+
+
+def _check_name(name: str) -> bool:
+    """Checks the name of a trial, of which the path of its folder is made."""
+    if not re.fullmatch(r"[A-Za-z0-9_-]+", name):
+        raise ValueError(f"the name of a trial is {name!r}")
+    return True
+
+
+def _check_trials(trials: Mapping[str, Any]) -> None:
+    for name, trial in trials.items():
+        _check_name(name)
+        values = trial["hyperparameters"]["values"]
+        if trial["trial_id"] != name or not isinstance(trial["status"], str):
+            raise ValueError(f"the fields of trial {name!r} do not fit each other")
+        # The trial whose run it goes on with began before it.
+        before = values.get("tuner/trial_id")
+        if before and list(trials).index(before) >= list(trials).index(name):
+            raise ValueError(f"trial {name!r} goes on with a later one, {before!r}")
+
+
 def _read(path: str) -> dict[str, Any]:
     try:
-        with open(path, encoding="utf-8") as file:
-            content = json.load(file)
+        content = read_json(path, _MAX_BYTES)
         if not isinstance(content, dict):
             raise ValueError("it is no JSON object")
     except (OSError, ValueError) as error:

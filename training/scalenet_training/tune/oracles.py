@@ -8,6 +8,8 @@ import keras_tuner
 from keras_tuner.engine.trial import Trial
 
 from scalenet_tf import HyperScaleNet
+from scalenet_tf.files import unreadable
+from scalenet_training.errors import usage_errors
 from scalenet_training.runs.files import write_json
 from scalenet_training.tune.config import TuneConfig
 from scalenet_training.tune.folder import STATE_FILE, SearchFolder
@@ -33,9 +35,11 @@ class _Durable(keras_tuner.Oracle):
     def reload(self) -> None:
         state = self.folder.read_state(self.project)
         if state is not None:
-            found = state["trials"].items()
-            self.trials = {name: Trial.from_state(content) for name, content in found}
-            self.set_state(state)
+            path = self.folder.file(self.project, STATE_FILE)
+            with usage_errors(ValueError), unreadable(f"{path!r} is damaged"):
+                found = state["trials"].items()
+                self.trials = {name: Trial.from_state(trial) for name, trial in found}
+                self.set_state(state)
 
 
 def open_oracle(

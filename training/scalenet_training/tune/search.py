@@ -134,7 +134,10 @@ class Search:
         except tf.errors.ResourceExhaustedError as error:
             return _fail(trial, error.message)
         first = trial.hyperparameters.values.get("tuner/initial_epoch", 0)
-        row = best_row([row for row in rows if row["epoch"] >= first])
+        rows = [row for row in rows if row["epoch"] >= first]
+        if not rows:
+            raise RunError(f"{config.run_folder!r} has lost its metrics.csv.")
+        row = best_row(rows)
         metrics = {OBJECTIVE: 1 - row["val_top1_error"]}
         oracle.update_trial(trial.trial_id, metrics, step=row["epoch"])
         trial.status = "COMPLETED"

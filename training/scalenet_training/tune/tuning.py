@@ -61,6 +61,8 @@ def tune(config: TuneConfig) -> None:
     )
     with opened:
         folder.check(space, _defaults(facts))
+        for search in searches:  # those that come later, too, before the first works
+            folder.ended_trials(search.project)
         folder.claim(space)
         images = examples.source.images
         if images is not None and images.index.changed and role != "worker":

@@ -10,11 +10,9 @@ from scalenet_training.data.files.listing import (
     Listing,
     Unused,
     in_order,
-    quoted,
-    shown,
-    some,
     split_named,
 )
+from scalenet_training.text import quoted, shown, some
 
 HIDDEN = "hidden, or written by a system for itself"
 IN_NO_CLASS = "in no class's folder"

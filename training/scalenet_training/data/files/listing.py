@@ -1,13 +1,12 @@
 """Listings of image files: what folders and manifests have in common.
 
 Paths keep the bytes that the file system gave them (`os.fsdecode`), whatever their
-encoding; `shown` makes text of them that can be printed anywhere.
+encoding; `text.shown` makes text of them that can be printed anywhere.
 """
 
 from __future__ import annotations
 
 import dataclasses
-import os
 from collections.abc import Sequence
 from typing import Literal, NamedTuple
 
@@ -109,20 +108,3 @@ def in_order(files: Sequence[ImageFile]) -> list[ImageFile]:
         return places[file.split] if file.split else 0, file.label, file.name
 
     return sorted(files, key=place)
-
-
-def shown(path: str) -> str:
-    """A path as text: bytes that are not UTF-8 appear as a backslash, x and digits."""
-    return os.fsencode(path).decode("utf-8", "backslashreplace")
-
-
-def quoted(path: str) -> str:
-    """A path for a message: on one line, in quotes."""
-    return repr(shown(path)).replace(2 * "\\", "\\")
-
-
-def some(names: Sequence[str], most: int = 3) -> str:
-    """The first names, quoted, and how many more there are."""
-    listed = ", ".join(map(quoted, names[:most]))
-    more = len(names) - most
-    return f"{listed} and {more:,} more" if more > 0 else listed

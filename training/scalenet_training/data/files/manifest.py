@@ -15,9 +15,9 @@ from scalenet_training.data.files.listing import (
     Listing,
     Unused,
     in_order,
-    quoted,
     split_named,
 )
+from scalenet_training.text import quoted
 
 _DELIMITERS = {".csv": ",", ".tsv": "\t"}
 

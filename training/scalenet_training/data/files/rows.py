@@ -5,12 +5,19 @@ from __future__ import annotations
 import csv
 import gzip
 import io
+import zlib
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, TypeVar
 
 from scalenet_tf.files import replaced
 
 T = TypeVar("T")
+
+_UNREADABLE = (
+    *(OSError, EOFError, zlib.error),  # of a damaged archive
+    *(ValueError, TypeError, StopIteration, csv.Error),
+)
+_MAX_BYTES = 2**30  # of tables; one of 14 million images has that
 
 
 def encoded_rows(rows: Iterable[Sequence[Any]]) -> bytes:
@@ -38,8 +45,19 @@ def read_rows(
     """
     try:
         with gzip.open(path, "rb") as file:
-            text = file.read().decode("utf-8", "surrogateescape")
+            data = file.read(_MAX_BYTES + 1)
+        if len(data) > _MAX_BYTES:
+            return None
+        text = data.decode("utf-8", "surrogateescape")
         rows = csv.reader(io.StringIO(text, newline=""))
         return list(map(convert, rows)) if next(rows) == [*header] else None
-    except (OSError, EOFError, ValueError, TypeError, StopIteration, csv.Error):
+    except (
+        OSError,
+        EOFError,
+        ValueError,
+        TypeError,
+        StopIteration,
+        csv.Error,
+        zlib.error,
+    ):
         return None

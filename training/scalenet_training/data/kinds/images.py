@@ -11,17 +11,10 @@ import tensorflow as tf
 
 from scalenet_training.data.division import BY_NAME, hold_out
 from scalenet_training.data.files.index import Index
-from scalenet_training.data.files.listing import (
-    ImageFile,
-    Listing,
-    Reading,
-    Unused,
-    quoted,
-    shown,
-    some,
-)
+from scalenet_training.data.files.listing import ImageFile, Listing, Reading, Unused
 from scalenet_training.data.inventory import Inventory, inventory_of_images
 from scalenet_training.data.source import ImageFiles, Source, indexed_source
+from scalenet_training.text import quoted, shown, some
 
 
 def open_images(listing: Listing, reading: Reading) -> Source:

@@ -79,8 +79,13 @@ def test_exports_of_a_model_with_lora_are_equal(kind, options, tmp_path):
     assert error(found, model(images())) < 1e-5
 
 
-@pytest.mark.parametrize("suffix", [".keras", ".h5"])
-@situation(AREA, "saving and loading: LoRA, also in SA blocks")
+@pytest.mark.parametrize(
+    "suffix",
+    [
+        pytest.param(s, marks=situation(AREA, f"saved as {s}: LoRA, also in SA blocks"))
+        for s in (".keras", ".h5")
+    ],
+)
 def test_lora_is_still_there_after_saving_and_loading(suffix, tmp_path, outcome):
     model = with_lora(network())
     path = tmp_path / f"model{suffix}"

@@ -72,8 +72,15 @@ def fine_tuned():
     return keras.Model(inputs, outputs), body
 
 
-@situation(AREA, "weights=: a model of one's own with a network inside")
-@pytest.mark.parametrize("suffix", [".keras", ".h5"])
+@pytest.mark.parametrize(
+    "suffix",
+    [
+        pytest.param(
+            s, marks=situation(AREA, f"weights=: {s} with the network in another model")
+        )
+        for s in (".keras", ".h5")
+    ],
+)
 def test_a_network_inside_a_model_gives_its_weights(suffix, tmp_path, outcome):
     model, body = fine_tuned()
     path = written(model, tmp_path, suffix)

@@ -102,8 +102,15 @@ def test_encoded_images_are_normalised_once(tmp_path):
     np.testing.assert_allclose(answer["probabilities"], model(images), atol=1e-5)
 
 
-@situation(AREA, "export: Rescaling in front, normalised a second time")
-@pytest.mark.parametrize("layer", LAYERS)
+@pytest.mark.parametrize(
+    "layer",
+    [
+        pytest.param(
+            name, marks=situation(AREA, f"export: {name} in front, normalised again")
+        )
+        for name in LAYERS
+    ],
+)
 def test_a_second_normalisation_is_refused(layer, tmp_path, outcome):
     transform = EvaluationTransform(32, 32, "imagenet")
     with pytest.raises(export.ExportError) as refused:

@@ -127,6 +127,13 @@ def read_search(folder: pathlib.Path) -> None:
     search.read_state("twin")
 
 
+def a_file(name: str, read: Callable[[pathlib.Path], object]) -> Target:
+    """A kind of which one file is read, whose bytes are changed."""
+    return Target(
+        lambda folder: read(folder / name), mutations.changed_bytes, (name,), 6
+    )
+
+
 CHECKPOINT_FILES = ("checkpoint", "ckpt-2.index", "ckpt-2.data-00000-of-00001")
 SAVED_FILES = ("saved_model.pb", "fingerprint.pb", "assets.extra/scalenet.json")
 TARGETS: dict[str, Target] = {
@@ -162,24 +169,9 @@ TARGETS: dict[str, Target] = {
         6,
     ),
     "weights": Target(load_weights, mutations.changed_bytes, ("a.weights.h5",), 4),
-    "pytorch": Target(
-        lambda folder: read_pytorch_weights(folder / "a.pth"),
-        mutations.changed_bytes,
-        ("a.pth",),
-        6,
-    ),
-    "tflite": Target(
-        lambda folder: run_exported(folder / "a.tflite"),
-        mutations.changed_bytes,
-        ("a.tflite",),
-        6,
-    ),
-    "onnx": Target(
-        lambda folder: run_exported(folder / "a.onnx"),
-        mutations.changed_bytes,
-        ("a.onnx",),
-        6,
-    ),
+    "pytorch": a_file("a.pth", read_pytorch_weights),
+    "tflite": a_file("a.tflite", run_exported),
+    "onnx": a_file("a.onnx", run_exported),
     "saved model": Target(
         lambda folder: run_exported(folder / "saved"),
         mutations.changed_bytes,

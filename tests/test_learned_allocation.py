@@ -201,6 +201,7 @@ def test_runs_that_have_not_ended_are_refused(settings, folder, tmp_path):
         ({"target_latency": "9", "target_macs": "1x"}, "must stand without `target_ma"),
         ({"target_latency": "9", "criterion": "global"}, "and `criterion`. Received"),
         ({"threads": 0}, "`threads` must be more than 0"),
+        ({"runtime": "onnx"}, "`runtime` must stand with `target_latency`.*'onnx' alo"),
         ({"output": "a.png"}, r"`output` must end in \.json\. Received: 'a\.png'"),
     ],
 )
@@ -356,6 +357,19 @@ def test_costs_are_measured_where_there_is_no_table(fast, tmp_path):
     before = path.read_bytes()
     learn_allocation(fast)
     assert path.read_bytes() == before
+
+
+def test_an_aim_out_of_reach_leaves_what_was_found(fast, monkeypatch, capsys):
+    written(fast)
+    monkeypatch.setattr(Runtime, "ratio", lambda *_: 1000.0)  # to the twin's 2 ms
+    learned = learn_allocation(fast)
+    assert (learned.found.milliseconds, learned.found.meets) == (2000, False)
+    assert learned.architecture.allocation == SEED.allocation
+    monkeypatch.setattr(Runtime, "ratio", lambda *_: 1e6)
+    pathlib.Path(fast.output).unlink()
+    assert learn_allocation(fast).found.milliseconds == 2e6
+    print_allocation(learned)
+    assert "at most 1000.000, which it does NOT meet" in capsys.readouterr().out
 
 
 def test_tables_of_other_costs_are_refused(fast, tmp_path):

@@ -99,6 +99,14 @@ class AllocateConfig(AllocationOptions, LatencyOptions, SelectionOptions, Settin
     def __post_init__(self) -> None:
         super().__post_init__()
         parse_target(self.target_macs)
+        if self.target_latency is None:
+            for field in dataclasses.fields(LatencyOptions):
+                value = getattr(self, field.name)
+                if value != field.default:
+                    raise SettingError(
+                        f"`{field.name}` must stand with `target_latency`. "
+                        f"Received: {value!r} alone."
+                    )
         if self.target_latency is not None:
             parse_target(self.target_latency, "`target_latency`", "ms")
             if self.target_macs != "twin" or self.criterion != "block":

@@ -34,7 +34,6 @@ from scalenet_training.networks.random_statistics import draw_statistics
 from scalenet_training.runs.versions import versions
 
 Run = Callable[[], Any]
-Rows = list[list[int]]
 
 
 class Runtime:
@@ -100,7 +99,7 @@ class Runtime:
             exported = open_exported(path, self.options.threads)
             yield lambda: exported.run(self._images)
 
-    def rows(self, stage: int, row: Sequence[int]) -> Architecture:
+    def variant(self, stage: int, row: Sequence[int]) -> Architecture:
         """The network whose blocks of a stage (counted from 1) have these neurons."""
         least = [1] + [0] * (len(self.architecture.scales) - 1)
         rows = [
@@ -133,7 +132,7 @@ class Runtime:
 def measure_costs(runtime: Runtime) -> CostTable:
     """Measures what the branches of an architecture take."""
     shape = runtime.architecture
-    base_network = runtime.rows(0, [])
+    base_network = runtime.variant(0, [])
     with runtime.opened(base_network) as base:
         least = runtime.milliseconds(base)
         with runtime.opened(shape.twin()) as run:
@@ -180,7 +179,7 @@ class _Stage:
 
     def _more(self, row: list[int]) -> float:
         """What a block takes more than one with a neuron at the finest scale."""
-        network = self.runtime.rows(self.number, row)
+        network = self.runtime.variant(self.number, row)
         with self.runtime.opened(network) as run:
             more = self.runtime.difference(run, self.base) / self.blocks
         keras.backend.clear_session()

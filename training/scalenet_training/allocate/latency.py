@@ -78,9 +78,14 @@ def allocate_within(
     target = value * costs.twin if is_ratio else value
     aim, best = target, None
     for _ in range(_ATTEMPTS):
-        found = allocation.allocate_for_latency(
-            architecture, importance, costs, aim, minimum=minimum, align=align
-        )
+        try:
+            found = allocation.allocate_for_latency(
+                architecture, importance, costs, aim, minimum=minimum, align=align
+            )
+        except ValueError:
+            if best is None:
+                raise
+            break  # the corrected aim is below what the fewest neurons take
         if best is not None and found.architecture == best.found.architecture:
             break
         taken = costs.twin * runtime.ratio(found.architecture, architecture.twin())

@@ -19,11 +19,19 @@ from scalenet_tf.export.savedmodel.signatures import Service
 from scalenet_tf.preprocessing import EvaluationTransform
 from scalenet_training.benchmark.config import ChecksConfig, ModelsConfig
 from scalenet_training.benchmark.models import build
+from scalenet_training.benchmark.tables import print_rows
 from scalenet_training.devices.timing import shuffled
 from scalenet_training.errors import usage_errors
 from scalenet_training.runs.files import write_rows
 
 _CHECKED, _UNCHECKED, _COPY = "checked", "unchecked", "copy"
+_COLUMNS = {
+    "signature": ("signature", "<18"),
+    "percentile": ("percentile", ">11"),
+    "milliseconds": ("ms", ">9.3f"),
+    "cost": ("checks", ">+9.2%"),
+    "noise": ("a copy", ">+9.2%"),
+}
 _PERCENTILES = (10, 25, 50)
 
 
@@ -63,7 +71,7 @@ def measure_checks(config: ChecksConfig) -> list[CheckCost]:
     with tempfile.TemporaryDirectory() as folder:
         paths = {name: os.path.join(folder, name) for name in (_CHECKED, _UNCHECKED)}
         for name, path in paths.items():
-            _save(content, path, checked=name == _CHECKED)
+            _save(content, path, name == _CHECKED, config.constants)
         paths[_COPY] = paths[_UNCHECKED]
         loaded = {n: load(p, config.threads) for n, p in paths.items()}
         images = requests([_image(size)], content.transform)
@@ -82,15 +90,15 @@ def measure_checks(config: ChecksConfig) -> list[CheckCost]:
                 ),
             )
         ]
-    _print(rows)
+    print_rows(rows, _COLUMNS)
     if config.output is not None:
         write_rows(config.output, [dataclasses.asdict(row) for row in rows])
         print(f"written: {config.output}")
     return rows
 
 
-def _save(content: Exportable, path: str, checked: bool) -> None:
-    network = Classifier(content.model, Options.fold, freeze=Options.constants)
+def _save(content: Exportable, path: str, checked: bool, constants: bool) -> None:
+    network = Classifier(content.model, Options.fold, freeze=constants)
     service = Service(
         network, content, Options.top_k, Options.on_corrupt, checked=checked
     )
@@ -117,12 +125,3 @@ def _costs(signature: str, seconds: Mapping[str, Sequence[float]]) -> list[Check
             )
         )
     return rows
-
-
-def _print(rows: Sequence[CheckCost]) -> None:
-    print(f"{'signature':<18}{'percentile':>11}{'ms':>9}{'checks':>9}{'a copy':>9}")
-    for row in rows:
-        print(
-            f"{row.signature:<18}{row.percentile:>11}{row.milliseconds:>9.3f}"
-            f"{row.cost:>+9.2%}{row.noise:>+9.2%}"
-        )

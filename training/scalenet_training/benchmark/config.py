@@ -170,6 +170,9 @@ class ChecksConfig(Settings):
     threads: Annotated[int, POSITIVE] = 1
     """Of TensorFlow, within an operation and between operations."""
 
+    constants: bool = False
+    """Weights as constants of the graph, as `export --constants` makes them."""
+
     calls: Annotated[int, POSITIVE] = 2000
     """Of each signature of each SavedModel."""
 

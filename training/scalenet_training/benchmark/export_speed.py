@@ -24,11 +24,19 @@ from scalenet_tf.extras import MissingPackageError
 from scalenet_tf.preprocessing import EvaluationTransform, preprocess_input
 from scalenet_training.bars import Bar
 from scalenet_training.benchmark.config import ExportSpeedConfig
+from scalenet_training.benchmark.tables import print_rows
 from scalenet_training.devices.timing import interleaved
 from scalenet_training.errors import usage_errors
 from scalenet_training.networks.saved_network import find_network
 from scalenet_training.runs.files import write_rows
 
+_COLUMNS = {
+    "format": ("format", "<24"),
+    "megabytes": ("MB", ">9.2f"),
+    "batch_size": ("batch", ">7"),
+    "milliseconds": ("ms", ">10.2f"),
+    "ratio": ("ratio to Keras", ">16.2f"),
+}
 _KERAS = "Keras predict"
 _CALIBRATION_IMAGES = 8  # noise: the speed does not depend on the ranges
 
@@ -78,7 +86,7 @@ def measure_export(
             **{n: open_exported(p, formats=formats).run for n, p in paths.items()},
         }
         rows = _rows(config, runs, {_KERAS: network.path, **paths}, size)
-    _print(rows)
+    print_rows(rows, _COLUMNS)
     if config.output is not None:
         write_rows(config.output, [dataclasses.asdict(row) for row in rows])
     return rows
@@ -150,12 +158,3 @@ def _bytes(path: str) -> int:
         for place, _, names in os.walk(path)
         for name in names
     )
-
-
-def _print(rows: Sequence[FormatSpeed]) -> None:
-    print(f"{'format':<24}{'MB':>9}{'batch':>7}{'ms':>10}{'ratio to Keras':>16}")
-    for row in rows:
-        print(
-            f"{row.format:<24}{row.megabytes:>9.2f}{row.batch_size:>7}"
-            f"{row.milliseconds:>10.2f}{row.ratio:>16.2f}"
-        )

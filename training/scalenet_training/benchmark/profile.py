@@ -15,8 +15,16 @@ from tensorflow.tsl.profiler.protobuf import xplane_pb2
 
 from scalenet_training.benchmark.config import ModelsConfig, ProfileConfig
 from scalenet_training.benchmark.models import Run, build, make_run
+from scalenet_training.benchmark.tables import print_rows
 from scalenet_training.errors import usage_errors
 from scalenet_training.runs.files import write_rows
+
+_COLUMNS = {
+    "operation": ("operation", "<48"),
+    "count": ("count", ">8.0f"),
+    "milliseconds": ("ms", ">10.2f"),
+    "share": ("share", ">8.1%"),
+}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -139,9 +147,4 @@ def _print(
         f"{1e3 * passed:.1f} ms, without the profiler; {whole:.1f} ms of operations "
         f"on all threads, with it."
     )
-    print(f"{'operation':<48}{'count':>8}{'ms':>10}{'share':>8}")
-    for row in shown:
-        print(
-            f"{row.operation:<48}{row.count:>8.0f}{row.milliseconds:>10.2f}"
-            f"{row.share:>8.1%}"
-        )
+    print_rows(shown, _COLUMNS)

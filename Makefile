@@ -6,11 +6,11 @@ BIN := $(VENV)/bin
 TORCH ?= torch==2.13.0
 ARGS ?=
 
-# Of `make fuzz`: number of cases, and what decides them.
+# Of `make fuzz` and `make kills`: number of cases; what decides those of `fuzz`.
 N ?= 10000
 SEED ?= 0
 
-.PHONY: help train check test test-processes test-slow fuzz situations lint format clean
+.PHONY: help train check test test-processes test-slow fuzz kills situations lint format clean
 
 help:
 	@echo "make train      train ScaleNetCifar38 on digits (ARGS='--epochs 3' and so on)"
@@ -20,6 +20,7 @@ help:
 	@echo "make lint       ruff, directions of imports, types, documentation site"
 	@echo "make test-slow  the slow tests: every network, deep ones too"
 	@echo "make fuzz       damaged files and made-up options (N=10000 SEED=0)"
+	@echo "make kills      programs killed at random moments (N=100)"
 	@echo "make situations write docs/situations.md from what its tests see"
 	@echo "make format     let ruff mend and format"
 
@@ -42,6 +43,9 @@ test-slow: $(VENV)/dev.stamp
 
 fuzz: $(VENV)/dev.stamp
 	PYTHONPATH=training $(BIN)/python tests/fuzz.py -n $(N) --seed $(SEED) $(ARGS)
+
+kills: $(VENV)/dev.stamp
+	$(BIN)/python -m pytest -n 2 -m "slow and processes" --kills $(N) tests/test_kills.py $(ARGS)
 
 situations: $(VENV)/dev.stamp
 	rm -f docs/situations.md

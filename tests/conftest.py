@@ -61,6 +61,12 @@ def pytest_addoption(parser):
         action="store_true",
         help="write docs/situations.md from what the tests see, instead of comparing",
     )
+    parser.addoption(
+        "--kills",
+        type=int,
+        default=30,
+        help="how often the slow tests kill programs, all together",
+    )
 
 
 @pytest.hookimpl(tryfirst=True)  # before tests are left out by their marks

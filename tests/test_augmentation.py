@@ -52,7 +52,7 @@ def test_a_resized_crop_gives_the_pixels_of_earlier_versions():
 
 def test_an_unknown_name_is_an_error_that_lists_the_table():
     message = (
-        "--augment must be one of none, crop, crop-flip, resized-crop. Received: 'flip'"
+        "`augment` must be one of none, crop, crop-flip, resized-crop. Received: 'flip'"
     )
     with pytest.raises(ValueError, match=message):
         find_augmentation("flip")
@@ -86,7 +86,7 @@ def config(tiny_cifar_file):
 
 def test_an_unknown_name_is_found_before_the_data_are_opened(config, tmp_path):
     config = dataclasses.replace(config, augment="flip", dataset="/none")
-    with pytest.raises(UsageError, match="--augment must be one of none, crop"):
+    with pytest.raises(UsageError, match="`augment` must be one of none, crop"):
         train_and_evaluate(config, str(tmp_path / "run"))
     assert not (tmp_path / "run/config.json").exists()
 

@@ -442,7 +442,7 @@ def test_names_with_a_colon_stay_here(name, tmp_path, monkeypatch):
 
     monkeypatch.setattr(socket.socket, "connect", connect)
     monkeypatch.setattr(socket, "getaddrinfo", connect)
-    with pytest.raises(ValueError, match="--dataset"):
+    with pytest.raises(ValueError, match="`dataset`"):
         open_source(name, str(tmp_path), download=False)
 
 

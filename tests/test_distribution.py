@@ -67,11 +67,11 @@ def run_layouts(folder, jobs, layouts):
         ]
         arguments = [JOBS, json.dumps(specification)]
         if layout == "workers":
-            finish_all(started, timeout=600)
+            finish_all(started, timeout=1200)
             started = start_workers(arguments)
         else:
             started.append(start(arguments))
-    finish_all(started, timeout=600)
+    finish_all(started, timeout=1200)
     return {
         (layout, name): dict(np.load(folder / f"{layout}-{name}.npz"))
         for layout, names in layouts.items()
@@ -139,7 +139,7 @@ def tiny_results(tmp_path_factory):
 
 
 processes = pytest.mark.processes
-pytestmark = pytest.mark.timeout(1200)
+pytestmark = pytest.mark.timeout(2400)
 
 
 @processes

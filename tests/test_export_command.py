@@ -5,11 +5,8 @@ import dataclasses
 import json
 import os
 import pathlib
-import random
-import signal
 import subprocess
 import sys
-import time
 
 import keras
 import numpy as np
@@ -505,72 +502,3 @@ def test_a_full_disk_is_a_clear_error_and_leaves_nothing(run, tmp_path):
     assert output.count("error: cannot write to") == 3
     assert "Traceback" not in output
     assert not os.listdir(tmp_path)
-
-
-# Says when it begins to write, when everything is imported and loaded.
-ANNOUNCED = """
-import runpy, sys
-from scalenet_training.export import exporter as export_model
-write = export_model.new_version
-
-def announced(folder):
-    print("writing", flush=True)
-    return write(folder)
-
-export_model.new_version = announced
-sys.argv = sys.argv[1:]
-runpy.run_path(sys.argv[0], run_name="__main__")
-"""
-
-
-def survive_kills(run, to, kills):
-    command = ["-c", ANNOUNCED, EXPORT, str(run), "--name", "tiny", "--to", str(to)]
-    folder = to / "tiny"
-    process = start(command)
-    wait_for_writing(process)
-    began = time.monotonic()
-    finish(process)
-    duration = time.monotonic() - began
-    moments, killed = random.Random(0), 0
-    for _ in range(kills):
-        process = start(command)
-        wait_for_writing(process)
-        time.sleep(moments.uniform(0, duration))
-        process.kill()
-        process.communicate()
-        killed += process.returncode == -signal.SIGKILL
-        check_versions(folder)
-    assert killed >= kills - 1  # the last one may have come too late
-    finish(start(command))
-    versions = check_versions(folder)
-    assert versions == [str(n + 1) for n in range(len(versions))]
-    assert len(versions) >= 2 + kills - killed
-    assert {*os.listdir(folder)} == {*versions}  # no leftovers
-
-
-def wait_for_writing(process):
-    for line in process.stdout:
-        if "writing" in line:
-            return
-    raise AssertionError("ended before it wrote")
-
-
-def check_versions(folder):
-    """The numbers of the versions, each of which is whole."""
-    versions = sorted(n for n in os.listdir(folder) if not n.startswith("."))
-    for version in versions:
-        card_of(folder / version)
-        images = np.zeros((1, 32, 32, 3), np.float32)
-        assert export.open_exported(folder / version).run(images).shape == (1, 10)
-    return sorted(versions, key=int)
-
-
-@pytest.mark.processes
-def test_kill_9_at_random_moments_leaves_whole_versions(run, tmp_path):
-    survive_kills(run, tmp_path / "models", kills=3)
-
-
-@pytest.mark.slow
-@pytest.mark.processes
-def test_ten_kills_at_random_moments_leave_whole_versions(run, tmp_path):
-    survive_kills(run, tmp_path / "models", kills=10)

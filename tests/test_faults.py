@@ -102,32 +102,6 @@ def kill_some_time(process, seconds, number=signal.SIGKILL):
         process.send_signal(number)
 
 
-def survive_kills(arguments, workdir, expected, kills):
-    moments = random.Random(0)
-    killed = 0
-    for _ in range(kills):
-        process = start(arguments)
-        kill_some_time(process, moments.uniform(0, 2.0))
-        process.communicate()
-        killed += process.returncode == -signal.SIGKILL
-    finish(start(arguments))
-    assert killed >= kills - 1  # the last one may have come too late
-    assert_same_run(workdir, expected)
-
-
-def test_kill_9_at_random_moments_changes_nothing(architecture, undisturbed, tmp_path):
-    workdir = tmp_path / "run"
-    survive_kills(command(architecture, workdir), workdir, undisturbed, kills=3)
-
-
-@pytest.mark.slow
-def test_ten_kills_at_random_moments_change_nothing(architecture, tmp_path):
-    longer = ("--epochs", "60")
-    finish(start(command(architecture, tmp_path / "whole", *longer)))
-    arguments = command(architecture, tmp_path / "run", *longer)
-    survive_kills(arguments, tmp_path / "run", tmp_path / "whole", kills=10)
-
-
 def lose_a_worker(arguments, victim, seconds):
     """Kills a worker; the other has to say so and end within a minute."""
     workers = start_workers(arguments)

@@ -44,7 +44,7 @@ def test_links_to_nothing_are_an_error(tmp_path, outcome):
         os.symlink(f"/nowhere/{number}.png", tmp_path / "a" / f"link{number}.png")
     text = refusal(tmp_path, r"4 of 16 files cannot be used as images: 'a/link0.png' ")
     assert "'a/link2.png' (a link to nothing) and 1 more." in text
-    assert "--on-damaged skip" in text
+    assert "`on_damaged` skip" in text
     assert "manifest" in text
     outcome(f"refused: {text.split(': ')[1]}: 'a/link0.png' (a link to nothing), ...")
 
@@ -158,7 +158,7 @@ def test_files_that_are_no_images_are_an_error(tmp_path, outcome):
         tmp_path,
         r"1 of 13 files .*'a/labels.csv' \(not a JPEG, PNG, BMP or GIF image\)",
     )
-    assert "--on-damaged skip" in text
+    assert "`on_damaged` skip" in text
     assert "manifest" in text
     source = opened(tmp_path, SKIP)
     assert source.images.damaged == [
@@ -215,7 +215,7 @@ def test_two_folders_for_one_split_are_an_error(tmp_path, outcome):
     for name in ("train", "val", "valid"):
         images.make(tmp_path / name, count=1)
     text = refusal(tmp_path, "'val' and 'valid' of .* are both the validation split")
-    outcome(f"refused: {text.removeprefix('--dataset: ')}")
+    outcome(f"refused: {text.removeprefix('`dataset`: ')}")
 
 
 def test_two_folders_for_the_training_split_are_not_classes(tmp_path):
@@ -272,7 +272,7 @@ def test_a_class_without_images_is_an_error(tmp_path, outcome):
     images.make(tmp_path)
     (tmp_path / "c" / "empty").mkdir(parents=True)
     text = refusal(tmp_path, r"1 of 3 classes of .* have no images: 'c'\.")
-    outcome(f"refused: {text.removeprefix('--dataset: ')}")
+    outcome(f"refused: {text.removeprefix('`dataset`: ')}")
 
 
 def test_a_class_whose_images_are_all_damaged_is_an_error(tmp_path):
@@ -300,7 +300,7 @@ def test_a_damaged_body_is_an_error_when_it_is_met(tmp_path, outcome):
     split = opened(tmp_path).open_split("all")
     with pytest.raises(RunError, match=r"cut\.jpg") as caught, data_errors(split):
         raise tf.errors.InvalidArgumentError(None, None, "damaged")
-    assert "--on-damaged skip" in str(caught.value)
+    assert "`on_damaged` skip" in str(caught.value)
     outcome("an error when it is met, which names it")
 
 
@@ -325,7 +325,7 @@ def test_a_split_without_a_held_out_image_says_why(tmp_path):
     labels = {int(source.open_split("train").lookup(n)[1]) for n in range(20)}
     assert len(labels) == 20
     with pytest.raises(ValueError, match="No class has 2 images"):
-        open_split(source, "validation", "--eval-split")
+        open_split(source, "validation", "`eval_split`")
 
 
 @pytest.mark.parametrize(

@@ -45,6 +45,9 @@ WRONG = {
     ),
     "train --dataset ./phtos/": ("Received: './phtos/'. Did you mean photos?",),
     "train --dataset images.csv": ("Received: 'images.csv'.",),
+    "train --data-dir nowhere": ("--data-dir must be a folder that exists.",),
+    "evaluate photos --data-dir phtos": ("--data-dir must be a folder that", "photos?"),
+    "study model.toml --data-dir nowhere": ("--data-dir must be a folder that exists",),
     "train --weights bst.keras": (
         "--weights must be a .weights.h5, .keras or .h5 file that exists.",
         "Received: 'bst.keras'. Did you mean best.keras?",
@@ -65,7 +68,13 @@ WRONG = {
     "export photos --name x --format tflit": ("--format must be one of", "mean tflite"),
     "export photos --name x --images nowhere": ("--images must be a folder that exi",),
     "study nowhere.toml": ("FILE must be a file that exists.", "'nowhere.toml'"),
-    "study study.toml": ("'study.toml': `model` or `base` must be one of", _NEAR),
+    "study model.toml": ("'model.toml': `arms.one`: `model` must be one of", _NEAR),
+    "study base.toml": ("'base.toml': `arms.one`: `base` must be one of", _NEAR),
+    "study dataset.toml": (
+        "'dataset.toml': `arms.one`: `dataset` must be digits, a name of",
+        "Received: './phtos'. Did you mean photos?",
+    ),
+    "study weights.toml": ("`arms.one`: `weights` must be a .weights.h5, .keras",),
     "tune --model ScalNet50": ("--model must be one of", _NEAR),
     "allocate --model ScalNet50": ("--model must be one of", _NEAR),
     "allocate --seed-run nowhere": ("--seed-run must be the folder of a run.",),
@@ -92,9 +101,14 @@ _STUDY = """
 title = "A study"
 seeds = [0]
 compare_with = "one"
-[arms.one]
-model = "ScalNet50"
 """
+_ARMS = {
+    "model": '[arms.one]\nmodel = "ScalNet50"',
+    "base": '[allocations.a]\nkind = "even"\nbase = "ScalNet50"\n'
+    '[arms.one]\nallocation = "a"',
+    "dataset": '[arms.one]\nmodel = "ResNet50"\ndataset = "./phtos"',
+    "weights": '[arms.one]\nmodel = "ResNet50"\nweights = "bst.keras"',
+}
 
 
 @pytest.fixture(scope="module")
@@ -102,7 +116,8 @@ def answers(tmp_path_factory):
     """Command -> exit code and message; all of them in one process."""
     folder = tmp_path_factory.mktemp("inputs")
     (folder / "photos").mkdir()
-    for name, text in (("tiny.json", "{}"), ("best.keras", ""), ("study.toml", _STUDY)):
+    files = {f"{name}.toml": _STUDY + arm for name, arm in _ARMS.items()}
+    for name, text in {"tiny.json": "{}", "best.keras": "", **files}.items():
         (folder / name).write_text(text)
     before = sorted(folder.rglob("*"))
     done = subprocess.run(

@@ -9,7 +9,7 @@ from scalenet_training.errors import UsageError
 from scalenet_training.runs.locking import locked_folder
 
 ROW = "one run, one writer"
-IN_USE = r"--workdir: another process is writing to '.*'\. Wait for its end, or give"
+IN_USE = r"`workdir`: another process is writing to '.*'\. Wait for its end, or give"
 
 
 def entries(folder):
@@ -18,15 +18,15 @@ def entries(folder):
 
 def test_a_folder_has_one_writer_and_then_the_next(tmp_path):
     folder = str(tmp_path / "new")
-    with locked_folder(folder, "--workdir") as lock:
+    with locked_folder(folder, "`workdir`") as lock:
         assert lock.certain
         with (
             pytest.raises(UsageError, match=IN_USE),
-            locked_folder(folder, "--workdir"),
+            locked_folder(folder, "`workdir`"),
         ):
             pass
         (tmp_path / "new" / "file").touch()
-    with locked_folder(folder, "--workdir") as lock:
+    with locked_folder(folder, "`workdir`") as lock:
         assert lock.certain
     assert entries(tmp_path / "new") == ["file"]
 
@@ -34,7 +34,7 @@ def test_a_folder_has_one_writer_and_then_the_next(tmp_path):
 def test_a_folder_that_was_made_goes_where_the_checks_fail(tmp_path):
     with (
         pytest.raises(ValueError, match="unfit"),
-        locked_folder(str(tmp_path / "a" / "b"), "--workdir"),
+        locked_folder(str(tmp_path / "a" / "b"), "`workdir`"),
     ):
         raise ValueError("unfit")
     assert not entries(tmp_path)
@@ -43,8 +43,8 @@ def test_a_folder_that_was_made_goes_where_the_checks_fail(tmp_path):
 def test_a_file_is_no_folder(tmp_path):
     (tmp_path / "file").touch()
     with (
-        pytest.raises(UsageError, match=r"--workdir must be a folder\. Received: '.*f"),
-        locked_folder(str(tmp_path / "file"), "--workdir"),
+        pytest.raises(UsageError, match=r"`workdir` must be a folder\. Received: '.*f"),
+        locked_folder(str(tmp_path / "file"), "`workdir`"),
     ):
         pass
 
@@ -58,7 +58,7 @@ def test_a_file_system_without_locks_is_used_without(tmp_path, monkeypatch, code
         raise OSError(getattr(errno, code), "no locks here")
 
     monkeypatch.setattr(fcntl, "flock", flock)
-    with locked_folder(str(tmp_path), "--workdir") as lock:
+    with locked_folder(str(tmp_path), "`workdir`") as lock:
         assert not lock.certain
 
 
@@ -76,7 +76,7 @@ def test_a_lock_on_a_folder_that_was_removed_is_none(tmp_path, monkeypatch):
     monkeypatch.setattr(fcntl, "flock", removed)
     with (
         pytest.raises(UsageError, match=IN_USE),
-        locked_folder(str(folder), "--workdir"),
+        locked_folder(str(folder), "`workdir`"),
     ):
         pass
 
@@ -84,7 +84,7 @@ def test_a_lock_on_a_folder_that_was_removed_is_none(tmp_path, monkeypatch):
 HOLDER = """
 import sys
 from scalenet_training.runs.locking import locked_folder
-with locked_folder(sys.argv[1], "--workdir"):
+with locked_folder(sys.argv[1], "`workdir`"):
     print("held", flush=True)
     sys.stdin.read()
 """
@@ -101,9 +101,9 @@ def test_the_lock_ends_with_the_process(tmp_path):
         text=True,
     )
     assert process.stdout.readline() == "held\n"
-    with pytest.raises(UsageError, match=IN_USE), locked_folder(folder, "--workdir"):
+    with pytest.raises(UsageError, match=IN_USE), locked_folder(folder, "`workdir`"):
         pass
     process.kill()
     process.wait()
-    with locked_folder(folder, "--workdir") as lock:
+    with locked_folder(folder, "`workdir`") as lock:
         assert lock.certain

@@ -312,15 +312,15 @@ BAD_SETTINGS = [
         r"`model` must be.*5O'\. Did you mean ScaleNet50",
     ),
     ({"model": "none.json"}, r"`model` must be one of .*Received: 'none\.json'"),
-    ({"dataset": "mnist_typo"}, r"--dataset: there is no 'mnist_typo' in .*mean mnist"),
-    ({"dataset": "./no/folder"}, r"--dataset: there is no folder '\./no/folder'"),
-    ({"dataset": "no/folder"}, r"--dataset: .*must be digits, an existing folder"),
-    ({"dataset": "cifar10", "data_dir": "nowhere"}, r"--data-dir: there is no folder"),
-    ({"train_split": "trian"}, r"--train-split: no split 'trian' in digits.*train"),
-    ({"eval_split": "test[:3"}, r"--eval-split: no split 'test\[:3' in digits"),
-    ({"eval_split": "train[:0]"}, r"--eval-split: 'train\[:0\]'.*no examples"),
+    ({"dataset": "mnist_typo"}, r"`dataset`: there is no 'mnist_typo' in .*mean mnist"),
+    ({"dataset": "./no/folder"}, r"`dataset`: there is no folder '\./no/folder'"),
+    ({"dataset": "no/folder"}, r"`dataset`: .*must be digits, an existing folder"),
+    ({"dataset": "cifar10", "data_dir": "nowhere"}, r"`data_dir`: there is no folder"),
+    ({"train_split": "trian"}, r"`train_split`: no split 'trian' in digits.*train"),
+    ({"eval_split": "test[:3"}, r"`eval_split`: no split 'test\[:3' in digits"),
+    ({"eval_split": "train[:0]"}, r"`eval_split`: 'train\[:0\]'.*no examples"),
     ({"batch_size": 33, "virtual_devices": 2}, r"`batch_size` must be a multiple.*33"),
-    ({"batch_size": 129}, r"--batch-size must be at most the 128 examples.*129"),
+    ({"batch_size": 129}, r"`batch_size` must be at most the 128 examples.*129"),
     ({"virtual_devices": 2, "strategy": "none"}, r"`virtual_devices` needs `strategy`"),
     ({"strategy": "multiworker"}, r"needs the environment variable TF_CONFIG"),
     ({"strategy": "tpu"}, r"`strategy` tpu and `tpu` NAME go together"),
@@ -330,8 +330,8 @@ BAD_SETTINGS = [
         r"a multiple of the number of replicas, 1 times `accumulate` 3",
     ),
     ({"virtual_devices": 3}, r"`virtual_devices`: TensorFlow already runs with 2"),
-    ({"image_size": 1}, r"--image-size must be at least 2.*1"),
-    ({"eval_resize": 31}, r"--eval-resize must be at least the image size, 32.*31"),
+    ({"image_size": 1}, r"`image_size` must be at least 2.*1"),
+    ({"eval_resize": 31}, r"`eval_resize` must be at least the image size, 32.*31"),
     ({"weights": "none.weights.h5"}, r"`weights` must be a \.weights.*none\.weights"),
     ({"weights": "imagenet"}, r"`weights` 'imagenet': no ImageNet weights.*convert"),
 ]
@@ -485,7 +485,7 @@ def test_a_run_that_diverges_names_step_rate_and_checkpoint(config, tmp_path):
     with pytest.raises(
         RunError,
         match=r"NaN or infinite at step 2 of 36, at learning rate 9.981e\+24. This "
-        r"state was not saved. No checkpoint is good. A lower --learning-rate",
+        r"state was not saved. No checkpoint is good. A lower `learning_rate`",
     ):
         train_and_evaluate(wild, str(tmp_path / "run"))
     # It holds the weights from which the second step diverged.

@@ -153,7 +153,7 @@ def test_manifests_that_are_refused(text, match, photos, outcome):
     with pytest.raises(ValueError, match=match) as caught:
         opened(photos, text)
     message = str(caught.value).replace(f"{photos}/", "")
-    message = message.removeprefix("--dataset ").removeprefix("--dataset: ")
+    message = message.removeprefix("`dataset` ").removeprefix("`dataset`: ")
     message = message.removeprefix("'photos.csv', ").split(". Replace")[0]
     outcome(f"refused: {message}")
 

@@ -120,7 +120,7 @@ def test_training_sees_the_pixels_that_tensorflow_datasets_gives(
         monkeypatch.setattr(
             "scalenet_training.data.kinds.prepared_splits._MEMORY_LIMIT", limit
         )
-        actual, actual_labels = seen(open_split(source, "train", "--train-split"))
+        actual, actual_labels = seen(open_split(source, "train", "`train_split`"))
         assert actual.dtype == np.uint8
         np.testing.assert_array_equal(actual, expected)
         assert actual_labels == labels
@@ -229,7 +229,7 @@ REFUSED_IMAGES = {
 def test_an_image_that_is_none_of_8_bits_is_refused_by_name(name, folder, outcome):
     _, image, images, message = REFUSED_IMAGES[name]
     prepare(folder, name, image, images)
-    expected = rf"--dataset: the feature 'image' of {name} .* {message}"
+    expected = rf"`dataset`: the feature 'image' of {name} .* {message}"
     with pytest.raises(ValueError, match=expected) as error:
         open_source(name, folder, download=False)
     assert "pixels from 0 to 255" in str(error.value)
@@ -267,7 +267,7 @@ def test_a_label_that_is_no_class_is_refused_by_name(name, folder, outcome):
     _, label, message = REFUSED_LABELS[name]
     value = {"manylabels": [0, 1], "textlabel": "a"}.get(name, 0)
     prepare(folder, name, F.Image(), pixels(3), label, [value] * 4)
-    expected = rf"--dataset: the feature 'label' of {name} must be a class.* {message}"
+    expected = rf"`dataset`: the feature 'label' of {name} must be a class.* {message}"
     with pytest.raises(ValueError, match=expected) as error:
         open_source(name, folder, download=False)
     outcome("refused: " + str(error.value).split(": ")[-1].rstrip("."))
@@ -293,9 +293,9 @@ def test_unlabelled_examples_are_an_error_at_the_start(folder, outcome):
     source = open_source("unlabelled", folder, download=False)
     with pytest.raises(
         ValueError,
-        match="--eval-split: 2 of the 4 examples of 'train' of unlabelled have no lab",
+        match="`eval_split`: 2 of the 4 examples of 'train' of unlabelled have no lab",
     ):
-        open_split(source, "train", "--eval-split")
+        open_split(source, "train", "`eval_split`")
     outcome("refused at the start, with how many there are")
 
 
@@ -310,7 +310,7 @@ def test_unlabelled_examples_that_are_streamed_are_an_error_when_met(
         lambda reference: checked_label(split.fetch(reference)["label"], classes=2)
     )
     expected = (
-        "--dataset: labels must be from 0 to 1. Received: -1, which marks an example "
+        "`dataset`: labels must be from 0 to 1. Received: -1, which marks an example "
         "without label."
     )
     with pytest.raises(RunError) as error, data_errors(split):
@@ -337,9 +337,9 @@ def test_splits_without_examples_are_refused(spec, folder, outcome):
     prepare(folder, "rgb", *READ["rgb"][1:])
     source = open_source("rgb", folder, download=False)
     with pytest.raises(ValueError) as error:
-        open_split(source, spec, "--train-split")
+        open_split(source, spec, "`train_split`")
     text = str(error.value)
-    assert text.startswith(f"--train-split: {SPLITS[spec]}")
+    assert text.startswith(f"`train_split`: {SPLITS[spec]}")
     assert "train (4 examples), test (2 examples)" in text
     kind = "no examples" if "no examples:" in text else "no such split"
     outcome(f"refused: {kind}; the message lists the splits")
@@ -397,7 +397,7 @@ NAMES = {
         "community datasets cannot be read",
     ),
     "cifar10/data_dir=x": ("arguments in the name", r"must be digits, .*NAME\[/CONFI"),
-    "cifar10": ("a dataset that is not prepared", "cifar10 is not in .*--download"),
+    "cifar10": ("a dataset that is not prepared", "cifar10 is not in .*`download`"),
 }
 
 
@@ -407,14 +407,14 @@ NAMES = {
 )
 def test_names_that_lead_nowhere_are_refused_without_the_network(name, forms, outcome):
     message = NAMES[name][1]
-    with pytest.raises(ValueError, match=rf"--dataset.*{message}") as error:
+    with pytest.raises(ValueError, match=rf"`dataset`.*{message}") as error:
         open_source(name, forms, download=False)
     text = str(error.value)
     ways = {
         "Did you mean": "did you mean",
         "There: ": "lists what is prepared",
         "must say which": "lists the configurations",
-        "--download": "names --data-dir and --download",
+        "`download`": "names --data-dir and --download",
         " has ": "lists what TFDS has",
         "community": "community datasets cannot be read",
     }
@@ -456,6 +456,6 @@ def test_damaged_files_are_an_error_at_the_start(name, damage, folder, outcome):
     (path,) = glob.glob(os.path.join(folder, name, "1.0.0", "*train.tfrecord*"))
     damage(path)
     source = open_source(name, folder, download=False)
-    with pytest.raises(ValueError, match=rf"--train-split: the files of {name} in ."):
-        open_split(source, "train", "--train-split")
+    with pytest.raises(ValueError, match=rf"`train_split`: the files of {name} in ."):
+        open_split(source, "train", "`train_split`")
     outcome("refused: the files cannot be read; the message names their folder")

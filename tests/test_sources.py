@@ -26,7 +26,7 @@ def test_a_kind_from_elsewhere_is_opened_by_its_row():
     source = open_source("noise-8", None, False, kinds=kinds)
     assert (source.name, source.class_names) == ("noise-8", ("even", "odd"))
     assert source.open_split("train[:4]").size == 4
-    with pytest.raises(ValueError, match="--on-damaged skip is for folders"):
+    with pytest.raises(ValueError, match="`on_damaged` skip is for folders"):
         open_source("noise-8", None, False, Reading("skip"), kinds)
     assert open_source("digits", None, False, kinds=kinds).name == "digits"
 

@@ -122,33 +122,6 @@ def test_a_chief_and_two_workers_share_a_search(architecture, tmp_path):
     assert all(0.99 * target <= int(r["macs"]) <= target for r in table(tmp_path))
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("kind", ["random", "hyperband"])
-def test_kill_9_in_the_middle_loses_no_trial(architecture, tmp_path, kind):
-    arguments = command(architecture, tmp_path, 8, "--tuner", kind, "--epochs", "3")
-    before = {}
-    for wished, delay in ((2, 0.0), (4, 1.5), (5, 0.5)):
-        process = start(arguments)
-        while len(ended(tmp_path)) < wished and process.poll() is None:
-            time.sleep(0.05)
-        time.sleep(delay)
-        process.send_signal(signal.SIGKILL)
-        process.communicate()
-        assert process.returncode == -signal.SIGKILL
-        assert before.items() <= ended(tmp_path).items()
-        before = ended(tmp_path)
-    finish(start(arguments))
-    after = ended(tmp_path)
-    assert sorted(after) == [str(number) for number in range(8)]
-    assert before.items() <= after.items()
-    assert len(table(tmp_path)) == 8
-    if kind == "hyperband":  # its fourth trial goes on with the best of three
-        logs = [path.read_text() for path in tmp_path.glob("twin/*/train.log")]
-        assert any("Resuming at step 6 of 18" in log for log in logs)
-    left = [path.name for path in tmp_path.rglob(".writing-*")]
-    assert not left
-
-
 def test_calls_are_made_in_another_process_and_then_in_a_fresh_one():
     with other_process(2) as call:
         numbers = [call(os.getpid) for _ in range(5)]

@@ -12,6 +12,7 @@ from scalenet_training.allocate.config import AllocateConfig
 from scalenet_training.allocate.learning import learn_allocation
 from scalenet_training.cli.options import with_flags
 from scalenet_training.errors import UsageError
+from scalenet_training.export.config import ExportConfig
 from scalenet_training.export.versions import new_version
 from scalenet_training.runs.locking import locked_folder
 from scalenet_training.runs.run_folder import RunFolder
@@ -77,11 +78,11 @@ def test_a_second_writer_is_refused_before_it_writes(
         monkeypatch.setenv("KERASTUNER_ORACLE_PORT", "1")
     folder = tmp_path / "run"
     with (
-        locked_folder(str(folder), "--workdir"),
+        locked_folder(str(folder), "`workdir`"),
         pytest.raises(UsageError) as refused,
     ):
         command(folder)
-    words = with_flags(str(refused.value), TrainConfig)
+    words = with_flags(str(refused.value), TrainConfig, ExportConfig)
     assert f"{option}: {IN_USE} '{folder}'" in words
     assert not listing(folder)
     outcome(f"refused, exit code 2, naming {option}; nothing is written")
@@ -92,7 +93,7 @@ def test_an_allocation_into_a_run_that_is_trained_is_refused(tmp_path, outcome):
     RunFolder(tmp_path).write_record(record())
     config = AllocateConfig(train=TrainConfig(), seed_run=str(tmp_path))
     with (
-        locked_folder(str(tmp_path), "--workdir"),
+        locked_folder(str(tmp_path), "`workdir`"),
         pytest.raises(UsageError, match=f"`seed_run`: {IN_USE}"),
     ):
         learn_allocation(config)
@@ -102,7 +103,7 @@ def test_an_allocation_into_a_run_that_is_trained_is_refused(tmp_path, outcome):
 
 @situation(AREA, "train: settings that cannot be run, in a new folder")
 def test_a_new_folder_goes_where_the_settings_cannot_be_run(tmp_path, outcome):
-    with pytest.raises(UsageError, match="--train-split: no split 'none'"):
+    with pytest.raises(UsageError, match="`train_split`: no split 'none'"):
         train(tmp_path / "a" / "run", train_split="none")
     assert not listing(tmp_path)
     outcome("refused, exit code 2; the folder that was made to be locked is removed")
@@ -115,7 +116,7 @@ def test_a_worker_shares_the_folder_with_its_chief(tmp_path, monkeypatch, outcom
     monkeypatch.setenv("TF_CONFIG", json.dumps({"cluster": cluster, "task": task}))
     folder = tmp_path / "run"
     with (
-        locked_folder(str(folder), "--workdir"),
+        locked_folder(str(folder), "`workdir`"),
         pytest.raises(UsageError, match="`model` must be one of Sc"),
     ):
         train(folder, model="none")
@@ -164,7 +165,7 @@ def test_settings_are_checked_under_the_lock(tmp_path, monkeypatch):
     def check(folder, config):
         with (
             pytest.raises(UsageError, match=IN_USE),
-            locked_folder(folder.path, "--workdir"),
+            locked_folder(folder.path, "`workdir`"),
         ):
             pass
         raise UsageError("checked")

@@ -29,7 +29,7 @@ def convert(config: ConvertConfig) -> tuple[keras.Model, LoadReport]:
     """
     output = config.output
     if os.path.exists(output) and not config.overwrite:
-        raise UsageError(f"`output` {output!r} exists. Give --overwrite to replace it.")
+        raise UsageError(f"`output` {output!r} exists. Give `overwrite` to replace it.")
     with usage_errors():
         architecture = resolve_architecture(config.model)
         content = read_pytorch_weights(config.checkpoint, config.key)

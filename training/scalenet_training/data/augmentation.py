@@ -137,6 +137,6 @@ def find_augmentation(
     """
     if name not in augmentations:
         raise ValueError(
-            f"--augment must be one of {', '.join(augmentations)}. Received: {name!r}."
+            f"`augment` must be one of {', '.join(augmentations)}. Received: {name!r}."
         )
     return augmentations[name]

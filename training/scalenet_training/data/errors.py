@@ -37,13 +37,13 @@ def data_errors(split: Split) -> Iterator[None]:
         allowed = _LABELS_PATTERN.search(error.message)
         if allowed is not None:
             label = _label_error(allowed[0], error.message)
-            raise RunError(f"--dataset: {label}") from error
+            raise RunError(f"`dataset`: {label}") from error
         damaged = find_damaged_image(split)
         if damaged is None:
             raise
         raise RunError(
-            f"--dataset: an image cannot be decoded: {damaged}. Replace or remove it, "
-            "or leave it out of a new run with --on-damaged skip."
+            f"`dataset`: an image cannot be decoded: {damaged}. Replace or remove it, "
+            "or leave it out of a new run with `on_damaged` skip."
         ) from error
 
 

@@ -61,7 +61,7 @@ class Source:
             if name in self.split_names:
                 return name
         raise ValueError(
-            f"--eval-split must be given: {self.name} has neither a validation nor a "
+            f"`eval_split` must be given: {self.name} has neither a validation nor a "
             f"test split, only {', '.join(self.split_names)}."
         )
 
@@ -102,7 +102,7 @@ def open_split(source: Source, name: str, option: str) -> Split:
         if source.identity.get("division") == BY_NAME:
             hint = (
                 " No class has 2 images, one of which could be held out. Give a "
-                "validation split, or --eval-split all to evaluate on all images."
+                "validation split, or `eval_split` all to evaluate on all images."
             )
         raise ValueError(f"{option}: {name!r} of {source.name} has no examples.{hint}")
     return split

@@ -95,7 +95,7 @@ def open_source(
     kind = next(kind for kind in kinds if kind.is_meant(request))
     if request.reading.on_damaged != "stop" and not kind.of_files:
         raise ValueError(
-            "--on-damaged skip is for folders and manifests of images. "
-            f"Received: --dataset {name}."
+            "`on_damaged` skip is for folders and manifests of images. "
+            f"Received: `dataset` {name}."
         )
     return kind.open(request)

@@ -49,11 +49,11 @@ def check_sizes(image_size: int, eval_resize: int, minimum: int) -> None:
     """
     if image_size < minimum:
         raise ValueError(
-            f"--image-size must be at least {minimum} for this network. "
+            f"`image_size` must be at least {minimum} for this network. "
             f"Received: {image_size}."
         )
     if eval_resize < image_size:
         raise ValueError(
-            f"--eval-resize must be at least the image size, {image_size}. "
+            f"`eval_resize` must be at least the image size, {image_size}. "
             f"Received: {eval_resize}."
         )

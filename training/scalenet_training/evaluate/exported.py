@@ -136,7 +136,7 @@ def _prepare(settings: EvaluateConfig, formats: Sequence[ExportFormat]) -> _Work
     source, split = _data(settings, defaults)
     if len(source.class_names) != len(names):
         raise ValueError(
-            f"--dataset must have the model's {len(names)} classes. "
+            f"`dataset` must have the model's {len(names)} classes. "
             f"Received: {source.name!r} with {len(source.class_names)}."
         )
     return _Work(exported, model, split, len(source.class_names))
@@ -159,7 +159,7 @@ def _data(
     dataset = settings.dataset or defaults.get("dataset")
     if dataset is None:
         raise ValueError(
-            f"--dataset must be given: no model card beside {settings.run_or_model!r} "
+            f"`dataset` must be given: no model card beside {settings.run_or_model!r} "
             f"says what it was trained on (a {MODEL_CARD} that can be read)."
         )
     data_dir = settings.data_dir or defaults.get("data_dir")
@@ -168,4 +168,4 @@ def _data(
     same_data = dataset == defaults.get("dataset")
     recorded = defaults.get("eval_split") if same_data else None
     name = settings.eval_split or recorded or source.evaluation_split
-    return source, open_split(source, name, "--eval-split")
+    return source, open_split(source, name, "`eval_split`")

@@ -95,5 +95,5 @@ class ExportConfig(SavedNetworkConfig):
 
 
 def option(name: str) -> str:
-    """The command's option for an option of a format, or for a setting."""
-    return "--no-fold" if name == "fold" else f"--{name.replace('_', '-')}"
+    """The setting of an option of a format, as messages name it."""
+    return "`no_fold`" if name == "fold" else f"`{name}`"

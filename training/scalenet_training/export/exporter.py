@@ -116,7 +116,7 @@ def _next_step(bar: Bar, name: str) -> None:
 
 def _prepare(config: ExportConfig, formats: Sequence[ExportFormat]) -> Export:
     entry, options = chosen_format(config, formats)
-    check_writable(entry.versions_folder(config.to, config.name), "--to")
+    check_writable(entry.versions_folder(config.to, config.name), "`to`")
     network = find_network(config.run_or_model, config.saved)
     network.required("normalization", config.normalization)
     model = network.load()
@@ -150,7 +150,7 @@ class _Data:
             config = self.config
             if config.dataset is None and self.network.record is None:
                 raise ValueError(
-                    f"{option} or --dataset must be given: {self.network.path!r} is "
+                    f"{option} or `dataset` must be given: {self.network.path!r} is "
                     "not in a run's folder."
                 )
             self._source = self.network.source(config)
@@ -163,25 +163,25 @@ class _Data:
             return read_class_names(path)
         record = self.network.record
         return (
-            record.class_names if record else self.source("--class-names").class_names
+            record.class_names if record else self.source("`class_names`").class_names
         )
 
     def verification_images(self) -> list[bytes]:
         folder, count = self.config.images, _VERIFICATION_IMAGES
         if folder is not None:
-            return folder_images(folder, count, "--images")
-        source = self.source("--images")
+            return folder_images(folder, count, "`images`")
+        source = self.source("`images`")
         return split_images(self.network.evaluation_split(source, self.config), count)
 
     def calibration_images(self) -> list[bytes]:
         folder = self.config.calibration_dir
         count = self.config.calibration_images or _CALIBRATION_IMAGES
         if folder is not None:
-            return folder_images(folder, count, "--calibration-dir")
-        source = self.source("--calibration-dir")
+            return folder_images(folder, count, "`calibration_dir`")
+        source = self.source("`calibration_dir`")
         own = self.network.own_record(self.config)
         name = own.config.train_split if own else "train"
-        return split_images(open_split(source, name, "--calibration-dir"), count)
+        return split_images(open_split(source, name, "`calibration_dir`"), count)
 
 
 def _calibration(

@@ -29,8 +29,8 @@ def chosen_format(
                     other.name for other in formats if _takes(other, name)
                 )
                 raise UsageError(
-                    f"{option(name)} is for --format {others}. "
-                    f"Received: --format {entry.name}."
+                    f"{option(name)} is for `format` {others}. "
+                    f"Received: `format` {entry.name}."
                 )
         options = entry.options(given)
     except OptionError as error:

@@ -22,7 +22,7 @@ def new_version(folder: str) -> Iterator[str]:
         UsageError: Another process is writing a version of the same model.
         RunError: The folder cannot be written.
     """
-    with disk_errors(folder), locked_folder(folder, "--name") as lock:
+    with disk_errors(folder), locked_folder(folder, "`name`") as lock:
         if lock.certain:
             remove_leftovers(folder)
         path = os.path.join(folder, str(next_version(folder)))

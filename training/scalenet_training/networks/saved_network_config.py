@@ -13,7 +13,7 @@ import tyro
 from scalenet_training.data.files.listing import OnDamaged
 from scalenet_training.settings.base import SIDE, OptionGroup, Settings
 from scalenet_training.settings.groups import NormalizationName
-from scalenet_training.settings.inputs import DATASET, MODEL
+from scalenet_training.settings.inputs import DATASET, MODEL, STORAGE
 
 
 @dataclasses.dataclass(frozen=True)
@@ -41,7 +41,7 @@ class ImageOptions(OptionGroup):
     eval_split: str | None = None
     """Examples to evaluate on. Default: the run's, else validation, else test."""
 
-    data_dir: str | None = None
+    data_dir: Annotated[str | None, STORAGE] = None
     """Folder of TensorFlow Datasets. Default: the run's."""
 
     download: bool = False

@@ -155,7 +155,7 @@ def _check_finite(
     for path in batch:
         if not all(map(math.isfinite, results[path].probabilities)):
             raise RunError(
-                f"--model {model!r} gives probabilities that are NaN or infinite, for "
+                f"`model` {model!r} gives probabilities that are NaN or infinite, for "
                 f"{path!r}: it names no class. Its training has diverged."
             )
 

@@ -88,7 +88,7 @@ class ServerPredictor:
             if not bad:
                 raise RunError(str(error)) from error
         except (ModelNotFoundError, SignatureNotFoundError) as error:
-            raise UsageError(f"--model: {error}") from error
+            raise UsageError(f"`model`: {error}") from error
         except ServingError as error:
             raise RunError(str(error)) from error
         except TopKError as error:
@@ -114,7 +114,7 @@ def open_predictor(
     Raises:
         UsageError: There is no such model, or it cannot be loaded.
     """
-    path, about = config.model, f"--model {without_secrets(config.model)!r}: "
+    path, about = config.model, f"`model` {without_secrets(config.model)!r}: "
     formats = FORMATS if formats is None else formats
     if is_url(path):
         with usage_errors(about=about):
@@ -145,7 +145,7 @@ def open_predictor(
             "a .keras file",
         )
         raise UsageError(
-            f"--model must be one of: {'; '.join(forms)}. Received: {path!r}."
+            f"`model` must be one of: {'; '.join(forms)}. Received: {path!r}."
         )
 
 

@@ -8,7 +8,7 @@ from typing import Annotated, ClassVar, Literal
 from scalenet_training.data.augmentation import AugmentationName
 from scalenet_training.data.files.listing import OnDamaged
 from scalenet_training.settings.base import SIDE, Bound, OptionGroup
-from scalenet_training.settings.inputs import DATASET
+from scalenet_training.settings.inputs import DATASET, STORAGE
 
 # The names in scalenet_tf.preprocessing.STATISTICS, which needs TensorFlow.
 NormalizationName = Literal["imagenet", "cifar10", "cifar100", "centered", "none"]
@@ -60,7 +60,7 @@ class StorageOptions(OptionGroup):
 
     resumable: ClassVar[bool] = True
 
-    data_dir: str | None = None
+    data_dir: Annotated[str | None, STORAGE] = None
     """Folder of TensorFlow Datasets. Default: ~/tensorflow_datasets."""
 
     download: bool = False

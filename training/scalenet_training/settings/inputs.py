@@ -39,11 +39,13 @@ class Input:
         rule: The words about it in an error.
         holds: Whether there is such a thing.
         others: What there is, to suggest what is meant.
+        unless: The field that, where it is true, lets it be made.
     """
 
     rule: str
     holds: Callable[[str], bool]
     others: Callable[[str], Iterable[str]]
+    unless: str | None = None
 
     def check(self, option: str, name: str) -> None:
         """Raises SettingError, which begins with the option, where it is not there."""
@@ -52,8 +54,12 @@ class Input:
             raise SettingError(f"{option} {self.rule}. Received: {name!r}.{hint}")
 
 
-def check_inputs(settings: Settings) -> None:
+def check_inputs(settings: Settings, where: str = "") -> None:
     """Looks for all that settings, and those inside them, name.
+
+    Args:
+        settings: Of any command.
+        where: What errors begin with, if not with the field.
 
     Raises:
         SettingError: Something is not there.
@@ -62,10 +68,13 @@ def check_inputs(settings: Settings) -> None:
     for field, hint in hints_of(kind).items():
         value = getattr(settings, field)
         if isinstance(value, Settings):
-            check_inputs(value)
+            check_inputs(value, where)
         for mark in get_args(hint):
-            for name in _names(value) if isinstance(mark, Input) else ():
-                mark.check(f"`{field}`", name)
+            if not isinstance(mark, Input):
+                continue
+            if mark.unless is None or not getattr(settings, mark.unless):
+                for name in _names(value):
+                    mark.check(f"{where}`{field}`", name)
 
 
 def _names(value: Any) -> Iterator[str]:
@@ -151,3 +160,4 @@ MODEL = existing("the folder of a run, or the file or folder of a model, that ex
 RUN = existing("the folder of a run", os.path.isdir)
 FILE = existing("a file that exists", os.path.isfile)
 FOLDER = existing("a folder that exists", os.path.isdir)
+STORAGE = dataclasses.replace(FOLDER, unless="download")

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 from scalenet_training.cli.running import parse
 from scalenet_training.errors import usage_errors
-from scalenet_training.settings.inputs import NETWORK
+from scalenet_training.settings.inputs import NETWORK, check_inputs
 from scalenet_training.study.config import StudyConfig
 from scalenet_training.study.spec import read_study
 
@@ -23,8 +23,11 @@ def main(arguments: Sequence[str], program: str) -> None:
     if not config.check:
         with usage_errors():
             study = read_study(config.file)
-        for name in study.networks:
-            NETWORK.check(f"{config.file!r}: `model` or `base`", name)
+        for arm in study.arms:
+            where = f"{config.file!r}: `arms.{arm.name}`: "
+            check_inputs(arm.config, where)
+            if arm.allocation is not None:
+                NETWORK.check(f"{where}`base`", arm.allocation.base)
 
     from scalenet_training.study.report import check_report
     from scalenet_training.study.running import run_study

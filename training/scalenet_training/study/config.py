@@ -9,7 +9,7 @@ from typing import Annotated
 import tyro
 
 from scalenet_training.settings.base import Settings, suffix
-from scalenet_training.settings.inputs import FILE
+from scalenet_training.settings.inputs import FILE, FOLDER
 
 
 @dataclasses.dataclass(frozen=True)
@@ -23,7 +23,7 @@ class StudyConfig(Settings):
     """Folder of the runs. Machines that share it share the work. Default:
     runs/<name of the file's folder>."""
 
-    data_dir: str | None = None
+    data_dir: Annotated[str | None, FOLDER] = None
     """Folder of TensorFlow Datasets. Default: ~/tensorflow_datasets."""
 
     report: bool = False

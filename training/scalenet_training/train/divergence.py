@@ -52,6 +52,6 @@ def diverged(what: str, rate: float, good: str | None) -> DivergedError:
     return DivergedError(
         f"{what}, at learning rate {rate:.4g}",
         f"This state was not saved. {saved}. "
-        "A lower --learning-rate, a longer --warmup-epochs or --clip-norm may help, in "
-        "another --workdir.",
+        "A lower `learning_rate`, a longer `warmup_epochs` or `clip_norm` may help, in "
+        "another `workdir`.",
     )

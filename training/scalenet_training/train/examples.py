@@ -71,13 +71,13 @@ def open_examples(
     index = os.path.join(workdir, INDEX_FILE) if workdir else None
     reading = Reading(config.on_damaged, index)
     source = open_source(config.dataset, config.data_dir, config.download, reading)
-    train_split = open_split(source, config.train_split, "--train-split")
+    train_split = open_split(source, config.train_split, "`train_split`")
     if train_split.size < config.batch_size:
         raise ValueError(
-            f"--batch-size must be at most the {train_split.size} examples of "
-            f"--train-split {config.train_split}. Received: {config.batch_size}."
+            f"`batch_size` must be at most the {train_split.size} examples of "
+            f"`train_split` {config.train_split}. Received: {config.batch_size}."
         )
     eval_name = config.eval_split or source.evaluation_split
     transform = Transform(evaluation, len(source.class_names), augmentation)
-    eval_split = open_split(source, eval_name, "--eval-split")
+    eval_split = open_split(source, eval_name, "`eval_split`")
     return Examples(source, train_split, eval_split, transform)

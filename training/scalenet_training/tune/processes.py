@@ -11,6 +11,7 @@ from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from typing import Any
 
+from scalenet_training.cli.quiet import silence_tensorflow
 from scalenet_training.errors import RunError
 
 # What calls a function: `call(function, *arguments)`.
@@ -33,7 +34,7 @@ def other_process(calls: int) -> Iterator[Call]:
     pool = ProcessPoolExecutor(
         1,
         multiprocessing.get_context("spawn"),  # TensorFlow cannot be forked
-        initializer=_end_with_parent,
+        initializer=_begin,
         max_tasks_per_child=calls,
     )
     try:
@@ -49,6 +50,11 @@ def other_process(calls: int) -> Iterator[Call]:
         raise
     finally:
         pool.shutdown()
+
+
+def _begin() -> None:
+    silence_tensorflow()
+    _end_with_parent()
 
 
 def _end_with_parent() -> None:

@@ -37,7 +37,7 @@ def list_folder(path: str) -> Listing:
             the splits have different classes.
     """
     if not os.path.isdir(path):
-        raise ValueError(f"--dataset: there is no folder {quoted(path)}.")
+        raise ValueError(f"`dataset`: there is no folder {quoted(path)}.")
     scan = _Scan(path)
     folders, files = scan.level("")
     scan.leave_out(files, IN_NO_CLASS)
@@ -136,7 +136,7 @@ def _split_folders(root: str, folders: list[str]) -> dict[str, str]:
     for name, split in named:
         if split in parts:
             raise ValueError(
-                f"--dataset: {quoted(parts[split])} and {quoted(name)} of "
+                f"`dataset`: {quoted(parts[split])} and {quoted(name)} of "
                 f"{quoted(root)} are both the {split} split. Merge or rename them."
             )
         parts[split] = name
@@ -160,7 +160,7 @@ def _in_splits(
             lacks = f" It lacks {some(missing)}." if missing else ""
             has = f" It has {some(more)} too." if more else ""
             raise ValueError(
-                "--dataset: the folders of all splits must have the same classes, as "
+                "`dataset`: the folders of all splits must have the same classes, as "
                 f"sub-folders. Received: {quoted(os.path.join(root, name))}, which "
                 f"differs from {quoted(first)}.{lacks}{has}"
             )
@@ -180,7 +180,7 @@ def _checked_classes(folder: str, names: list[str]) -> tuple[str, ...]:
         inner = os.path.join(folder, names[0])
         hint = f" If its classes are in {quoted(inner)}, give that folder."
     raise ValueError(
-        "--dataset: a folder of images needs at least 2 sub-folders, one a class. "
+        "`dataset`: a folder of images needs at least 2 sub-folders, one a class. "
         f"Received: {quoted(folder)} with {len(names)}.{hint}"
     )
 

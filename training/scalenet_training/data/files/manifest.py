@@ -48,7 +48,7 @@ def list_manifest(path: str) -> Listing:
     class_names = _sorted_labels({row.label for row in rows})
     if len(class_names) < 2:
         raise ValueError(
-            f"--dataset {quoted(path)} must have at least 2 labels. "
+            f"`dataset` {quoted(path)} must have at least 2 labels. "
             f"Received: {', '.join(class_names) or 'no rows'}."
         )
     labels = {name: number for number, name in enumerate(class_names)}
@@ -114,7 +114,7 @@ def _table(path: str) -> Iterator[tuple[int, list[str]]]:
 
 def _text(path: str) -> str:
     if not os.path.isfile(path):
-        raise ValueError(f"--dataset: there is no file {quoted(path)}.")
+        raise ValueError(f"`dataset`: there is no file {quoted(path)}.")
     with open(path, "rb") as file:
         data = file.read()
     try:
@@ -177,4 +177,4 @@ def _suffix(path: str) -> str:
 
 
 def _error(path: str, line: int, problem: str) -> ValueError:
-    return ValueError(f"--dataset {quoted(path)}, line {line}: {problem}.")
+    return ValueError(f"`dataset` {quoted(path)}, line {line}: {problem}.")

@@ -93,7 +93,7 @@ def _check_classes(listing: Listing, files: Sequence[ImageFile]) -> None:
     what = "training images" if listing.split_names else "images"
     lost = " that can be read" if len(files) < len(listing.files) else ""
     raise ValueError(
-        f"--dataset: {len(empty)} of {len(listing.class_names)} classes of "
+        f"`dataset`: {len(empty)} of {len(listing.class_names)} classes of "
         f"{quoted(listing.path)} have no {what}{lost}: {some(empty)}."
     )
 
@@ -102,8 +102,8 @@ def _unusable(damaged: Sequence[Unused], total: int) -> ValueError:
     listed = ", ".join(f"{quoted(u.name)} ({u.reason})" for u in damaged[:3])
     more = f" and {len(damaged) - 3:,} more" if len(damaged) > 3 else ""
     return ValueError(
-        f"--dataset: {len(damaged):,} of {total:,} files cannot be used as images: "
+        f"`dataset`: {len(damaged):,} of {total:,} files cannot be used as images: "
         f"{listed}{more}. Replace or remove them, name the files to use in a manifest "
         "(a table with the columns path and label), or leave them out with "
-        "--on-damaged skip."
+        "`on_damaged` skip."
     )

@@ -32,14 +32,14 @@ def open_prepared(name: str, data_dir: str | None, download: bool) -> Source:
         ValueError: There is no such dataset, or it is not one for classification.
     """
     if data_dir is not None and not os.path.isdir(data_dir) and not download:
-        raise ValueError(f"--data-dir: there is no folder {data_dir!r}.")
+        raise ValueError(f"`data_dir`: there is no folder {data_dir!r}.")
     builder = _find(name, data_dir)
     if download:
         _download(builder)
     if not builder.is_prepared():
         raise ValueError(
-            f"--dataset: {name} is not in {builder.data_dir!r}. Give the folder that "
-            "holds it with --data-dir, or let it be fetched with --download."
+            f"`dataset`: {name} is not in {builder.data_dir!r}. Give the folder that "
+            "holds it with `data_dir`, or let it be fetched with `download`."
         )
     features = builder.info.features
     check_features(features, name)
@@ -79,7 +79,7 @@ def _find(name: str, data_dir: str | None) -> Any:
     if parts is None:
         community = re.match(r"[\w-]+:[a-zA-Z]", name)
         raise ValueError(
-            "--dataset must be digits, an existing folder, or NAME[/CONFIGURATION]"
+            "`dataset` must be digits, an existing folder, or NAME[/CONFIGURATION]"
             "[:VERSION] of TensorFlow Datasets, such as cifar10 or cifar10:3.0.2"
             f"{'; community datasets cannot be read' if community else ''}. "
             f"Received: {name!r}."
@@ -94,7 +94,7 @@ def _find(name: str, data_dir: str | None) -> Any:
     from_files = isinstance(builder, tfds.core.read_only_builder.ReadOnlyBuilder)
     if from_files and parts["config"] is None and len(configurations) > 1:
         raise ValueError(
-            f"--dataset must say which configuration of {parts['name']} in {place!r}: "
+            f"`dataset` must say which configuration of {parts['name']} in {place!r}: "
             f"{', '.join(sorted(configurations))}. Received: {name!r}."
         )
     return builder
@@ -117,7 +117,7 @@ def _not_found(wished: str, name: str, place: str, present: list[str]) -> str:
     import tensorflow_datasets as tfds
 
     known = tfds.list_builders(with_community_datasets=False)
-    text = f"--dataset: there is no {wished!r} in {place!r} or TensorFlow Datasets."
+    text = f"`dataset`: there is no {wished!r} in {place!r} or TensorFlow Datasets."
     if present:
         return f"{text} There: {', '.join(present)}."
     if name in known:
@@ -140,5 +140,5 @@ def _download(builder: Any) -> None:
         builder.download_and_prepare()
     except Exception as error:  # many kinds: network, disk, files to fetch by hand
         raise ValueError(
-            f"--download: {builder.name} could not be prepared: {error}"
+            f"`download`: {builder.name} could not be prepared: {error}"
         ) from error

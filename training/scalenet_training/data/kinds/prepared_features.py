@@ -30,19 +30,19 @@ def check_features(features: Any, name: str) -> None:
     names = list(features) if isinstance(features, tfds.features.FeaturesDict) else []
     if not {"image", "label"} <= set(names):
         raise ValueError(
-            f"--dataset: {name} must have the features image and label (a class). "
+            f"`dataset`: {name} must have the features image and label (a class). "
             f"It has: {', '.join(names) or describe(features)}."
         )
     problem = _image_problem(features["image"])
     if problem is not None:
         raise ValueError(
-            f"--dataset: the feature 'image' of {name} must be an image of 8 bits. "
+            f"`dataset`: the feature 'image' of {name} must be an image of 8 bits. "
             f"It is {describe(features['image'])}: {problem}. {_WAY_OUT}"
         )
     problem = _label_problem(features["label"])
     if problem is not None:
         raise ValueError(
-            f"--dataset: the feature 'label' of {name} must be a class, ClassLabel of "
+            f"`dataset`: the feature 'label' of {name} must be a class, ClassLabel of "
             f"2 classes or more. It is {describe(features['label'])}: {problem}."
         )
 

@@ -21,7 +21,7 @@ from scalenet_tf import export
 
 pytestmark = [pytest.mark.processes, pytest.mark.timeout(3600)]
 DATA = ("--train-split", "train[:256]", "--eval-split", "validation[:50]")
-BATCHES = ("--batch-size", "16", "--checkpoint-steps", "2")
+STEPS = ("--batch-size", "16", "--checkpoint-steps", "2")
 # Says when it begins to write, when everything is imported and loaded.
 ANNOUNCED = """
 import runpy, sys
@@ -99,7 +99,7 @@ def searched(folder):
 
 def training(architecture, folder):
     run = folder / "run"
-    options = ("--model", architecture, *DATA, *BATCHES, "--ema", "0.9")
+    options = ("--model", architecture, *DATA, *STEPS, "--ema", "0.9")
     options += ("--epochs", "6", "--workdir", str(run))
     ended = Undisturbed(run, trained)
     return Program([command("train"), *options], ended, at_work="(?m)^Epoch")
@@ -107,7 +107,7 @@ def training(architecture, folder):
 
 def allocating(architecture, folder):
     run = folder / "run"
-    options = ("--model", architecture, *DATA, *BATCHES, "--epochs", "6")
+    options = ("--model", architecture, *DATA, *STEPS, "--epochs", "6")
     ended = Undisturbed(run, allocated)
     arguments = [command("allocate"), *options, "--workdir", str(run)]
     return Program(arguments, ended, at_work="(?m)^(Epoch|Already at step)")
@@ -116,8 +116,17 @@ def allocating(architecture, folder):
 def searching(tuner):
     def program(architecture, folder):
         found = folder / "found"
-        options = ("--model", architecture, *DATA, *BATCHES, "--tuner", tuner)
-        options += ("--epochs", "3", "--max-trials", "6", "--workdir", str(found))
+        options = ("--model", architecture, *DATA, "--batch-size", "16")
+        options += (
+            "--tuner",
+            tuner,
+            "--epochs",
+            "3",
+            "--max-trials",
+            "6",
+            "--workdir",
+            str(found),
+        )
         return Program([command("tune"), *options], Undisturbed(found, searched))
 
     program.__name__ = tuner

@@ -7,6 +7,7 @@ import csv
 import glob
 import json
 import os
+import re
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, TextIO
@@ -39,10 +40,17 @@ def disk_errors(path: str) -> Iterator[None]:
     try:
         yield
     except (OSError, tf.errors.OpError) as error:
-        reason = getattr(error, "strerror", None) or getattr(error, "message", error)
         raise RunError(
-            f"cannot write to {path!r}: {reason}. What was there before is intact."
+            f"cannot write to {path!r}: {_reason(error)}. What was there before is "
+            "intact."
         ) from error
+
+
+def _reason(error: Exception) -> str:
+    """Why a file cannot be written, without what TensorFlow says of its operations."""
+    reason = getattr(error, "strerror", None) or getattr(error, "message", str(error))
+    line = reason.strip().partition("\n")[0]
+    return re.sub(r"^\{\{.*?\}\} | \[Op:\w+\].*", "", line)
 
 
 @contextlib.contextmanager

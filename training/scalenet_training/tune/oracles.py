@@ -32,6 +32,9 @@ class _Durable(keras_tuner.Oracle):
         path = self.folder.file(self.project, STATE_FILE)
         write_json(path, {**self.get_state(), "trials": trials})
 
+    def _save_trial(self, trial: Trial) -> None:
+        pass  # `save` has all of them
+
     def reload(self) -> None:
         state = self.folder.read_state(self.project)
         if state is not None:

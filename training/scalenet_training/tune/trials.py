@@ -5,12 +5,13 @@ from __future__ import annotations
 import contextlib
 import os
 import shutil
+from collections.abc import Iterator
 
 import scalenet_tf
 from scalenet_tf import Architecture
 from scalenet_tf.profiling import count_parameters
 from scalenet_training.devices.latency import measure_latency
-from scalenet_training.errors import UsageError
+from scalenet_training.errors import RunError, UsageError
 from scalenet_training.runs.run_folder import RunFolder
 from scalenet_training.settings.training import TrainConfig
 from scalenet_training.train.loop import train_and_evaluate
@@ -35,12 +36,22 @@ def train_trial(
     except UsageError:
         # The search was moved, and paths are settings of the run: it starts anew.
         shutil.rmtree(folder.path, ignore_errors=True)
-    with contextlib.ExitStack() as stack:
-        if log is not None:
-            file = stack.enter_context(open(log, "a", encoding="utf-8"))
-            stack.enter_context(contextlib.redirect_stdout(file))
+    with contextlib.nullcontext() if log is None else _logged(log):
         train_and_evaluate(config, folder.path, index_folder=index_folder)
     return folder.rows()
+
+
+@contextlib.contextmanager
+def _logged(path: str) -> Iterator[None]:
+    """Adds what is printed to a file."""
+    try:
+        with (
+            open(path, "a", encoding="utf-8") as file,
+            contextlib.redirect_stdout(file),
+        ):
+            yield
+    except OSError as error:  # those of other files are RunErrors by now
+        raise RunError(f"cannot write to {path!r}: {error.strerror}.") from error
 
 
 def measure_network(

@@ -117,16 +117,8 @@ def searching(tuner):
     def program(architecture, folder):
         found = folder / "found"
         options = ("--model", architecture, *DATA, "--batch-size", "16")
-        options += (
-            "--tuner",
-            tuner,
-            "--epochs",
-            "3",
-            "--max-trials",
-            "6",
-            "--workdir",
-            str(found),
-        )
+        options += ("--tuner", tuner, "--epochs", "3", "--max-trials", "6")
+        options += ("--workdir", str(found))
         return Program([command("tune"), *options], Undisturbed(found, searched))
 
     program.__name__ = tuner

@@ -122,6 +122,8 @@ REFUSED = [
     ("a column twice", "path,label,label\n", r"line 1: has the column 'label' 2 times"),
     ("an empty label", table(["a", " ", "b"]), "line 3: has no label"),
     ("an empty path", "path,label\n0.png,a\n,b\n", "line 3: has no path"),
+    ("a path with a NUL", "path,label\n0.png,a\n1\0.png,b\n",
+     "line 3: has a path with a NUL"),
     ("a path twice", "path,label\n0.png,a\n1.png,b\n./0.png,b\n",
      "line 4: names .*0.png' again, after line 2"),
     ("an unknown split", table("ab", ["train", "holdout"]),

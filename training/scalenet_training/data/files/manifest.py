@@ -146,6 +146,8 @@ def _row(path: str, line: int, fields: dict[str, str]) -> _Row:
     label, given = fields["label"].strip(), fields["path"]
     if not label or not given:
         raise _error(path, line, f"has no {'path' if label else 'label'}")
+    if "\0" in given:
+        raise _error(path, line, "has a path with a NUL, which no file can have")
     folder = os.path.dirname(os.path.abspath(path))
     file = os.path.normpath(os.path.join(folder, given))
     if "split" not in fields:

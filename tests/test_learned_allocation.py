@@ -238,7 +238,8 @@ def test_seed_networks_have_names():
     assert config.seed_config.model == "seed:a/b.json"
 
 
-def test_the_command_to_train_is_the_recipe_of_the_seed(settings, folder):
+def test_the_command_to_train_is_the_recipe_of_the_seed(settings, folder, monkeypatch):
+    monkeypatch.setattr("sys.argv", ["training/allocate.py"])
     learned = learn_allocation(settings)
     command = training_command(learned.architecture, settings.output, str(folder / "a"))
     assert command[:2] == ["python", "training/train.py"]

@@ -57,7 +57,7 @@ def test_a_folder_is_new_or_empty_or_ones_own(tmp_path):
         check_own_folder(str(folder), "search.json", "search")
     assert str(refused.value) == (
         "`workdir` must be new, empty, or the folder of a search. Received: "
-        f"{str(folder)!r}, which holds other files."
+        f"{str(folder)!r}, which holds other files and no search.json."
     )
     (folder / "config.json").touch()
     assert check_own_folder(str(folder), "config.json", "run")

@@ -175,6 +175,13 @@ def get_format(name: str, formats: Sequence[ExportFormat] = FORMATS) -> ExportFo
     return by_name[name]
 
 
+def versions_in(folder: str) -> list[str]:
+    """The numbered versions in a folder, the highest first."""
+    names = os.listdir(folder) if os.path.isdir(folder) else []
+    versions = sorted(filter(str.isdecimal, names), key=int, reverse=True)
+    return [os.path.join(folder, name) for name in versions]
+
+
 def find_exported(
     path: str, formats: Sequence[ExportFormat] = FORMATS
 ) -> tuple[ExportFormat, str] | None:
@@ -182,13 +189,7 @@ def find_exported(
 
     It is at the path, or the highest of the numbered versions in that folder.
     """
-    places = [path]
-    if os.path.isdir(path):
-        versions = (name for name in os.listdir(path) if name.isdecimal())
-        places += [
-            os.path.join(path, n) for n in sorted(versions, key=int, reverse=True)
-        ]
-    for place in places:
+    for place in (path, *versions_in(path)):
         for entry in formats:
             if entry.recognises(place):
                 return entry, place

@@ -24,6 +24,7 @@ from scalenet_training.networks.targets import target_macs
 from scalenet_training.runs.figures import plot_allocations
 from scalenet_training.runs.files import replacing
 from scalenet_training.runs.locking import locked_folder
+from scalenet_training.runs.metrics import METRICS_FILE
 from scalenet_training.runs.record import RunRecord
 from scalenet_training.runs.run_folder import RunFolder
 from scalenet_training.runs.versions import versions
@@ -128,7 +129,10 @@ def read_seed(folder: str) -> Seed:
     record, rows = run.read_record(), run.rows()
     path = run.file("last.keras")
     if not rows or not os.path.isfile(path):
-        raise UsageError(f"{folder!r} is not a run that has finished an epoch.")
+        name = os.path.basename(path) if rows else METRICS_FILE
+        raise UsageError(
+            f"{folder!r} is not a run that has finished an epoch: it has no {name}."
+        )
     epochs, planned = int(rows[-1]["epoch"]) + 1, record.config.epochs
     if epochs < planned and record.config.max_steps is None:
         raise UsageError(

@@ -15,9 +15,12 @@ def main(arguments: Sequence[str], program: str) -> None:
     from scalenet_tf.export import find_exported
     from scalenet_training.evaluate.exported import evaluate_exported
     from scalenet_training.evaluate.saved import evaluate_saved
+    from scalenet_training.networks.model_card import check_complete
     from scalenet_training.runs.metrics import errors_in_words
 
     exported = find_exported(config.run_or_model)
+    if exported is None:
+        check_complete(config.run_or_model)
     result = evaluate_exported(config) if exported else evaluate_saved(config)
     classes = int(result["classes"])
     print(

@@ -17,11 +17,13 @@ import scalenet_tf
 from scalenet_tf.export import (
     FORMATS,
     Exported,
+    ExportError,
     ExportFormat,
     Verification,
     find_exported,
     open_exported,
 )
+from scalenet_tf.export.formats import versions_in
 from scalenet_tf.files import read_json
 from scalenet_tf.profiling import count_parameters
 from scalenet_training.errors import UsageError, usage_errors
@@ -121,24 +123,45 @@ def open_intact(path: str, formats: Sequence[ExportFormat] = FORMATS) -> Exporte
     """
     with usage_errors():
         _, place = find_exported(path, formats) or (None, path)
-        folder = place if os.path.isdir(place) else os.path.dirname(place)
-        written = read_model_card(place).get("files")
-        if isinstance(written, dict):
-            _check_hashes(folder, written)
-        return open_exported(path, formats=formats)
+        for file, digest in _files(place).items():
+            # One that is gone may be of no use to the runtime.
+            if os.path.isfile(file) and _sha256(file) != digest:
+                raise UsageError(
+                    f"{file!r} has changed since it was exported, by its SHA-256 in "
+                    f"{MODEL_CARD}. Export the model again, or remove {MODEL_CARD} if "
+                    "the change is yours."
+                )
+        try:
+            return open_exported(path, formats=formats)
+        except ExportError:
+            check_complete(place)
+            raise
 
 
-def _check_hashes(folder: str, written: Mapping[str, Any]) -> None:
-    for name, digest in written.items():
-        path = os.path.join(folder, name)
-        inside = not os.path.isabs(name) and ".." not in name.split("/")
-        # One that is gone is missed by the runtime, if that needs it.
-        if inside and os.path.isfile(path) and _sha256(path) != digest:
-            raise UsageError(
-                f"{path!r} has changed since it was exported, by its SHA-256 in "
-                f"{MODEL_CARD}. Export the model again, or remove "
-                f"{MODEL_CARD} if the change is yours."
-            )
+def check_complete(path: str) -> None:
+    """Checks that no file of an export, or of the newest in a folder, is gone.
+
+    Raises:
+        UsageError: A file that the card names is.
+    """
+    for place in (path, *versions_in(path)):
+        for file in _files(place):
+            if not os.path.exists(file):
+                raise UsageError(
+                    f"{file!r} is missing, which {MODEL_CARD} names. Export the model "
+                    "again."
+                )
+
+
+def _files(place: str) -> dict[str, str]:
+    """SHA-256 of the files that a card names, by path; {} without a card."""
+    folder = place if os.path.isdir(place) else os.path.dirname(place)
+    written = read_model_card(place).get("files")
+    return {
+        os.path.join(folder, name): digest
+        for name, digest in (written.items() if isinstance(written, dict) else ())
+        if not os.path.isabs(name) and ".." not in name.split("/")
+    }
 
 
 def _training(record: RunRecord, path: str) -> dict[str, Any]:

@@ -175,6 +175,11 @@ def find_network(run_or_model: str, saved: str) -> SavedNetwork:
     folder = RunFolder(run_or_model if is_folder else os.path.dirname(run_or_model))
     path = folder.file(f"{saved}.keras") if is_folder else run_or_model
     record = folder.read_record() if is_folder or folder.has_record else None
+    if is_folder and not os.path.isfile(path):
+        raise SettingError(
+            f"{run_or_model!r} is not the folder of a run that has finished an epoch: "
+            f"it has no {saved}.keras."
+        )
     if not os.path.isfile(path) or not path.endswith(".keras"):
         raise SettingError(
             "`run_or_model` must be the folder of a run that has finished an epoch, or "

@@ -34,7 +34,10 @@ def curves(
         label = run if name in rows else name
         rows[label] = read_rows(os.path.join(run, METRICS_FILE))
         if not rows[label]:
-            raise UsageError(f"RUNS: {run!r} is not a run that has finished an epoch.")
+            raise UsageError(
+                f"RUNS: {run!r} is not a run that has finished an epoch: its "
+                f"{METRICS_FILE} is missing or has no rows."
+            )
 
     from scalenet_training.runs.figures import plot_curves
     from scalenet_training.runs.files import replacing

@@ -34,10 +34,11 @@ from scalenet_tf.serving import (
 from scalenet_tf.serving.endpoint import without_secrets
 from scalenet_tf.serving.messages import INVALID
 from scalenet_training.errors import RunError, UsageError, usage_errors
-from scalenet_training.networks.model_card import open_intact
+from scalenet_training.networks.model_card import check_complete, open_intact
 from scalenet_training.networks.saved_network import find_network, read_class_names
 from scalenet_training.networks.saved_network_config import SavedNetworkConfig
 from scalenet_training.predict.config import PredictConfig, is_url
+from scalenet_training.runs.run_folder import RunFolder
 
 
 class LocalPredictor:
@@ -138,6 +139,7 @@ def open_predictor(
         run = Classifier(content.model, fold=False)
         yield LocalPredictor(Exported(metadata(content), {DEFAULT: run}))
     else:
+        check_complete(path)
         forms = (
             "the URL of a served model",
             *(entry.form for entry in formats),
@@ -168,8 +170,9 @@ def _headers(lines: Sequence[str]) -> dict[str, str]:
 
 
 def _is_network(path: str) -> bool:
-    file = os.path.join(path, "best.keras") if os.path.isdir(path) else path
-    return file.endswith(".keras") and os.path.isfile(file)
+    if os.path.isdir(path):
+        return RunFolder(path).has_record
+    return path.endswith(".keras") and os.path.isfile(path)
 
 
 def _load_network(config: PredictConfig) -> Exportable:

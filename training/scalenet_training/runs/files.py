@@ -49,7 +49,7 @@ def disk_errors(path: str) -> Iterator[None]:
 def _reason(error: Exception) -> str:
     """Why a file cannot be written, without what TensorFlow says of its operations."""
     reason = getattr(error, "strerror", None) or getattr(error, "message", str(error))
-    line = reason.strip().partition("\n")[0]
+    line = str(reason).strip().partition("\n")[0]
     return re.sub(r"^\{\{.*?\}\} | \[Op:\w+\].*", "", line)
 
 
@@ -128,7 +128,7 @@ def check_own_folder(path: str, marker: str, what: str) -> bool:
     if any(not name.startswith(TEMPORARY) for name in names):
         raise UsageError(
             f"`workdir` must be new, empty, or the folder of a {what}. Received: "
-            f"{path!r}, which holds other files."
+            f"{path!r}, which holds other files and no {marker}."
         )
     return False
 

@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from typing import NoReturn, TypeVar
 
 from scalenet_training.cli.options import check_options, parse, with_flags
+from scalenet_training.cli.patience import signs_of_life
 from scalenet_training.cli.quiet import silence_tensorflow
 from scalenet_training.errors import RunError, UsageError
 from scalenet_training.settings.base import Settings
@@ -65,7 +66,8 @@ def run(
     silence_tensorflow()
     try:
         check_options(arguments, *settings)
-        command()
+        with signs_of_life():
+            command()
     except (UsageError, RunError) as error:
         message = str(error)
         code = error.exit_code if isinstance(error, RunError) else 2

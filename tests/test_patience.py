@@ -1,0 +1,60 @@
+"""Signs of life of commands that have nothing to say for a while."""
+
+import io
+import sys
+import time
+
+import pytest
+from scalenet_training.cli.patience import signs_of_life
+
+
+class Terminal(io.StringIO):
+    def isatty(self):
+        return True
+
+
+def lines(capfd):
+    return capfd.readouterr().err.splitlines()
+
+
+def test_silence_is_broken_and_speech_is_not(capfd):
+    with signs_of_life(seconds=0.2):
+        time.sleep(0.5)
+        assert lines(capfd) == ["still at work after 0 s"] * 2
+        for _ in range(5):
+            print("a word")
+            time.sleep(0.1)
+    assert lines(capfd) == []
+
+
+def test_streams_are_as_before(capfd):
+    before = sys.stdout, sys.stderr
+    with signs_of_life(seconds=0.1):
+        assert sys.stdout.encoding == before[0].encoding
+        assert sys.stderr.fileno() == before[1].fileno()
+    assert (sys.stdout, sys.stderr) == before
+    with pytest.raises(SystemExit), signs_of_life(seconds=0.1):
+        sys.exit(3)
+    assert (sys.stdout, sys.stderr) == before
+    time.sleep(0.3)
+    assert lines(capfd) == []
+
+
+def test_a_line_that_has_not_ended_is_let_alone_in_a_terminal(monkeypatch):
+    terminal = Terminal()
+    monkeypatch.setattr("sys.stderr", terminal)
+    with signs_of_life(seconds=0.1):
+        sys.stderr.write("50%|####")
+        time.sleep(0.3)
+        assert terminal.getvalue() == "50%|####"
+        sys.stderr.write("\n")
+        time.sleep(0.15)
+        assert terminal.getvalue() == "50%|####\nstill at work after 0 s\n"
+
+
+def test_a_notebook_has_no_descriptor(monkeypatch):
+    stderr = io.StringIO()
+    monkeypatch.setattr("sys.stderr", stderr)
+    with signs_of_life(seconds=0.1):
+        time.sleep(0.15)
+    assert stderr.getvalue() == "still at work after 0 s\n"

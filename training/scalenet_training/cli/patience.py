@@ -1,0 +1,79 @@
+"""A sign of life for those who wait, where a command has said nothing for a while."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from typing import Any, TextIO
+
+_SECONDS = 5.0  # of silence, while imports and the tracing of graphs are likely
+_LATER = 60.0
+_SOON = 180.0  # from the start
+
+
+class _Heard:
+    """A stream that remembers when something was last written to it, and what."""
+
+    def __init__(self, stream: TextIO):
+        self._stream = stream
+        self.last = time.monotonic()
+        self.whole = True  # the last line has ended; a bar's has not
+
+    def write(self, text: str) -> int:
+        if text:
+            self.last, self.whole = time.monotonic(), text.endswith("\n")
+        return self._stream.write(text)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+
+@contextlib.contextmanager
+def signs_of_life(seconds: float = _SECONDS, later: float = _LATER) -> Iterator[None]:
+    """Says on stderr that the work goes on, after so many seconds without a word.
+
+    Args:
+        seconds: Of silence, in the first three minutes.
+        later: Of silence, from then on.
+    """
+    began, done = time.monotonic(), threading.Event()
+    before, heard = (sys.stdout, sys.stderr), (_Heard(sys.stdout), _Heard(sys.stderr))
+
+    def watch() -> None:
+        last = began
+        while not done.wait(seconds / 10):
+            now = time.monotonic()
+            last = max(last, *(stream.last for stream in heard))
+            wanted = seconds if now - began < _SOON else later
+            bar = any(stream.isatty() and not stream.whole for stream in heard)
+            if now - last >= wanted and not bar:
+                tell(f"still at work after {now - began:.0f} s\n")
+                last = now
+
+    with contextlib.ExitStack() as stack:
+        tell = stack.enter_context(_own_way(before[1]))
+        thread = threading.Thread(target=watch, daemon=True)
+        sys.stdout, sys.stderr = heard
+        thread.start()
+        try:
+            yield
+        finally:
+            done.set()
+            thread.join()
+            sys.stdout, sys.stderr = before
+
+
+@contextlib.contextmanager
+def _own_way(stderr: TextIO) -> Iterator[Any]:
+    """Gives what writes to stderr, also while TensorFlow's import is kept from it."""
+    try:
+        descriptor = os.dup(stderr.fileno())
+    except (OSError, ValueError):  # no file, as in a notebook
+        yield stderr.write
+        return
+    with os.fdopen(descriptor, "w", buffering=1) as file:
+        yield file.write

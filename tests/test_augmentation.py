@@ -17,7 +17,7 @@ from scalenet_training.data.errors import data_errors
 from scalenet_training.data.sources import open_source
 from scalenet_training.data.transform import Transform
 from scalenet_training.errors import UsageError
-from scalenet_training.train.config import TrainConfig
+from scalenet_training.settings.training import TrainConfig
 from scalenet_training.train.loop import train_and_evaluate
 
 from scalenet_tf.preprocessing import EvaluationTransform

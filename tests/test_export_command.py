@@ -19,7 +19,7 @@ from scalenet_training.export import exporter as export_model
 from scalenet_training.export import versions as version_folder
 from scalenet_training.networks.model_card import file_hashes
 from scalenet_training.runs.run_folder import RunFolder
-from scalenet_training.train.config import TrainConfig
+from scalenet_training.settings.training import TrainConfig
 from scalenet_training.train.loop import train_and_evaluate
 from test_commands import in_process
 from test_export import PHOTOS

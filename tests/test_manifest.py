@@ -6,7 +6,7 @@ import image_folders as images
 import pytest
 from scalenet_training.data.files.listing import Reading
 from scalenet_training.data.sources import open_source
-from scalenet_training.train.config import TrainConfig
+from scalenet_training.settings.training import TrainConfig
 from situations import situation
 
 

@@ -7,8 +7,8 @@ import pytest
 from conftest import TINY_CIFAR
 from scalenet_training.devices.cluster import find_member, is_chief
 from scalenet_training.errors import UsageError
+from scalenet_training.settings.training import TrainConfig
 from scalenet_training.train import loop
-from scalenet_training.train.config import TrainConfig
 from scalenet_training.tune import trials
 from scalenet_training.tune.trials import measure_network, train_trial
 

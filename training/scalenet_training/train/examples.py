@@ -20,7 +20,7 @@ from scalenet_training.data.sources import open_source
 from scalenet_training.data.splits import Split
 from scalenet_training.data.transform import Transform, check_sizes
 from scalenet_training.runs.run_data import RunData
-from scalenet_training.train.config import TrainConfig
+from scalenet_training.settings.training import TrainConfig
 
 
 @dataclasses.dataclass(frozen=True)

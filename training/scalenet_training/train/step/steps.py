@@ -63,31 +63,7 @@ def make_train_step(
     statistics = learner.statistics
     replicas = strategy.num_replicas_in_sync
     gradients_of = make_gradients(learner.model, objective, xla)
-
-    def change(
-        gradients: list[tf.Tensor],
-        own: list[tf.Tensor],
-        loss_sum: tf.Tensor,
-        scale: tf.Tensor,
-    ) -> tf.Tensor:
-        """Changes the replica's variables; whether the gradients were finite."""
-        # Replicas saw other examples: without this, what is evaluated and saved would
-        # be the statistics of the first one's.
-        for variable, total in zip(statistics, own, strict=True):
-            variable.assign(total / replicas)
-        if learner.loss_scale is not None:
-            gradients = [gradient / scale for gradient in gradients]
-        norm = tf.linalg.global_norm(gradients)
-        usable = tf.math.is_finite(norm) & tf.math.is_finite(loss_sum)
-        tf.cond(
-            usable,
-            lambda: update(learner, objective, gradients, norm),
-            lambda: usable,
-        )
-        return usable
-
-    if xla:  # thousands of operations on small arrays, each a kernel of its own else
-        change = tf.function(change, jit_compile=True)
+    change = _make_change(learner, objective, replicas, xla)
 
     def replica_step(
         batch: Batch, stop: tf.Tensor, scale: tf.Tensor
@@ -116,6 +92,39 @@ def make_train_step(
         return report
 
     return Step(step)
+
+
+def _make_change(
+    learner: Learner, objective: Objective, replicas: int, xla: bool
+) -> Callable[..., tf.Tensor]:
+    """Makes the function that changes a replica's variables, given sums over all."""
+
+    def change(
+        gradients: list[tf.Tensor],
+        own: list[tf.Tensor],
+        loss_sum: tf.Tensor,
+        scale: tf.Tensor,
+    ) -> tf.Tensor:
+        """Returns whether the gradients were finite."""
+        # Replicas saw other examples: without this, what is evaluated and saved would
+        # be the statistics of the first one's.
+        for variable, total in zip(learner.statistics, own, strict=True):
+            variable.assign(total / replicas)
+        if learner.loss_scale is not None:
+            gradients = [gradient / scale for gradient in gradients]
+        norm = tf.linalg.global_norm(gradients)
+        usable = tf.math.is_finite(norm) & tf.math.is_finite(loss_sum)
+        tf.cond(
+            usable,
+            lambda: update(learner, objective, gradients, norm),
+            lambda: usable,
+        )
+        return usable
+
+    if not xla:
+        return change
+    # Thousands of operations on small arrays, each a kernel of its own otherwise.
+    return tf.function(change, jit_compile=True)
 
 
 def make_evaluation_step(

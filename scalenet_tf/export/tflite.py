@@ -18,8 +18,9 @@ from scalenet_tf.export.classifier import Classifier, check_classifier
 from scalenet_tf.export.interface import (
     Exportable,
     ExportError,
-    FormatOptions,
+    FileOptions,
     Function,
+    InputType,
 )
 from scalenet_tf.export.metadata import append_metadata, metadata, read_appended
 from scalenet_tf.export.requests import DEFAULT, in_parts
@@ -28,19 +29,17 @@ from scalenet_tf.files import made_folder, replaced
 from scalenet_tf.preprocessing import EvaluationTransform, preprocess_input
 
 Quantization = Literal["none", "float16", "dynamic", "int8"]
-InputType = Literal["float32", "uint8"]
 
 read_metadata = read_appended
 
 
 @dataclasses.dataclass(frozen=True)
-class Options(FormatOptions):
+class Options(FileOptions):
     """Options of a TFLite file, as `convert_tflite` takes them."""
 
     CALIBRATED = ("quantization", "int8")
 
     quantization: Quantization = "none"
-    input_type: InputType = "float32"
 
     @property
     def label(self) -> str:
@@ -86,7 +85,8 @@ def convert_tflite(
             not TFLite's.
     """
     content = Exportable(model, transform, class_names, calibration=calibration)
-    write(content, os.fspath(path), Options(quantization, input_type))
+    options = Options(quantization=quantization, input_type=input_type)
+    write(content, os.fspath(path), options)
 
 
 def write(content: Exportable, path: str, options: Options) -> None:
@@ -124,7 +124,7 @@ def load(path: str, threads: int) -> dict[str, Function]:
 def _converter(content: Exportable, options: Options) -> tf.lite.TFLiteConverterV2:
     network = Classifier(content.model, fold=True, dtype="float32")
     transform, quantization = content.transform, options.quantization
-    takes_pixels = options.input_type == "uint8"
+    takes_pixels = options.takes_pixels
     side = transform.image_size
     # A fully quantised graph is quantised from one that takes floating pixels.
     dtype = tf.uint8 if takes_pixels and quantization != "int8" else tf.float32

@@ -108,10 +108,19 @@ def as_text(content: Mapping[str, Any]) -> str:
     return json.dumps(content, indent=1, ensure_ascii=False)
 
 
-def append_metadata(path: str, content: Mapping[str, Any]) -> None:
-    """Writes metadata to the end of a file, as a zip archive or into one."""
+def append_metadata(
+    path: str, content: Mapping[str, Any], others: Mapping[str, str] | None = None
+) -> None:
+    """Writes metadata to the end of a file, as a zip archive or into one.
+
+    Args:
+        path: The file.
+        content: The metadata.
+        others: Name -> text of other files in the archive.
+    """
     with zipfile.ZipFile(path, "a") as archive:
-        archive.writestr(METADATA_FILE, as_text(content))
+        for name, text in {METADATA_FILE: as_text(content), **(others or {})}.items():
+            archive.writestr(name, text)
 
 
 def read_appended(path: str) -> dict[str, Any]:

@@ -126,7 +126,11 @@ def _uncompiled(model: keras.Model) -> keras.Model:
     """The same layers, without losses and metrics, which may not be clonable."""
     if isinstance(model, keras.Sequential):
         return keras.Model(model.inputs[0], model.outputs[0], name=model.name)
-    return keras.Model(model.input, model.output, name=model.name)
+    plain = keras.Model(model.input, model.output, name=model.name)
+    if type(model).__init__ is not type(plain).__init__:
+        return plain
+    # A class without arguments of its own, such as that of this package's networks.
+    return type(model)(model.input, model.output, name=model.name)
 
 
 def _inputs(model: keras.Model, dtype: str) -> Any:

@@ -143,6 +143,10 @@ FORMATS = {
         "tiny/tflite/1/tiny-int8.tflite",
     ),
     "onnx": (["--format", "onnx"], "tiny/onnx/1/tiny.onnx"),
+    "onnx of pixels": (
+        ["--format", "onnx", "--input-type", "uint8"],
+        "tiny/onnx/1/tiny.onnx",
+    ),
     "openvino": (["--format", "openvino"], "tiny/openvino/1"),
 }
 SLOW = ("float16", "dynamic")  # the library's own tests convert to these
@@ -158,8 +162,9 @@ SLOW = ("float16", "dynamic")  # the library's own tests convert to these
 def test_every_format_is_verified_and_can_be_evaluated(
     kind, exported, run, tmp_path, monkeypatch, capsys
 ):
-    if kind in ("onnx", "openvino"):
-        pytest.importorskip(kind, reason=f"needs the extra `{kind}`")
+    package = kind.removesuffix(" of pixels")
+    if package in ("onnx", "openvino"):
+        pytest.importorskip(package, reason=f"needs the extra `{package}`")
     options, place = FORMATS[kind]
     code, output = exported(*options, "--to", "models", "--saved", "last")
     assert code == 0, output
@@ -171,8 +176,9 @@ def test_every_format_is_verified_and_can_be_evaluated(
     if kind == "savedmodel":
         assert (settings["fold"], settings["top_k"]) == (False, 2)
         assert (settings["on_corrupt"], settings["constants"]) == ("error", True)
-    elif kind in ("onnx", "openvino"):
-        assert settings["format"] == kind
+    elif package in ("onnx", "openvino"):
+        assert settings["format"] == package
+        assert settings["input_type"] == ("float32" if kind == package else "uint8")
     else:
         quantization = "none" if kind == "float32" else kind
         assert settings["quantization"] == quantization
@@ -182,7 +188,7 @@ def test_every_format_is_verified_and_can_be_evaluated(
     printed = capsys.readouterr().out
     assert "100 examples: top-1 error" in printed
     assert "the same likeliest class for" in printed
-    if kind in ("savedmodel", "float32", "onnx", "openvino"):
+    if kind in ("savedmodel", "float32") or package in ("onnx", "openvino"):
         assert "for 100.00% of the examples" in printed
         first, second = (
             line.split("top-1 error ")[1].split(",")[0]
@@ -272,6 +278,10 @@ BAD = [
     (["--to", "file"], "--to 'file/tiny' cannot be written: "),
     (["--quantization", "int8"], "--quantization is for --format tflite. Received: "),
     (["--format", "onnx", "--top-k", "3"], "--top-k is for --format savedmodel"),
+    (
+        ["--input-type", "uint8"],
+        "--input-type is for --format tflite or onnx or openvino. Received: ",
+    ),
     (["--format", "tflite", "--no-fold"], "--no-fold is for --format savedmodel"),
     (
         ["--format", "tflite", "--calibration-dir", "."],

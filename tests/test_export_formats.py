@@ -106,20 +106,20 @@ def test_a_format_from_outside_goes_through_every_command(
     [
         (
             {"format": "gif"},
-            "--format must be one of ('savedmodel', 'tflite', 'onnx'",
+            "`format` must be one of ('savedmodel', 'tflite', 'onnx'",
         ),
-        ({"format": "folded", "top_k": 3}, "--top-k is for --format savedmodel. Rec"),
+        ({"format": "folded", "top_k": 3}, "`top_k` is for `format` savedmodel. Rec"),
         (
             {"format": "onnx", "no_fold": True},
-            "--no-fold is for --format savedmodel. Received: --format onnx.",
+            "`no_fold` is for `format` savedmodel. Received: `format` onnx.",
         ),
         (
             {"format": "folded", "calibration_dir": "x"},
-            "--calibration-dir is for --format tflite. Received: --format folded.",
+            "`calibration_dir` is for `format` tflite. Received: `format` folded.",
         ),
         (
             {"format": "tflite", "quantization": "int4"},
-            "--quantization must be one of ('none', 'float16', 'dynamic', 'int8'). "
+            "`quantization` must be one of ('none', 'float16', 'dynamic', 'int8'). "
             "Received: int4.",
         ),
     ],

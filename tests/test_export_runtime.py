@@ -16,7 +16,12 @@ from test_models import network, relative_error, slow_but
 
 from scalenet_tf import export
 from scalenet_tf.export import savedmodel
-from scalenet_tf.preprocessing import EvaluationTransform, decode_image
+from scalenet_tf.preprocessing import (
+    STATISTICS,
+    EvaluationTransform,
+    decode_image,
+    preprocess_input,
+)
 
 for extra in ("onnx", "openvino"):
     pytest.importorskip(extra, reason=f"needs the extra `{extra}`")
@@ -106,6 +111,31 @@ def test_metadata_of_an_onnx_file(onnx_file, tmp_path):
         export.read_metadata(tmp_path / "other.onnx")
 
 
+@pytest.mark.parametrize("normalization", STATISTICS)
+def test_an_onnx_file_of_pixels_normalises_them_itself(normalization, tmp_path):
+    """Its input says so: raw pictures, and nothing else, are what it takes."""
+    import onnxruntime
+
+    inputs = scaled = keras.Input((32, 32, 3))
+    if normalization == "none":
+        scaled = keras.layers.Rescaling(1 / 127.5, offset=-1)(inputs)
+    model, path = classifier(input_tensor=scaled), tmp_path / "a.onnx"
+    transform = EvaluationTransform(32, 36, normalization)
+    export.convert_onnx(model, path, transform, NAMES, input_type="uint8")
+    session = onnxruntime.InferenceSession(path)
+    (images,) = session.get_inputs()
+    expected = ("images", "tensor(uint8)", ["batch", 32, 32, 3])
+    assert (images.name, images.type, images.shape) == expected
+    assert [output.name for output in session.get_outputs()] == [
+        "logits",
+        "probabilities",
+    ]
+    pixels = np.random.default_rng(0).integers(0, 256, (3, 32, 32, 3), np.uint8)
+    (found,) = session.run(["logits"], {"images": pixels})
+    wanted = model_logits(model, preprocess_input(pixels, normalization))
+    assert relative_error(found, wanted) < 1e-5
+
+
 def no_onnx_operation(x):
     return tf.math.igamma(x, x)
 
@@ -180,7 +210,8 @@ def test_missing_packages_are_errors_with_the_command(
     assert not os.listdir(tmp_path)
 
 
-KINDS = ("savedmodel", "float32", "uint8", "onnx", "openvino")
+PIXELS = ("uint8", "onnx of pixels", "openvino of pixels")
+KINDS = ("savedmodel", "float32", "onnx", "openvino", *PIXELS)
 
 
 @pytest.fixture(scope="module")
@@ -191,6 +222,11 @@ def files(model, onnx_file, tmp_path_factory):
     export.save_savedmodel(model, paths["savedmodel"], TRANSFORM, NAMES)
     paths["openvino"] = folder / "new" / "openvino"
     export.convert_openvino(model, paths["openvino"], TRANSFORM, NAMES)
+    paths["onnx of pixels"] = folder / "pixels.onnx"
+    paths["openvino of pixels"] = folder / "pixels"
+    for convert in (export.convert_onnx, export.convert_openvino):
+        path = paths[f"{convert.__name__.removeprefix('convert_')} of pixels"]
+        convert(model, path, TRANSFORM, NAMES, input_type="uint8")
     for kind in ("float32", "uint8"):
         paths[kind] = folder / f"{kind}.tflite"
         export.convert_tflite(model, paths[kind], TRANSFORM, NAMES, input_type=kind)
@@ -207,7 +243,7 @@ def opened(files):
 def test_all_formats_take_normalised_images(model, opened, kind):
     exported = opened[kind]
     assert exported.transform == TRANSFORM
-    assert exported.takes_pixels == (kind == "uint8")
+    assert exported.takes_pixels == (kind in PIXELS)
     pixels = TRANSFORM.crop(decode_image(PHOTOS[1])[None])
     x = TRANSFORM.normalize(np.round(pixels)).numpy()
     assert relative_error(exported.logits(x), model_logits(model, x)) < 1e-5
@@ -247,7 +283,7 @@ def test_all_formats_refuse_what_is_wrong_before_they_run(
             exported.logits(images)
         assert reason in str(error.value)
         messages.add(str(error.value))
-        if kind != "uint8" and getattr(images, "dtype", None) == np.float32:
+        if kind not in PIXELS and getattr(images, "dtype", None) == np.float32:
             with pytest.raises(ValueError) as error:
                 exported.run(images)
             assert str(error.value) in messages
@@ -255,8 +291,13 @@ def test_all_formats_refuse_what_is_wrong_before_they_run(
     outcome(f"ValueError: {message}")
 
 
-def test_pixels_are_taken_where_the_file_takes_them(opened):
-    exported = opened["uint8"]
+@pytest.mark.parametrize("kind", PIXELS)
+def test_pixels_are_taken_where_the_file_takes_them(kind, model, files, opened):
+    assert export.read_metadata(files[kind])["input_type"] == "uint8"
+    result = export.verify(model, files[kind], PHOTOS)
+    assert result.passed
+    assert (result.bound, result.agreement, result.images) == (1e-5, 1.0, 4)
+    exported = opened[kind]
     assert exported.run(np.full((2, 32, 32, 3), 99, np.uint8)).shape == (2, 10)
     with pytest.raises(ValueError, match=r"uint8, pixels from 0 to 255.* float32"):
         exported.run(np.full((2, 32, 32, 3), 99, np.float32))

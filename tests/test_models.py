@@ -1,3 +1,4 @@
+import copy
 import functools
 import inspect
 
@@ -253,6 +254,68 @@ def test_feature_pyramid_has_the_stages_strides(name, levels, tmp_path):
         assert {level: 64 // p.shape[1] for level, p in pyramid.items()} == levels
         features = keras.Model(source.input, pyramid)(images(1, 64, 64, 3))
         assert list(features) == list(levels)
+
+
+COPIES = {
+    "as built": lambda model: model,
+    ".keras": lambda model: keras.saving.load_model(saved(model, "a.keras")),
+    ".h5": lambda model: keras.saving.load_model(saved(model, "a.h5")),
+    "JSON": lambda model: keras.models.model_from_json(model.to_json()),
+    "clone_model": keras.models.clone_model,
+    "deepcopy": copy.deepcopy,
+    "folded": scalenet_tf.fold_batch_norm,
+}
+
+
+def saved(model, path):
+    model.save(path)
+    return path
+
+
+@pytest.mark.parametrize("way", COPIES)
+def test_networks_carry_their_pyramid(way, tiny, tmp_path, monkeypatch):
+    """As KerasHub's detectors ask for it; the height and width may be unknown."""
+    monkeypatch.chdir(tmp_path)
+    body = scalenet_tf.ScaleNet(tiny, include_top=False)
+    model = COPIES[way](body)
+    assert isinstance(model, keras.Model)
+    pyramid = model.pyramid_outputs
+    assert [*pyramid] == ["P2", "P3", "P4", "P5"]
+    assert all(isinstance(tensor, keras.KerasTensor) for tensor in pyramid.values())
+    assert pyramid["P5"] is model.output
+    maps = keras.Model(model.input, pyramid)(images(1, 64, 96, 3))
+    channels = [4 * width for width in tiny.stage_widths]
+    expected = [(1, 64 // s, 96 // s) for s in (4, 8, 16, 32)]
+    assert [tuple(p.shape) for p in maps.values()] == [
+        (*shape, depth) for shape, depth in zip(expected, channels, strict=True)
+    ]
+    if way not in ("clone_model", "JSON"):  # whose weights are new
+        found = body(images(1, 64, 96, 3))
+        np.testing.assert_allclose(maps["P5"], found, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.slow
+def test_keras_hub_trains_a_detector_on_a_network(tiny, tmp_path):
+    keras_hub = pytest.importorskip("keras_hub", reason="needs keras-hub")
+    encoder = scalenet_tf.ScaleNet(tiny, include_top=False)
+    backbone = keras_hub.models.RetinaNetBackbone(
+        encoder, min_level=3, max_level=7, use_p5=False, image_shape=(128, 128, 3)
+    )
+    levels = {level: 128 // p.shape[1] for level, p in backbone.pyramid_outputs.items()}
+    assert levels == {"P3": 8, "P4": 16, "P5": 32, "P6": 64, "P7": 128}
+    detector = keras_hub.models.RetinaNetObjectDetector(backbone, num_classes=3)
+    detector.compile("sgd", run_eagerly=True)
+    before = encoder.get_layer("stem_conv").kernel.numpy()
+    boxes = {"boxes": np.array([[[10.0, 20, 90, 100]]]), "labels": np.array([[1]])}
+    losses = detector.fit(images(1, 128, 128, 3), boxes, verbose=0).history["loss"]
+    assert np.isfinite(losses).all()
+    assert np.abs(encoder.get_layer("stem_conv").kernel.numpy() - before).max() > 0
+    backbone.save(tmp_path / "backbone.keras")
+    loaded = keras.saving.load_model(tmp_path / "backbone.keras")
+    assert [*loaded.image_encoder.pyramid_outputs] == ["P2", "P3", "P4", "P5"]
+    x = images(1, 128, 128, 3)
+    for level, expected in backbone(x).items():
+        np.testing.assert_allclose(loaded(x)[level], expected, rtol=1e-5, atol=1e-5)
 
 
 def test_feature_pyramid_of_a_network_inside_a_model_says_what_to_pass(tiny):

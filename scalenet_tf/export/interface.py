@@ -8,13 +8,16 @@ from __future__ import annotations
 import dataclasses
 import typing
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, ClassVar, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol
 
 if TYPE_CHECKING:
     import keras
     import numpy as np
 
     from scalenet_tf.preprocessing import EvaluationTransform
+
+
+InputType = Literal["float32", "uint8"]
 
 
 class ExportError(ValueError):
@@ -87,6 +90,23 @@ class FormatOptions:
             return False
         name, value = self.CALIBRATED
         return getattr(self, name) == value
+
+
+@dataclasses.dataclass(frozen=True)
+class FileOptions(FormatOptions):
+    """Options of formats whose models take images of one size.
+
+    Attributes:
+        input_type: `"float32"`: images as `preprocess_input` leaves them. `"uint8"`:
+            pixels from 0 to 255, normalised inside.
+    """
+
+    input_type: InputType = "float32"
+
+    @property
+    def takes_pixels(self) -> bool:
+        """Whether the model normalises."""
+        return self.input_type == "uint8"
 
 
 # From a batch, as the function takes it, to outputs by name.

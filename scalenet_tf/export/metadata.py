@@ -10,13 +10,14 @@ from __future__ import annotations
 
 import json
 import reprlib
+import typing
 import zipfile
 from collections.abc import Callable, Mapping
 from typing import Any
 
 from scalenet_tf._version import __version__
 from scalenet_tf.architectures import MAX_SIDE
-from scalenet_tf.export.interface import Exportable
+from scalenet_tf.export.interface import Exportable, InputType
 from scalenet_tf.files import MAX_BYTES, parse_json, unreadable
 from scalenet_tf.preprocessing import STATISTICS, EvaluationTransform
 
@@ -42,7 +43,7 @@ def _are_sides(value: Any) -> bool:
 
 
 _SIDE = f"a number of pixels from 1 to {MAX_SIDE}"
-_STATISTICS, _INPUT_TYPES = tuple(STATISTICS), ("float32", "uint8")
+_STATISTICS, _INPUT_TYPES = tuple(STATISTICS), typing.get_args(InputType)
 # Field -> what it must be, in words and as a function. Others are for information.
 _REQUIRED: Mapping[str, tuple[str, Callable[[Any], bool]]] = {
     "image_size": (_SIDE, _is_side),
@@ -107,10 +108,19 @@ def as_text(content: Mapping[str, Any]) -> str:
     return json.dumps(content, indent=1, ensure_ascii=False)
 
 
-def append_metadata(path: str, content: Mapping[str, Any]) -> None:
-    """Writes metadata to the end of a file, as a zip archive or into one."""
+def append_metadata(
+    path: str, content: Mapping[str, Any], others: Mapping[str, str] | None = None
+) -> None:
+    """Writes metadata to the end of a file, as a zip archive or into one.
+
+    Args:
+        path: The file.
+        content: The metadata.
+        others: Name -> text of other files in the archive.
+    """
     with zipfile.ZipFile(path, "a") as archive:
-        archive.writestr(METADATA_FILE, as_text(content))
+        for name, text in {METADATA_FILE: as_text(content), **(others or {})}.items():
+            archive.writestr(name, text)
 
 
 def read_appended(path: str) -> dict[str, Any]:

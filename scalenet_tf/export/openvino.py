@@ -6,6 +6,7 @@ format, which OpenVINO reads.
 
 from __future__ import annotations
 
+import dataclasses
 import os
 from collections.abc import Sequence
 from typing import Any
@@ -13,7 +14,12 @@ from typing import Any
 import keras
 import numpy as np
 
-from scalenet_tf.export.interface import Exportable, FormatOptions, Function
+from scalenet_tf.export.interface import (
+    Exportable,
+    FileOptions,
+    Function,
+    InputType,
+)
 from scalenet_tf.export.metadata import METADATA_FILE, as_text, metadata
 from scalenet_tf.export.onnx import OUTPUTS, onnx_model
 from scalenet_tf.export.requests import DEFAULT
@@ -24,8 +30,9 @@ from scalenet_tf.preprocessing import EvaluationTransform
 MODEL_FILE = "model.xml"
 
 
-class Options(FormatOptions):
-    """An OpenVINO model has none."""
+@dataclasses.dataclass(frozen=True)
+class Options(FileOptions):
+    """Options of an OpenVINO model, as `convert_openvino` takes them."""
 
 
 def convert_openvino(
@@ -33,6 +40,8 @@ def convert_openvino(
     directory: str | os.PathLike[str],
     transform: EvaluationTransform,
     class_names: Sequence[str],
+    *,
+    input_type: InputType = Options.input_type,
 ) -> None:
     """Writes a model in OpenVINO's intermediate representation, in float32.
 
@@ -43,6 +52,7 @@ def convert_openvino(
         directory: Where to write; must not exist.
         transform: What evaluation does to an image.
         class_names: Names of the classes, in the order of the logits.
+        input_type: As for `convert_onnx`.
 
     Raises:
         FileExistsError: `directory` exists.
@@ -54,16 +64,16 @@ def convert_openvino(
     path = os.path.abspath(os.fspath(directory))
     if os.path.lexists(path):
         raise FileExistsError(f"`directory` must not exist. Received: {path!r}.")
-    write(Exportable(model, transform, class_names), path, Options())
+    write(Exportable(model, transform, class_names), path, Options(input_type))
 
 
 def write(content: Exportable, path: str, options: Options) -> None:
     """As `convert_openvino`."""
     path = os.path.abspath(path)
     openvino = import_extra("openvino", "openvino", "openvino")
-    network = onnx_model(content).SerializeToString()
+    network = onnx_model(content, options).SerializeToString()
     converted = openvino.Core().read_model(model=network)
-    details = {**metadata(content), "input_type": "float32"}
+    details = {**metadata(content), **dataclasses.asdict(options)}
     with made_folder(os.path.dirname(path)), replaced(path) as temporary:
         os.mkdir(temporary)
         file = os.path.join(temporary, MODEL_FILE)

@@ -17,6 +17,7 @@ from scalenet_tf.architectures import (
 from scalenet_tf.layers import ScaleAggregation, check_data_format
 from scalenet_tf.models import parts
 from scalenet_tf.models.arguments import explained
+from scalenet_tf.models.pyramid import ScaleNetModel
 from scalenet_tf.weights import open_weights
 
 Pooling = Literal["avg", "max"]
@@ -76,8 +77,9 @@ def ScaleNet(
 
     Returns:
         A `keras.Model` that takes images as `preprocess_input` leaves them. Its layer
-        `logits` is the dense layer, `predictions` its activation. Under a
-        mixed-precision policy the top computes in float32.
+        `logits` is the dense layer, `predictions` its activation; its attribute
+        `pyramid_outputs` is what `feature_pyramid` gives. Under a mixed-precision
+        policy the top computes in float32.
 
     Raises:
         ValueError: An argument is not allowed, or does not fit the weights.
@@ -104,7 +106,7 @@ def ScaleNet(
     x = parts.top(x, include_top, pooling, classes, classifier_activation)
 
     source = keras.utils.get_source_inputs(inputs)
-    model = keras.Model(
+    model = ScaleNetModel(
         source[0] if len(source) == 1 else source,
         x,
         name=name or architecture.name.lower(),

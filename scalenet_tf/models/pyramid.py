@@ -10,6 +10,20 @@ from scalenet_tf.architectures import Stem, minimum_size
 from scalenet_tf.names import STEM_POOL, bottlenecks, where_inside
 
 
+@keras.saving.register_keras_serializable(package="scalenet_tf")
+class ScaleNetModel(keras.Model):
+    """The class of the networks: a functional model that knows its levels."""
+
+    @property
+    def pyramid_outputs(self) -> dict[str, Any]:
+        """`feature_pyramid` of this model, as detectors of KerasHub ask for it."""
+        return feature_pyramid(self)
+
+
+# By its bare name a class of models stands in .h5 files.
+keras.saving.get_custom_objects()[ScaleNetModel.__name__] = ScaleNetModel
+
+
 def feature_pyramid(model: keras.Model) -> dict[str, Any]:
     """The last feature map of each stage, by pyramid level, for detectors.
 

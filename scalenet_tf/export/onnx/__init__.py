@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 from collections.abc import Sequence
@@ -14,8 +15,9 @@ from scalenet_tf.export.classifier import check_classifier, folded
 from scalenet_tf.export.interface import (
     Exportable,
     ExportError,
-    FormatOptions,
+    FileOptions,
     Function,
+    InputType,
 )
 from scalenet_tf.export.metadata import METADATA_FILE, metadata
 from scalenet_tf.export.requests import DEFAULT
@@ -27,8 +29,9 @@ from scalenet_tf.preprocessing import EvaluationTransform
 OUTPUTS = ("logits", "probabilities")
 
 
-class Options(FormatOptions):
-    """An ONNX file has none."""
+@dataclasses.dataclass(frozen=True)
+class Options(FileOptions):
+    """Options of an ONNX file, as `convert_onnx` takes them."""
 
 
 def convert_onnx(
@@ -36,19 +39,24 @@ def convert_onnx(
     path: str | os.PathLike[str],
     transform: EvaluationTransform,
     class_names: Sequence[str],
+    *,
+    input_type: InputType = Options.input_type,
 ) -> None:
     """Writes a model as an ONNX file of opset 18.
 
-    Input `images`, `(batch, image_size, image_size, 3)`, float32, as `preprocess_input`
-    leaves them; outputs `logits` and `probabilities`. Batch norms are folded; a model
-    of 16-bit computations is converted to float32 first. `read_metadata` gives the
-    class names and the normalisation, which the file keeps as metadata.
+    Input `images`, `(batch, image_size, image_size, 3)`; outputs `logits` and
+    `probabilities`, float32. Batch norms are folded; a model of 16-bit computations is
+    converted to float32 first. `read_metadata` gives the class names and the
+    normalisation, which the file keeps as metadata.
 
     Args:
         model: A network of this package with its top.
         path: Where to write; a file that is there is replaced in one step.
         transform: What evaluation does to an image.
         class_names: Names of the classes, in the order of the logits.
+        input_type: `"float32"`: images as `preprocess_input` leaves them. `"uint8"`:
+            pixels from 0 to 255, normalised inside; they are resized and cropped
+            before in both cases.
 
     Raises:
         MissingPackageError: onnx is not installed.
@@ -56,13 +64,14 @@ def convert_onnx(
         ExportError: An argument does not fit, or the model has a layer for which there
             is no ONNX here.
     """
-    write(Exportable(model, transform, class_names), os.fspath(path), Options())
+    content = Exportable(model, transform, class_names)
+    write(content, os.fspath(path), Options(input_type))
 
 
 def write(content: Exportable, path: str, options: Options) -> None:
     """As `convert_onnx`."""
     path = os.path.abspath(path)
-    converted = onnx_model(content)
+    converted = onnx_model(content, options)
     with (
         made_folder(os.path.dirname(path)),
         replaced(path) as temporary,
@@ -71,7 +80,7 @@ def write(content: Exportable, path: str, options: Options) -> None:
         file.write(converted.SerializeToString())
 
 
-def onnx_model(content: Exportable) -> Any:
+def onnx_model(content: Exportable, options: FileOptions) -> Any:
     """The ONNX model (an `onnx.ModelProto`) that `convert_onnx` writes.
 
     Raises:
@@ -82,14 +91,15 @@ def onnx_model(content: Exportable) -> Any:
     from scalenet_tf.export.onnx.graph import onnx_graph
 
     check_classifier(content)
-    network = _network(content.model)
+    network, transform = _network(content.model), content.transform
+    inside = transform.normalization if options.takes_pixels else None
     try:
-        model = onnx_graph(network, OUTPUTS, content.transform.image_size)
+        model = onnx_graph(network, OUTPUTS, transform.image_size, inside)
     except ValueError as error:
         raise ExportError(str(error)) from error
     entry = model.metadata_props.add()
     entry.key = METADATA_FILE
-    entry.value = json.dumps({**metadata(content), "input_type": "float32"})
+    entry.value = json.dumps({**metadata(content), **dataclasses.asdict(options)})
     return model
 
 

@@ -19,6 +19,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from scalenet_tf._version import __version__
 from scalenet_tf.layers import ScaleAggregation
+from scalenet_tf.preprocessing import STATISTICS
 
 OPSET = 18  # the first whose Resize takes the sizes of some axes alone
 _IR_VERSION = 8  # the one of the releases that brought opset 18
@@ -81,7 +82,10 @@ class _Graph:
 
 
 def onnx_graph(
-    network: keras.Model, outputs: Sequence[str], side: int
+    network: keras.Model,
+    outputs: Sequence[str],
+    side: int,
+    normalization: str | None = None,
 ) -> onnx.ModelProto:
     """Makes the ONNX model of a network for images of one size.
 
@@ -89,9 +93,12 @@ def onnx_graph(
         network: A functional model without batch norms, of float32.
         outputs: Names of its outputs in the graph.
         side: Height and width of an image, in pixels.
+        normalization: Statistics, as for `preprocess_input`, that are applied in the
+            graph. `None`: images come normalised.
 
     Returns:
-        A model of opset 18 with the input `images`, `(batch, side, side, 3)`, float32.
+        A model of opset 18 with the input `images`, `(batch, side, side, 3)`: uint8
+        where it is normalised in the graph, else float32.
 
     Raises:
         ValueError: The network has a layer for which there is no ONNX; the message
@@ -99,10 +106,7 @@ def onnx_graph(
     """
     graph = _Graph()
     images = keras.Input((side, side, network.input_shape[-1]), name="images")
-    transposed = graph.add(
-        "Transpose", ["images"], "channels_first", perm=_CHANNELS_FIRST
-    )
-    values = {id(images): _Value(transposed, tuple(images.shape))}
+    values = {id(images): _input(graph, tuple(images.shape), normalization)}
 
     def record(layer: Any, *args: Any, **kwargs: Any) -> Any:
         result = layer(*args, **kwargs)
@@ -120,23 +124,35 @@ def onnx_graph(
     results = dict(zip(outputs, copy.outputs, strict=True))
     for name, tensor in results.items():
         graph.add("Identity", [values[id(tensor)].name], f"{name}_output", name)
-    return _model(graph, network.name, images, results)
-
-
-def _model(
-    graph: _Graph, name: str, images: Any, outputs: Mapping[str, Any]
-) -> onnx.ModelProto:
-    given, made = (
-        [
-            helper.make_tensor_value_info(
-                key, TensorProto.FLOAT, ["batch", *tensor.shape[1:]]
-            )
-            for key, tensor in tensors.items()
-        ]
-        for tensors in ({"images": images}, outputs)
+    kind = TensorProto.FLOAT if normalization is None else TensorProto.UINT8
+    given = _described({"images": images}, kind)
+    made = _described(results, TensorProto.FLOAT)
+    return _model(
+        helper.make_graph(graph.nodes, network.name, given, made, graph.constants)
     )
+
+
+def _input(graph: _Graph, shape: tuple[Any, ...], normalization: str | None) -> _Value:
+    """The input as the network takes it."""
+    name = graph.add("Transpose", ["images"], "channels_first", perm=_CHANNELS_FIRST)
+    if normalization is None:
+        return _Value(name, shape)
+    mean, deviation = (np.array(part) for part in STATISTICS[normalization])
+    floats = graph.add("Cast", [name], "pixels", to=TensorProto.FLOAT)
+    scale = 1 / (255 * deviation)
+    return _scaled(graph, "pixels", _Value(floats, shape), scale, -mean / deviation)
+
+
+def _described(tensors: Mapping[str, Any], kind: int) -> list[onnx.ValueInfoProto]:
+    return [
+        helper.make_tensor_value_info(key, kind, ["batch", *tensor.shape[1:]])
+        for key, tensor in tensors.items()
+    ]
+
+
+def _model(graph: onnx.GraphProto) -> onnx.ModelProto:
     model = helper.make_model(
-        helper.make_graph(graph.nodes, name, given, made, graph.constants),
+        graph,
         producer_name="scalenet_tf",
         producer_version=__version__,
         opset_imports=[helper.make_opsetid("", OPSET)],

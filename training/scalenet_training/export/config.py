@@ -72,8 +72,8 @@ class ExportConfig(SavedNetworkConfig):
     so too. Default: none."""
 
     input_type: Literal["float32", "uint8"] | None = None
-    """Of a TFLite file: whether it takes normalised images or pixels. Default:
-    float32."""
+    """Of other formats than SavedModel: whether they take normalised images (float32)
+    or pixels (uint8). Default: float32."""
 
     calibration_dir: Annotated[str | None, FOLDER] = None
     """For int8: folder of images that show the range of the activations. Default: the

@@ -18,29 +18,37 @@ from scalenet_tf.export.classifier import Classifier, check_classifier
 from scalenet_tf.export.interface import (
     Exportable,
     ExportError,
-    FormatOptions,
+    FileOptions,
     Function,
+    InputType,
 )
 from scalenet_tf.export.metadata import append_metadata, metadata, read_appended
 from scalenet_tf.export.requests import DEFAULT, in_parts
+from scalenet_tf.export.tflite.standard_metadata import (
+    LABELS_FILE,
+    METADATA_NAME,
+    label_lines,
+    standard_metadata,
+)
 from scalenet_tf.extras import import_extra
 from scalenet_tf.files import made_folder, replaced
 from scalenet_tf.preprocessing import EvaluationTransform, preprocess_input
 
 Quantization = Literal["none", "float16", "dynamic", "int8"]
-InputType = Literal["float32", "uint8"]
+
+# In the order of the file: clients that take one output take the first.
+OUTPUTS = ("probabilities", "logits")
 
 read_metadata = read_appended
 
 
 @dataclasses.dataclass(frozen=True)
-class Options(FormatOptions):
+class Options(FileOptions):
     """Options of a TFLite file, as `convert_tflite` takes them."""
 
     CALIBRATED = ("quantization", "int8")
 
     quantization: Quantization = "none"
-    input_type: InputType = "float32"
 
     @property
     def label(self) -> str:
@@ -61,9 +69,10 @@ def convert_tflite(
     """Writes a model as a TFLite file of TFLite's own operations, for one image.
 
     The file has one signature: input `images`, `(1, image_size, image_size, 3)`;
-    outputs `logits` and `probabilities`, float32. Batch norms are folded; a model of
-    16-bit computations is converted to float32 first. `read_metadata` gives the class
-    names and the normalisation that are kept in the file.
+    outputs `probabilities` and `logits`, float32; its tensors have these names too.
+    Batch norms are folded; a model of 16-bit computations is converted to float32
+    first. `read_metadata` gives the class names and the normalisation that are kept in
+    the file; TFLite's standard metadata say the same to MediaPipe.
 
     Args:
         model: A network of this package with its top.
@@ -86,7 +95,8 @@ def convert_tflite(
             not TFLite's.
     """
     content = Exportable(model, transform, class_names, calibration=calibration)
-    write(content, os.fspath(path), Options(quantization, input_type))
+    options = Options(quantization=quantization, input_type=input_type)
+    write(content, os.fspath(path), options)
 
 
 def write(content: Exportable, path: str, options: Options) -> None:
@@ -94,7 +104,7 @@ def write(content: Exportable, path: str, options: Options) -> None:
     path = os.path.abspath(path)
     check_classifier(content)
     _check_calibration(content, options)
-    converted = _convert(_converter(content, options))
+    converted = _described(_convert(_converter(content, options)), content, options)
     operations = _operations(converted)
     if "CUSTOM" in operations:  # the converter refuses them: it was not asked to allow
         raise ExportError("`model` needs operations that are not TFLite's own.")
@@ -106,7 +116,8 @@ def write(content: Exportable, path: str, options: Options) -> None:
     with made_folder(os.path.dirname(path)), replaced(path) as temporary:
         with open(temporary, "wb") as file:
             file.write(converted)
-        append_metadata(temporary, details)
+        labels = {LABELS_FILE: label_lines(content.class_names)}
+        append_metadata(temporary, details, labels)
 
 
 def load(path: str, threads: int) -> dict[str, Function]:
@@ -124,7 +135,7 @@ def load(path: str, threads: int) -> dict[str, Function]:
 def _converter(content: Exportable, options: Options) -> tf.lite.TFLiteConverterV2:
     network = Classifier(content.model, fold=True, dtype="float32")
     transform, quantization = content.transform, options.quantization
-    takes_pixels = options.input_type == "uint8"
+    takes_pixels = options.takes_pixels
     side = transform.image_size
     # A fully quantised graph is quantised from one that takes floating pixels.
     dtype = tf.uint8 if takes_pixels and quantization != "int8" else tf.float32
@@ -134,7 +145,7 @@ def _converter(content: Exportable, options: Options) -> tf.lite.TFLiteConverter
             images = tf.cast(images, tf.float32)  # whatever Keras' float type is
             images = preprocess_input(images, transform.normalization)
         outputs = network(images)
-        return {key: outputs[key] for key in ("logits", "probabilities")}
+        return {key: outputs[key] for key in OUTPUTS}
 
     spec = tf.TensorSpec((1, side, side, 3), dtype, name="images")
     function = tf.function(classify, input_signature=[spec]).get_concrete_function()
@@ -181,6 +192,28 @@ def _representative_dataset(
             if not index:  # so that the scale is 1 and a pixel is its own quantum
                 image[0, 0], image[-1, -1] = 0, 255
         yield {"images": image[np.newaxis].astype(np.float32)}
+
+
+def _described(converted: bytes, content: Exportable, options: Options) -> bytes:
+    """The model with the names of its signature for tensors, and standard metadata."""
+    from tensorflow.lite.python import schema_py_generated as schema
+    from tensorflow.lite.tools import flatbuffer_utils
+
+    model = flatbuffer_utils.read_model_from_bytearray(bytearray(converted))
+    (graph,), (signature,) = model.subgraphs, model.signatureDefs
+    for entry in (*signature.inputs, *signature.outputs):
+        graph.tensors[entry.tensorIndex].name = entry.name
+    places = {entry.name.decode(): entry.tensorIndex for entry in signature.outputs}
+    graph.outputs = [places[name] for name in OUTPUTS]
+    # A pixel is its own quantum where pixels are taken.
+    normalization = "none" if options.takes_pixels else content.transform.normalization
+    standard = standard_metadata(content.model.name, normalization, OUTPUTS)
+    buffer, entry = schema.BufferT(), schema.MetadataT()
+    buffer.data = np.frombuffer(standard, np.uint8)
+    entry.name, entry.buffer = METADATA_NAME, len(model.buffers)
+    model.buffers.append(buffer)
+    model.metadata.append(entry)
+    return flatbuffer_utils.convert_object_to_bytearray(model)
 
 
 def _operations(content: bytes) -> set[str]:

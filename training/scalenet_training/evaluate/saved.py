@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import time
 
@@ -11,13 +12,20 @@ from scalenet_training.data.transform import Transform
 from scalenet_training.devices import placement as distribution
 from scalenet_training.errors import SettingError
 from scalenet_training.evaluate.config import EvaluateConfig
+from scalenet_training.evaluate.subject import Observer, Subject
 from scalenet_training.networks.saved_network import check_classes, find_network
 from scalenet_training.train.divergence import NotFiniteError
 from scalenet_training.train.evaluation import Evaluator
 
 
-def evaluate_saved(settings: EvaluateConfig) -> dict[str, float]:
+def evaluate_saved(
+    settings: EvaluateConfig, observer: Observer | None = None
+) -> dict[str, float]:
     """Evaluates a saved model on every example of a split once.
+
+    Args:
+        settings: What to evaluate, on what.
+        observer: Is shown the examples.
 
     Returns:
         `loss`, `top1_error`, `top5_error` (fractions), `examples`, `classes`,
@@ -28,7 +36,7 @@ def evaluate_saved(settings: EvaluateConfig) -> dict[str, float]:
         RunError: An example cannot be read, or the network holds or gives NaN or
             infinity.
     """
-    evaluator = _evaluator(settings)
+    evaluator = _evaluator(settings, observer)
     times = []
     began = time.perf_counter()
     with Bar(total=evaluator.steps, unit="step", desc="evaluating") as bar:
@@ -37,7 +45,7 @@ def evaluate_saved(settings: EvaluateConfig) -> dict[str, float]:
             times.append(time.perf_counter())
             bar.update()
 
-        result = evaluator.run(progress)
+        result = evaluator.run(progress, see=observer.see if observer else None)
     # The first step traces and compiles: it counts only where there is no other.
     times = times if len(times) > 1 else [began, *times]
     images = (len(times) - 1) * settings.batch_size
@@ -49,7 +57,7 @@ def evaluate_saved(settings: EvaluateConfig) -> dict[str, float]:
     }
 
 
-def _evaluator(settings: EvaluateConfig) -> Evaluator:
+def _evaluator(settings: EvaluateConfig, observer: Observer | None) -> Evaluator:
     if settings.compare is not None:
         raise SettingError(
             "`compare` is for what export.py wrote. "
@@ -61,6 +69,11 @@ def _evaluator(settings: EvaluateConfig) -> Evaluator:
     placement = distribution.open_placement(
         settings.strategy, settings.virtual_devices, settings.tpu
     )
+    if observer is not None and placement.workers > 1:
+        raise SettingError(
+            "`report` must be left out where several workers evaluate: each of them "
+            f"sees a part of the examples. Received: {settings.report!r}."
+        )
     distribution.check_global_batch(settings.batch_size, placement.strategy)
     source = network.source(settings)
     network.check_division(source, settings)
@@ -76,6 +89,18 @@ def _evaluator(settings: EvaluateConfig) -> Evaluator:
     if problem is not None:
         raise NotFiniteError(
             f"{network.path!r} has no error rate: {problem}. Its training has diverged."
+        )
+    if observer is not None:
+        observer.begin(
+            Subject(
+                settings.run_or_model,
+                source,
+                network.split_name(source, settings),
+                split,
+                transform.evaluation,
+                model,
+                None if network.record is None else os.path.dirname(network.path),
+            )
         )
     return Evaluator(
         *(model, split, transform, settings.batch_size, placement, xla),

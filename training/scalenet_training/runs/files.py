@@ -49,7 +49,7 @@ def disk_errors(path: str) -> Iterator[None]:
 def _reason(error: Exception) -> str:
     """Why a file cannot be written, without what TensorFlow says of its operations."""
     reason = getattr(error, "strerror", None) or getattr(error, "message", str(error))
-    line = reason.strip().partition("\n")[0]
+    line = str(reason).strip().partition("\n")[0]
     return re.sub(r"^\{\{.*?\}\} | \[Op:\w+\].*", "", line)
 
 

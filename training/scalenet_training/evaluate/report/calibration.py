@@ -119,7 +119,7 @@ def fit_temperature(logits: np.ndarray, labels: np.ndarray) -> float | None:
         lambda log: negative_log_likelihood(logits, labels, np.exp(log)),
         bounds=bounds,
         method="bounded",
-        options={"xatol": 1e-6},
+        options={"xatol": 1e-4},
     )
     inside = np.abs(bounds - found.x).min() > 1e-3
     return float(np.exp(found.x)) if inside else None

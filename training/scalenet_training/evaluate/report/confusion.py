@@ -54,7 +54,8 @@ def neighbouring(counts: np.ndarray) -> np.ndarray:
     # Smaller than what one example in a million changes, and apart for each distance.
     distances += 1e-7 * np.abs(places[:, None] - places) / number
     np.fill_diagonal(distances, 0)
-    tree = linkage(squareform(distances, checks=False), "average", True)
+    condensed = squareform(distances, checks=False)
+    tree = linkage(condensed, "average", optimal_ordering=True)
     order = leaves_list(tree)
     return order if order[0] < order[-1] else order[::-1]
 

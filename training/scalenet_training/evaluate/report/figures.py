@@ -61,11 +61,12 @@ def draw_confusion(
     with _saved(side + 0.8, side, path) as figure:
         axes = figure.add_subplot()
         diagonal = np.eye(number, dtype=bool)
-        norm = PowerNorm(0.5, 0, 1)
         for hidden, colours in ((~diagonal, "Greys"), (diagonal, "Reds")):
+            norm = PowerNorm(0.5, 0, share[~hidden].max(initial=0) or 1)
             part = np.ma.masked_array(share, hidden | (share == 0))
             drawn = axes.imshow(part, cmap=colours, norm=norm, interpolation="nearest")
-        bar = figure.colorbar(drawn, ax=axes, shrink=0.6, format=PercentFormatter(1))
+        bar = figure.colorbar(drawn, ax=axes, fraction=0.03, pad=0.02)
+        bar.ax.yaxis.set_major_formatter(PercentFormatter(1))
         bar.set_label("share of the examples of a class, where it is wrong")
         axes.set(xlabel="predicted class", ylabel="true class")
         _label_classes(axes, [_short(names[index]) for index in order], side)
@@ -87,7 +88,7 @@ def _label_classes(axes: Axes, labels: Sequence[str], side: float) -> None:
 def _write_counts(axes: Axes, counts: np.ndarray, share: np.ndarray) -> None:
     for (row, column), count in np.ndenumerate(counts):
         if count:
-            colour = "white" if share[row, column] > 0.4 else "black"
+            colour = "white" if row == column and share[row, column] > 0.3 else "black"
             text = axes.text(column, row, f"{count:,}", fontsize=8, color=colour)
             text.set(ha="center", va="center")
 
@@ -145,7 +146,8 @@ def draw_errors(pictures: Sequence[Picture], path: str) -> None:
     columns = min(4, len(pictures))
     rows = math.ceil(len(pictures) / columns)
     wide = 2 if pictures[0].evidence is not None else 1
-    with _saved(1.9 * wide * columns + 0.5, 2.4 * rows, path) as figure:
+    width = max(1.9 * wide, 2.3)
+    with _saved(width * columns + 0.5, (width / wide + 0.6) * rows, path) as figure:
         grid = figure.subplots(
             rows, columns, squeeze=False, gridspec_kw={"wspace": 0.08}
         )
@@ -161,10 +163,12 @@ def _draw_picture(axes: Axes, picture: Picture) -> None:
         space = np.full((len(pixels), max(1, len(pixels) // 32), 3), 255, np.uint8)
         pixels = np.hstack([pixels, space, _overlaid(pixels, picture.evidence)])
     axes.imshow(pixels, interpolation="nearest")
-    text = f"true: {_short(picture.true)}\npredicted: {_short(picture.predicted)}, "
-    axes.set_title(
-        f"{text}{picture.probability:.1%}", fontsize=8, loc="left", parse_math=False
+    lines = (
+        f"true: {_short(picture.true)}",
+        f"predicted: {_short(picture.predicted)}",
+        f"probability: {picture.probability:.1%}",
     )
+    axes.set_title("\n".join(lines), fontsize=8, loc="left", parse_math=False)
 
 
 def _overlaid(pixels: np.ndarray, evidence: np.ndarray) -> np.ndarray:
@@ -187,4 +191,4 @@ def _saved(width: float, height: float, path: str) -> Iterator[Figure]:
     with warnings.catch_warnings():
         # Names may be in any script: a box stands for what the font lacks.
         warnings.filterwarnings("ignore", "Glyph .* missing from")
-        figure.savefig(path, dpi=_DPI)
+        figure.savefig(path, dpi=_DPI, bbox_inches="tight")

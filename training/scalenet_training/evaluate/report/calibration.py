@@ -112,8 +112,10 @@ def fit_temperature(logits: np.ndarray, labels: np.ndarray) -> float | None:
 
     Returns:
         The temperature; None where there is no minimum from `COLDEST` to `HOTTEST`, as
-        where every answer is right.
+        where every answer is right: the colder, the better.
     """
+    if np.array_equal(logits.argmax(1), labels):  # found as 0 for all that are cold
+        return None
     bounds = np.log([COLDEST, HOTTEST])
     found = minimize_scalar(  # convex in 1/temperature, so that there is one minimum
         lambda log: negative_log_likelihood(logits, labels, np.exp(log)),

@@ -43,15 +43,17 @@ def neighbouring(counts: np.ndarray) -> np.ndarray:
     """An order of the classes in which those that are confused are neighbours.
 
     That of the leaves of a hierarchical clustering (average linkage) of the matrix of
-    rates, made symmetric. Classes that are not confused keep their order.
+    rates, made symmetric. Where nothing is confused, it is that of the classes.
     """
     number = len(counts)
     if number < 3:
         return np.arange(number)
     share = rates(counts)
-    distances = 1 - (share + share.T) / 2
+    likeness = (share + share.T) / 2
+    np.fill_diagonal(likeness, 0)
     places = np.arange(number)
-    # Smaller than what one example in a million changes, and apart for each distance.
+    # Less than what one example of a million changes: it decides between equal ones.
+    distances = likeness.max() - likeness
     distances += 1e-7 * np.abs(places[:, None] - places) / number
     np.fill_diagonal(distances, 0)
     condensed = squareform(distances, checks=False)

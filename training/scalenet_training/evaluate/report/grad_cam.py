@@ -45,7 +45,7 @@ def _maps(both: keras.Model, images: np.ndarray, classes: np.ndarray) -> np.ndar
     inputs = tf.constant(images)
     with tf.GradientTape() as tape:
         tape.watch(inputs)  # so that frozen layers are recorded, too
-        features, logits = both(inputs, training=False)
+        features, logits = both([inputs], training=False)
         score = tf.reduce_sum(tf.gather(logits, classes, batch_dims=1))
     gradients = tape.gradient(score, features)
     weights = tf.reduce_mean(tf.cast(gradients, tf.float32), axis=(1, 2), keepdims=True)

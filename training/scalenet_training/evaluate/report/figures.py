@@ -22,6 +22,7 @@ from scalenet_training.text import printable
 _DPI = 150
 _MOST_NUMBERS = 16  # classes whose counts are written into the cells
 _MOST_LABELS = 110  # classes whose names are written at the axes
+_COLUMNS = 4  # of pictures
 _LONGEST = 24  # characters of a name in a figure
 _EVIDENCE = (255, 40, 0)  # the colour of it
 
@@ -143,32 +144,39 @@ def draw_errors(pictures: Sequence[Picture], path: str) -> None:
         pictures: The worst errors, one or more.
         path: PNG file to write.
     """
-    columns = min(4, len(pictures))
+    columns = min(_COLUMNS, len(pictures))
     rows = math.ceil(len(pictures) / columns)
-    wide = 2 if pictures[0].evidence is not None else 1
-    width = max(1.9 * wide, 2.3)
-    with _saved(width * columns + 0.5, (width / wide + 0.6) * rows, path) as figure:
-        grid = figure.subplots(
-            rows, columns, squeeze=False, gridspec_kw={"wspace": 0.08}
-        )
-        for axes in grid.flat:
-            axes.axis("off")
-        for axes, picture in zip(grid.flat, pictures, strict=False):
-            _draw_picture(axes, picture)
+    side, text = 1.9, 0.5  # in inches, as all that follows
+    wide = side if pictures[0].evidence is None else 2.03 * side
+    step = max(wide, 2.1) + 0.2
+    with _saved(step * columns, (side + text + 0.1) * rows, path) as figure:
+        axes = figure.add_subplot()  # one, since each takes long to lay out
+        for number, picture in enumerate(pictures):
+            left = step * (number % columns)
+            top = (side + text + 0.1) * (number // columns) + text
+            place = (left, left + wide, top + side, top)
+            axes.imshow(_shown(picture), extent=place, interpolation="nearest")
+            axes.text(
+                left, top - 0.04, _told(picture), fontsize=8, va="bottom"
+            ).set_parse_math(False)
+        axes.set(xlim=(0, step * columns), ylim=((side + text + 0.1) * rows, 0))
+        axes.set_axis_off()
 
 
-def _draw_picture(axes: Axes, picture: Picture) -> None:
-    pixels = picture.pixels
-    if picture.evidence is not None:
-        space = np.full((len(pixels), max(1, len(pixels) // 32), 3), 255, np.uint8)
-        pixels = np.hstack([pixels, space, _overlaid(pixels, picture.evidence)])
-    axes.imshow(pixels, interpolation="nearest")
-    lines = (
-        f"true: {_short(picture.true)}",
-        f"predicted: {_short(picture.predicted)}",
-        f"probability: {picture.probability:.1%}",
+def _told(picture: Picture) -> str:
+    return (
+        f"true: {_short(picture.true)}\npredicted: {_short(picture.predicted)}\n"
+        f"probability: {picture.probability:.1%}"
     )
-    axes.set_title("\n".join(lines), fontsize=8, loc="left", parse_math=False)
+
+
+def _shown(picture: Picture) -> np.ndarray:
+    """The picture and, to the right of a gap, its evidence."""
+    pixels = picture.pixels
+    if picture.evidence is None:
+        return pixels
+    gap = np.full((len(pixels), max(1, round(0.03 * len(pixels))), 3), 255, np.uint8)
+    return np.hstack([pixels, gap, _overlaid(pixels, picture.evidence)])
 
 
 def _overlaid(pixels: np.ndarray, evidence: np.ndarray) -> np.ndarray:

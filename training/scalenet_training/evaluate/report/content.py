@@ -111,9 +111,10 @@ def _pictures(collector: Collector) -> list[Picture]:
     evidence: Sequence[np.ndarray | None] = [None] * len(images)
     if subject.model is not None and has_map(subject.model):
         evidence = [*grad_cam(subject.model, images, predictions.predicted[numbers])]
-    names = subject.source.class_names
+    names, examples = subject.source.class_names, subject.example_names()
     return [
         Picture(
+            examples[number],
             np.round(subject.transform.pixels(image)).astype(np.uint8),
             names[predictions.labels[number]],
             names[predictions.predicted[number]],

@@ -31,6 +31,7 @@ class Picture(NamedTuple):
     """A wrong answer, to be shown.
 
     Attributes:
+        example: Its name.
         pixels: `(size, size, 3)` uint8.
         true: Name of the given class.
         predicted: Name of the predicted class.
@@ -38,6 +39,7 @@ class Picture(NamedTuple):
         evidence: `(size, size)` from 0 to 1; None where it is not known.
     """
 
+    example: str
     pixels: np.ndarray
     true: str
     predicted: str

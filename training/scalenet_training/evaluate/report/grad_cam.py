@@ -33,25 +33,27 @@ def grad_cam(model: keras.Model, images: np.ndarray, classes: np.ndarray) -> np.
         `(images, size, size)`, in which 1 is the most of each image, at a point of the
         map; all zeros where nothing speaks for the class.
     """
-    outputs = [model.get_layer(POOLED).input, model.get_layer(HEAD).output]
-    both = keras.Model(model.inputs, outputs)
-    starts = range(0, len(images), _BATCH)
-    return np.concatenate(
-        [_maps(both, images[s : s + _BATCH], classes[s : s + _BATCH]) for s in starts]
-    )
+    last = model.get_layer(POOLED).input
+    body = keras.Model(model.inputs, last)
+    top = keras.Model(last, model.get_layer(HEAD).output)
+    found = []
+    for start in range(0, len(images), _BATCH):
+        own = slice(start, start + _BATCH)
+        features = body([tf.constant(images[own])], training=False)
+        evidence = _evidence(top, features, classes[own])
+        found.append(tf.image.resize(evidence, images.shape[1:3])[..., 0].numpy())
+    return np.concatenate(found)
 
 
-def _maps(both: keras.Model, images: np.ndarray, classes: np.ndarray) -> np.ndarray:
-    inputs = tf.constant(images)
+def _evidence(top: keras.Model, features: tf.Tensor, classes: np.ndarray) -> tf.Tensor:
+    """At each point of the feature maps, `(images, height, width, 1)`."""
     with tf.GradientTape() as tape:
-        tape.watch(inputs)  # so that frozen layers are recorded, too
-        features, logits = both([inputs], training=False)
+        tape.watch(features)
+        logits = top(features, training=False)
         score = tf.reduce_sum(tf.gather(logits, classes, batch_dims=1))
-    gradients = tape.gradient(score, features)
-    weights = tf.reduce_mean(tf.cast(gradients, tf.float32), axis=(1, 2), keepdims=True)
-    evidence = tf.nn.relu(
-        tf.reduce_sum(weights * tf.cast(features, tf.float32), -1, keepdims=True)
-    )
+    gradients = tf.cast(tape.gradient(score, features), tf.float32)
+    weights = tf.reduce_mean(gradients, axis=(1, 2), keepdims=True)
+    weighted = weights * tf.cast(features, tf.float32)
+    evidence = tf.nn.relu(tf.reduce_sum(weighted, -1, keepdims=True))
     highest = tf.reduce_max(evidence, axis=(1, 2), keepdims=True)
-    scaled = tf.math.divide_no_nan(evidence, highest)
-    return tf.image.resize(scaled, images.shape[1:3])[..., 0].numpy()
+    return tf.math.divide_no_nan(evidence, highest)

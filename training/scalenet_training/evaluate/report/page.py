@@ -94,6 +94,10 @@ def _errors(content: Content, folder: str) -> Iterable[str]:
         caption += " Beside each picture, where the evidence for the wrong class is "
         caption += "(Grad-CAM), in red."
     yield _image(folder, ERRORS, caption)
+    yield _table(
+        ("example", "true class", "predicted class", "probability"),
+        [(p.example, p.true, p.predicted, p.probability) for p in content.pictures],
+    )
 
 
 def _confusions(content: Content, folder: str) -> Iterable[str]:

@@ -36,6 +36,8 @@ def check_folder(path: str) -> None:
             written.
     """
     check_writable(path, "`report`")
+    # Where it is written, before it takes the place of the folder.
+    check_writable(os.path.dirname(os.path.realpath(path)), "`report`")
     if not os.path.exists(path):
         return
     names = set(os.listdir(path))

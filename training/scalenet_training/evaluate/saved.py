@@ -6,14 +6,22 @@ import os
 import sys
 import time
 
+import keras
+
 from scalenet_tf.finite import first_not_finite
 from scalenet_training.bars import Bar
+from scalenet_training.data.source import Source
+from scalenet_training.data.splits import Split
 from scalenet_training.data.transform import Transform
 from scalenet_training.devices import placement as distribution
 from scalenet_training.errors import SettingError
 from scalenet_training.evaluate.config import EvaluateConfig
 from scalenet_training.evaluate.subject import Observer, Subject
-from scalenet_training.networks.saved_network import check_classes, find_network
+from scalenet_training.networks.saved_network import (
+    SavedNetwork,
+    check_classes,
+    find_network,
+)
 from scalenet_training.train.divergence import NotFiniteError
 from scalenet_training.train.evaluation import Evaluator
 
@@ -75,34 +83,38 @@ def _evaluator(settings: EvaluateConfig, observer: Observer | None) -> Evaluator
             f"sees a part of the examples. Received: {settings.report!r}."
         )
     distribution.check_global_batch(settings.batch_size, placement.strategy)
+    source, split = _open_data(network, settings)
+    with distribution.lost_workers(placement), placement.strategy.scope():
+        model = network.load()
+    check_classes(model, source.class_names, dataset)
+    transform = network.transform(model, settings)
+    xla = distribution.uses_xla(settings.jit, placement, sync_batch_norm=False)
+    _check_finite(network, model)
+    if observer is not None:
+        name = network.split_name(source, settings)
+        run = None if network.record is None else os.path.dirname(network.path)
+        about = (settings.run_or_model, source, name, split, transform, model, run)
+        observer.begin(Subject(*about))
+    whole = Transform(transform, len(source.class_names))
+    return Evaluator(
+        *(model, split, whole, settings.batch_size, placement, xla),
+        network=repr(network.path),
+    )
+
+
+def _open_data(network: SavedNetwork, settings: EvaluateConfig) -> tuple[Source, Split]:
+    """The dataset and what of it is evaluated on; says what is to know of it."""
     source = network.source(settings)
     network.check_division(source, settings)
     split = network.evaluation_split(source, settings)
     for note in network.notes(source, split, settings):
         print(f"note: {note}", file=sys.stderr)
-    with distribution.lost_workers(placement), placement.strategy.scope():
-        model = network.load()
-    check_classes(model, source.class_names, dataset)
-    transform = Transform(network.transform(model, settings), len(source.class_names))
-    xla = distribution.uses_xla(settings.jit, placement, sync_batch_norm=False)
+    return source, split
+
+
+def _check_finite(network: SavedNetwork, model: keras.Model) -> None:
     problem = first_not_finite(model.weights)
     if problem is not None:
         raise NotFiniteError(
             f"{network.path!r} has no error rate: {problem}. Its training has diverged."
         )
-    if observer is not None:
-        observer.begin(
-            Subject(
-                settings.run_or_model,
-                source,
-                network.split_name(source, settings),
-                split,
-                transform.evaluation,
-                model,
-                None if network.record is None else os.path.dirname(network.path),
-            )
-        )
-    return Evaluator(
-        *(model, split, transform, settings.batch_size, placement, xla),
-        network=repr(network.path),
-    )

@@ -78,28 +78,30 @@ def content_of(collector: Collector, result: Mapping[str, float]) -> Content:
         UsageError: The run's metrics.csv is damaged.
     """
     subject, predictions = collector.subject, collector.predictions
-    with Bar(total=4, unit="part", desc="computing the report") as bar:
-
-        def counted(part: Any) -> Any:
-            bar.update()
-            return part
-
+    curves = [] if subject.run is None else RunFolder(subject.run).rows()
+    with Bar(total=3, unit="part", desc="computing the report") as bar:
         counts = confusion.confusion_counts(predictions)
-        return Content(
-            subject=subject,
-            result=result,
-            created=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-            examples=subject.example_names(),
-            predictions=predictions,
-            classes=classes.class_figures(predictions),
-            macro=classes.macro_averages(predictions),
-            counts=counts,
-            order=counted(confusion.neighbouring(counts)),
-            calibration=counted(calibrate(predictions)),
-            suspects=counted(suspects(predictions)),
-            pictures=counted(_pictures(collector)),
-            curves=[] if subject.run is None else RunFolder(subject.run).rows(),
-        )
+        order = confusion.neighbouring(counts)
+        bar.update()
+        calibration = calibrate(predictions)
+        bar.update()
+        pictures = _pictures(collector)
+        bar.update()
+    return Content(
+        subject=subject,
+        result=result,
+        created=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        examples=subject.example_names(),
+        predictions=predictions,
+        classes=classes.class_figures(predictions),
+        macro=classes.macro_averages(predictions),
+        counts=counts,
+        order=order,
+        calibration=calibration,
+        suspects=suspects(predictions),
+        pictures=pictures,
+        curves=curves,
+    )
 
 
 def _pictures(collector: Collector) -> list[Picture]:

@@ -58,7 +58,7 @@ def _figures(known: Mapping[str, Any]) -> Iterable[str]:
         "macro recall": macro["recall"],
         "macro F1": macro["f1"],
         "calibration error": found["ece"],
-        "at the temperature": found["ece_at_temperature"],
+        "calibration error at the temperature": found["ece_at_temperature"],
     }
     numbers = {"loss": known["loss"], "temperature": found["temperature"]}
     told = {name: f"{value:.2%}" for name, value in shares.items() if value is not None}

@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
-from matplotlib.ticker import PercentFormatter
+from matplotlib.ticker import MaxNLocator, PercentFormatter
 
 from scalenet_tf.architectures import Architecture
 
@@ -43,6 +43,7 @@ def plot_curves(runs: Mapping[str, Sequence[Mapping[str, float]]], path: str) ->
             )
     axes.set(xlabel="epoch", ylabel="top-1 error (%)")
     axes.set_ylim(bottom=0)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.grid(alpha=0.3)
     axes.legend()
     figure.savefig(path, dpi=150)

@@ -100,12 +100,17 @@ def tiny_cifar_file(tmp_path):
     return str(path)
 
 
+def unpack_written(folder):
+    """Puts what version 0.1.0 wrote into a folder."""
+    archive = pathlib.Path(__file__).parent / "data" / "written-by-0.1.0.tar.xz"
+    with tarfile.open(archive) as file:
+        file.extractall(folder, filter="data")
+
+
 @pytest.fixture
 def written(tmp_path, monkeypatch):
     """The current folder, with what version 0.1.0 wrote there."""
-    archive = pathlib.Path(__file__).parent / "data" / "written-by-0.1.0.tar.xz"
-    with tarfile.open(archive) as file:
-        file.extractall(tmp_path, filter="data")
+    unpack_written(tmp_path)
     monkeypatch.chdir(tmp_path)
     return tmp_path
 

@@ -36,6 +36,11 @@ COMMANDS = {
         "",
         "allocate --model ../tiny.json --seed-run ../seed --output a.json",
     ),
+    "evaluate, with a report": ("", "evaluate ../run --report report"),
+    "evaluate, with another report": (
+        "evaluate ../run --report report",
+        "evaluate ../run --report report",
+    ),
     "plot": ("", "plot curves ../run --output a.png"),
     "tune": (
         "",

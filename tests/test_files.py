@@ -39,6 +39,34 @@ def test_a_folder_does_not_replace_one_with_content(tmp_path):
     assert os.listdir(tmp_path / "1") == ["kept"]
 
 
+def write_folder(path):
+    with replaced(str(path), with_content=True) as temporary:
+        os.mkdir(temporary)
+        (pathlib.Path(temporary) / "new").touch()
+
+
+def test_a_folder_replaces_one_with_content_where_that_is_meant(tmp_path, monkeypatch):
+    folder = tmp_path / "1"
+    folder.mkdir()
+    (folder / "old").touch()
+    rename, calls = os.rename, []
+
+    def fails_once(source, target):
+        calls.append(target)
+        if len(calls) == 2:  # the old one has been moved away
+            raise OSError("no")
+        rename(source, target)
+
+    monkeypatch.setattr(os, "rename", fails_once)
+    with pytest.raises(OSError, match="no"):
+        write_folder(folder)
+    assert os.listdir(tmp_path) == ["1"]
+    assert os.listdir(folder) == ["old"]
+    write_folder(folder)
+    assert os.listdir(tmp_path) == ["1"]
+    assert os.listdir(folder) == ["new"]
+
+
 def test_folders_that_were_made_go_where_the_block_fails(tmp_path):
     with pytest.raises(RuntimeError):
         make_and_fail(tmp_path / "a" / "b")

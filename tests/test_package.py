@@ -83,7 +83,11 @@ def test_a_wheel_works_outside_the_repository(tmp_path):
             "scalenet_training",
             f"scalenet_tf-{scalenet_tf.__version__}.dist-info",
         }
-        assert "scalenet_tf/py.typed" in archive.namelist()
+        for data in (
+            "scalenet_tf/py.typed",
+            "scalenet_training/evaluate/report/page.html",
+        ):
+            assert data in archive.namelist()
         modules = {name for name in archive.namelist() if name.endswith(".py")}
         assert modules == {
             path.relative_to(folder).as_posix()

@@ -12,17 +12,27 @@ TEMPORARY = ".writing-"
 
 
 @contextlib.contextmanager
-def replaced(path: str) -> Iterator[str]:
+def replaced(path: str, with_content: bool = False) -> Iterator[str]:
     """Gives a temporary path; what was written there replaces `path` in one step.
 
-    A folder can only replace an empty one.
+    A folder can only replace an empty one, unless `with_content`: then one that is not
+    empty is moved away first, and put back where the new one cannot take its place.
     """
     folder, name = os.path.split(path)
     with tempfile.TemporaryDirectory(prefix=TEMPORARY, dir=folder or ".") as temporary:
         target = os.path.join(temporary, name)
         yield target
         _write_through(target)
-        os.replace(target, path)
+        if not with_content or not os.path.isdir(path):
+            os.replace(target, path)
+            return
+        before = os.path.join(temporary, f"{name}.before")
+        os.rename(path, before)
+        try:
+            os.rename(target, path)
+        except BaseException:
+            os.rename(before, path)
+            raise
 
 
 @contextlib.contextmanager

@@ -1,9 +1,16 @@
 """Evaluates a run, a saved model, or what export.py wrote, and prints its errors."""
 
+from __future__ import annotations
+
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from scalenet_training.cli.running import parse
 from scalenet_training.evaluate.config import EvaluateConfig
+from scalenet_training.text import printable
+
+if TYPE_CHECKING:
+    from scalenet_training.evaluate.subject import Observer
 
 SETTINGS = (EvaluateConfig,)
 
@@ -11,17 +18,34 @@ SETTINGS = (EvaluateConfig,)
 def main(arguments: Sequence[str], program: str) -> None:
     """Runs the command line."""
     config = parse(EvaluateConfig, __doc__, arguments, program)
+    if config.report is None:
+        _evaluate(config)
+        return
 
+    from scalenet_training.evaluate.report.predictions import Collector
+    from scalenet_training.evaluate.report.writing import check_folder, write_report
+
+    check_folder(config.report)
+    collector = Collector()
+    result = _evaluate(config, collector)
+    print(f"report: {printable(write_report(config.report, collector, result))}")
+
+
+def _evaluate(
+    config: EvaluateConfig, observer: Observer | None = None
+) -> dict[str, float]:
+    """Evaluates, and prints what comes out."""
     from scalenet_tf.export import find_exported
     from scalenet_training.evaluate.exported import evaluate_exported
     from scalenet_training.evaluate.saved import evaluate_saved
     from scalenet_training.networks.model_card import check_complete
     from scalenet_training.runs.metrics import errors_in_words
 
-    exported = find_exported(config.run_or_model)
-    if exported is None:
+    if find_exported(config.run_or_model):
+        result = evaluate_exported(config, observer=observer)
+    else:
         check_complete(config.run_or_model)
-    result = evaluate_exported(config) if exported else evaluate_saved(config)
+        result = evaluate_saved(config, observer)
     classes = int(result["classes"])
     print(
         f"{result['examples']:.0f} examples: {errors_in_words(result, classes)}, "
@@ -32,3 +56,4 @@ def main(arguments: Sequence[str], program: str) -> None:
             f"{config.compare}: {errors_in_words(result, classes, 'compared_')}; the "
             f"same likeliest class for {result['agreement']:.2%} of the examples"
         )
+    return result

@@ -23,6 +23,11 @@ class EvaluationOptions(OptionGroup):
     batch_size: Annotated[int, POSITIVE] = 64
     """Global batch: summed over all replicas."""
 
+    report: str | None = None
+    """Folder to write a report to, with the page report.html: figures of merit of each
+    class, confusions, calibration, the worst errors, labels that may be wrong. An
+    earlier report is replaced."""
+
 
 @dataclasses.dataclass(frozen=True)
 class EvaluateConfig(DeviceOptions, EvaluationOptions, SavedNetworkConfig):

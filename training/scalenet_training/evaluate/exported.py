@@ -24,13 +24,14 @@ from scalenet_training.data.errors import data_errors
 from scalenet_training.data.files.listing import Reading
 from scalenet_training.data.source import Source, open_split
 from scalenet_training.data.sources import open_source
-from scalenet_training.data.splits import Split
 from scalenet_training.data.transform import Transform
 from scalenet_training.errors import usage_errors
 from scalenet_training.evaluate.config import EvaluateConfig
+from scalenet_training.evaluate.subject import Observer, Subject
 from scalenet_training.networks.model_card import MODEL_CARD, open_intact, training_data
 from scalenet_training.networks.saved_network import check_classes, find_network
 from scalenet_training.train.divergence import check_loss
+from scalenet_training.train.evaluation import show
 from scalenet_training.train.step import (
     SUMS,
     cross_entropy,
@@ -50,18 +51,20 @@ _NOT_FOR_FILES = (
 class _Work:
     exported: Exported
     compared: keras.Model | None
-    split: Split
-    classes: int
+    subject: Subject
 
 
 def evaluate_exported(
-    settings: EvaluateConfig, formats: Sequence[ExportFormat] = FORMATS
+    settings: EvaluateConfig,
+    formats: Sequence[ExportFormat] = FORMATS,
+    observer: Observer | None = None,
 ) -> dict[str, float]:
     """Evaluates an exported model on every example of a split once.
 
     Args:
         settings: What to evaluate, on what.
         formats: The formats that are known.
+        observer: Is shown the examples.
 
     Returns:
         As `evaluate_saved`; with `--compare` also `agreement`, the fraction of examples
@@ -74,13 +77,16 @@ def evaluate_exported(
     """
     with usage_errors():
         work = _prepare(settings, formats)
-    transform = Transform(work.exported.transform, work.classes)
-    batches = evaluation_batches(work.split, transform, settings.batch_size)
-    steps = -(-work.split.size // settings.batch_size)
+    split, classes = work.subject.split, len(work.subject.source.class_names)
+    transform = Transform(work.subject.transform, classes)
+    batches = evaluation_batches(split, transform, settings.batch_size)
+    steps = -(-split.size // settings.batch_size)
+    if observer is not None:
+        observer.begin(work.subject)
     logits_model = None if work.compared is None else logits_of(work.compared)
     own, others, agreeing, seconds = np.zeros(SUMS), np.zeros(SUMS), 0.0, 0.0
     with (
-        data_errors(work.split),
+        data_errors(split),
         Bar(total=steps, unit="step", desc="evaluating") as bar,
     ):
         for batch in batches(tf.distribute.InputContext()):
@@ -90,6 +96,8 @@ def evaluate_exported(
             seconds += time.perf_counter() - began
             own += _sums(logits, batch)
             check_loss(means(own), repr(settings.run_or_model))
+            if observer is not None:
+                show(observer.see, batch, logits)
             if logits_model is not None:
                 expected = logits_model(batch[0], training=False).numpy()
                 others += _sums(expected, batch)
@@ -99,12 +107,12 @@ def evaluate_exported(
             bar.update()
     result = {
         **means(own),
-        "examples": work.split.size,
-        "classes": work.classes,
+        "examples": split.size,
+        "classes": classes,
         "images_per_second": steps * settings.batch_size / seconds,
     }
     if logits_model is not None:
-        result["agreement"] = agreeing / work.split.size
+        result["agreement"] = agreeing / split.size
         result |= {
             f"compared_{key}": value
             for key, value in means(others).items()
@@ -133,13 +141,15 @@ def _prepare(settings: EvaluateConfig, formats: Sequence[ExportFormat]) -> _Work
             recorded = network.record.config.to_json()
             defaults = {**recorded, "eval_split": network.record.eval_split}
         check_classes(model, names, settings.run_or_model)
-    source, split = _data(settings, defaults)
+    source, name = _data(settings, defaults)
+    split = open_split(source, name, "`eval_split`")
     if len(source.class_names) != len(names):
         raise ValueError(
             f"`dataset` must have the model's {len(names)} classes. "
             f"Received: {source.name!r} with {len(source.class_names)}."
         )
-    return _Work(exported, model, split, len(source.class_names))
+    subject = Subject(settings.run_or_model, source, name, split, exported.transform)
+    return _Work(exported, model, subject)
 
 
 def _check(settings: EvaluateConfig) -> None:
@@ -153,9 +163,8 @@ def _check(settings: EvaluateConfig) -> None:
             )
 
 
-def _data(
-    settings: EvaluateConfig, defaults: Mapping[str, Any]
-) -> tuple[Source, Split]:
+def _data(settings: EvaluateConfig, defaults: Mapping[str, Any]) -> tuple[Source, str]:
+    """The dataset, and the name of the split to evaluate on."""
     dataset = settings.dataset or defaults.get("dataset")
     if dataset is None:
         raise ValueError(
@@ -167,5 +176,4 @@ def _data(
     source = open_source(dataset, data_dir, settings.download, reading)
     same_data = dataset == defaults.get("dataset")
     recorded = defaults.get("eval_split") if same_data else None
-    name = settings.eval_split or recorded or source.evaluation_split
-    return source, open_split(source, name, "`eval_split`")
+    return source, settings.eval_split or recorded or source.evaluation_split

@@ -85,16 +85,25 @@ class SavedNetwork:
         with usage_errors():
             return open_source(dataset, data_dir, settings.download, reading)
 
-    def evaluation_split(self, source: Source, settings: SavedNetworkConfig) -> Split:
-        """Opens the split that was given, else the run's, else the source's own.
+    def split_name(self, source: Source, settings: SavedNetworkConfig) -> str:
+        """The split that was given, else the run's, else the source's own.
 
         Raises:
-            UsageError: There is no such split.
+            UsageError: There is none.
         """
         own = self.own_record(settings)
         recorded = None if own is None else own.eval_split
         with usage_errors():
-            name = settings.eval_split or recorded or source.evaluation_split
+            return settings.eval_split or recorded or source.evaluation_split
+
+    def evaluation_split(self, source: Source, settings: SavedNetworkConfig) -> Split:
+        """Opens the split to evaluate on; see `split_name`.
+
+        Raises:
+            UsageError: There is no such split.
+        """
+        name = self.split_name(source, settings)
+        with usage_errors():
             return open_split(source, name, "`eval_split`")
 
     def check_division(self, source: Source, settings: SavedNetworkConfig) -> None:

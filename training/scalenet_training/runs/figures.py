@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
-from matplotlib.ticker import PercentFormatter
+from matplotlib.ticker import MaxNLocator, PercentFormatter
 
 from scalenet_tf.architectures import Architecture
 
@@ -24,7 +24,7 @@ def plot_curves(runs: Mapping[str, Sequence[Mapping[str, float]]], path: str) ->
 
     Source: Li et al., CVPR 2019, supplement, figure 1.
     """
-    figure = _figure(7, 4.5)
+    figure = new_figure(7, 4.5)
     axes = figure.add_subplot()
     for index, (label, rows) in enumerate(runs.items()):
         epochs = [row["epoch"] + 1 for row in rows]
@@ -43,6 +43,7 @@ def plot_curves(runs: Mapping[str, Sequence[Mapping[str, float]]], path: str) ->
             )
     axes.set(xlabel="epoch", ylabel="top-1 error (%)")
     axes.set_ylim(bottom=0)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.grid(alpha=0.3)
     axes.legend()
     figure.savefig(path, dpi=150)
@@ -58,7 +59,7 @@ def plot_allocations(networks: Mapping[str, Architecture], path: str) -> None:
     Source: Li et al., CVPR 2019, the figure of the learned architectures.
     """
     widest = max(len(network.allocation) for network in networks.values())
-    figure = _figure(max(5.0, 2 + 0.28 * widest), 0.6 + 2.2 * len(networks))
+    figure = new_figure(max(5.0, 2 + 0.28 * widest), 0.6 + 2.2 * len(networks))
     rows = figure.subplots(len(networks), squeeze=False)[:, 0]
     for axes, (label, network) in zip(rows, networks.items(), strict=True):
         _draw_allocation(axes, label, network)
@@ -72,7 +73,7 @@ def plot_allocations(networks: Mapping[str, Architecture], path: str) -> None:
     figure.savefig(path, dpi=150)
 
 
-def _figure(width: float, height: float) -> Figure:
+def new_figure(width: float, height: float) -> Figure:
     """An empty figure, with sides in inches."""
     figure = Figure(figsize=(width, height), layout="constrained")
     FigureCanvasAgg(figure)
@@ -112,7 +113,7 @@ def plot_error_against_macs(
             times, or less than a third of, the trials' MACs are left out.
         path: PNG file to write.
     """
-    figure = _figure(7, 4.5)
+    figure = new_figure(7, 4.5)
     axes = figure.add_subplot()
     all_macs = [macs / 1e6 for group in points.values() for macs, _ in group]
     for label, group in points.items():

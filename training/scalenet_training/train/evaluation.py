@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import keras
 import numpy as np
 
-from scalenet_training.data.batches import evaluation_batches
+from scalenet_training.data.batches import Batch, evaluation_batches
 from scalenet_training.data.errors import data_errors
 from scalenet_training.data.splits import Split
 from scalenet_training.data.transform import Transform
@@ -17,6 +17,9 @@ from scalenet_training.errors import RunError
 from scalenet_training.train.divergence import check_loss
 from scalenet_training.train.interruption import StoppedError, StopRequest
 from scalenet_training.train.step import SUMS, make_evaluation_step, means
+
+# Is shown the examples in their order: images as the network takes them, labels, logits
+See = Callable[[np.ndarray, np.ndarray, np.ndarray], None]
 
 
 class Evaluator:
@@ -54,8 +57,11 @@ class Evaluator:
         self,
         progress: Callable[[int], Any] | None = None,
         stop: StopRequest | None = None,
+        see: See | None = None,
     ) -> dict[str, float]:
         """Loss and errors; `progress` is called with the number of steps done.
+
+        `see` is shown the examples of this worker.
 
         Raises:
             StoppedError: Some worker was asked to stop.
@@ -73,6 +79,9 @@ class Evaluator:
                     raise StoppedError
                 totals += report.sums.numpy()
                 check_loss(means(totals), self.network)
+                if see is not None:
+                    for part, logits in self._parts(batch, report.logits):
+                        show(see, part, logits)
                 if progress is not None:
                     progress(done)
         if totals[-1] != self.split.size:
@@ -81,3 +90,16 @@ class Evaluator:
                 "dataset changed while it was read."
             )
         return means(totals)
+
+    def _parts(self, batch: Any, logits: Any) -> Iterator[tuple[Batch, Any]]:
+        """The part of each replica of this worker, and its logits."""
+        local = self.placement.strategy.experimental_local_results
+        images, labels, weights = map(local, batch)
+        yield from zip(zip(images, labels, weights, strict=True), logits, strict=True)
+
+
+def show(see: See, batch: Batch, logits: Any) -> None:
+    """Shows the examples of a batch, without its padding."""
+    images, labels, weights = (np.asarray(values) for values in batch)
+    real = weights > 0
+    see(images[real], labels[real], np.asarray(logits)[real])

@@ -30,11 +30,14 @@ class StepReport(NamedTuple):
         stops: Number of replicas whose worker was asked to stop.
         diverged: Whether the loss or its gradient was not finite; the weights are then
             as they were before the step.
+        logits: Of an evaluation, those of each replica of this worker, `(batch,
+            classes)`.
     """
 
     sums: tf.Tensor
     stops: tf.Tensor
     diverged: tf.Tensor
+    logits: tuple[tf.Tensor, ...] = ()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -137,10 +140,10 @@ def make_evaluation_step(
     logits_model = logits_of(model)
     replicas = strategy.num_replicas_in_sync
 
-    def sums_of(batch: Batch) -> tf.Tensor:
+    def sums_of(batch: Batch) -> tuple[tf.Tensor, tf.Tensor]:
         images, labels, weights = batch
         logits = full_precision(logits_model(images, training=False))
-        return sums(cross_entropy(logits, labels), logits, labels, weights)
+        return sums(cross_entropy(logits, labels), logits, labels, weights), logits
 
     if xla:
         sums_of = tf.function(sums_of, jit_compile=True)
@@ -148,15 +151,17 @@ def make_evaluation_step(
     def replica_step(batch: Batch, stop: tf.Tensor) -> StepReport:
         # A compiled function given to `run` itself would be compiled for all replicas
         # at once, which cannot reach the variables of the others.
-        totals = sums_of(batch)
+        totals, logits = sums_of(batch)
         ((totals, stops),) = _sum_over_replicas(
             [[totals, tf.cast(stop, totals.dtype)]], replicas
         )
-        return StepReport(totals, stops, tf.constant(False))
+        return StepReport(totals, stops, tf.constant(False), (logits,))
 
     @tf.function
     def step(batch: Batch, stop: tf.Tensor) -> StepReport:
-        return _of_one_replica(strategy.run(replica_step, args=(batch, stop)), strategy)
+        outputs = strategy.run(replica_step, args=(batch, stop))
+        own = strategy.experimental_local_results(outputs.logits[0])
+        return _of_one_replica(outputs, strategy)._replace(logits=own)
 
     return Step(step)
 

@@ -144,7 +144,7 @@ def test_a_state_that_is_none_ends_the_run_and_is_not_saved(
     with pytest.raises(RunError, match=message) as error:
         train_and_evaluate(run[1], str(folder))
     assert "This state was not saved." in str(error.value)
-    assert "A lower --learning-rate" in str(error.value)
+    assert "A lower `learning_rate`" in str(error.value)
     assert error.value.exit_code == 1
     after = contents(folder)
     del before["config.json"], after["config.json"]  # which has the command
@@ -333,7 +333,7 @@ def test_a_trial_that_diverges_has_failed(outcome):
 
 SETTINGS = {
     "allocate.config": "AllocateConfig",
-    "train.config": "TrainConfig",
+    "settings.training": "TrainConfig",
     "evaluate.config": "EvaluateConfig",
     "export.config": "ExportConfig",
     "benchmark.config": "ExportSpeedConfig",

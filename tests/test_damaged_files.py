@@ -294,6 +294,20 @@ def test_metadata_of_an_export_name_the_field(field, tmp_path):
     assert str(tmp_path) in str(refused.value)
 
 
+@pytest.mark.parametrize(
+    "sides", [{"image_sides": [12, 32]}, {"smallest_side": 33}], ids=str
+)
+def test_sizes_of_an_export_fit_each_other(sides, tmp_path):
+    path = tmp_path / "assets.extra" / "scalenet.json"
+    path.parent.mkdir()
+    (tmp_path / "saved_model.pb").write_bytes(b"")
+    path.write_text(json.dumps(WHOLE | {"image_sides": [None, 32], "smallest_side": 2}))
+    assert export.read_metadata(tmp_path)["smallest_side"] == 2
+    path.write_text(json.dumps(WHOLE | sides))
+    with pytest.raises(export.ExportError, match="must allow its image_size of 32"):
+        export.read_metadata(tmp_path)
+
+
 @situation("SavedModel: without scalenet.json, as of a stranger")
 def test_a_savedmodel_of_unknown_origin_is_not_loaded(tmp_path, outcome):
     (tmp_path / "saved_model.pb").write_bytes(b"")

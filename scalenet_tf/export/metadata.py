@@ -75,6 +75,12 @@ def check_metadata(content: Any) -> dict[str, Any]:
                 f"the field {field!r} of {METADATA_FILE} must be {rule}. Received: "
                 f"{received}"
             )
+    size, sides = content["image_size"], content.get("image_sides")
+    if {*(sides or ())} - {None, size} or content.get("smallest_side", 1) > size:
+        raise ValueError(
+            f"the fields 'image_sides' and 'smallest_side' of {METADATA_FILE} must "
+            f"allow its image_size of {size}"
+        )
     transform_of(content)
     return content
 

@@ -170,8 +170,9 @@ def _headers(lines: Sequence[str]) -> dict[str, str]:
 
 
 def _is_network(path: str) -> bool:
-    if os.path.isdir(path):
-        return RunFolder(path).has_record
+    if os.path.isdir(path):  # one that lacks either of them is refused by its name
+        run = RunFolder(path)
+        return run.has_record or os.path.isfile(run.file("best.keras"))
     return path.endswith(".keras") and os.path.isfile(path)
 
 

@@ -241,22 +241,29 @@ def test_an_earlier_report_is_replaced_whole(earlier, report):
     assert sorted(os.listdir(earlier)) == sorted(writing.FILES - {"curves.png"})
 
 
-REFUSED = [
-    ("run", {}, r"'run', which holds 'best.keras'"),
-    ("mine", {"report.html": "mine"}, r"'mine', which holds no report.json"),
-    (
+REFUSED = {
+    "a run": ("run", {}, r"'run', which holds 'best.keras'"),
+    "a folder with a report.html alone": (
+        *("mine", {"report.html": "mine"}, r"'mine', which holds no report.json"),
+    ),
+    "a report with another file": (
         "mine",
         {"report.json": "{}", "notes.txt": "mine"},
         r"'mine', which holds 'notes.txt'",
     ),
-    (".", None, "--report must be a new or an empty folder"),
-    ("README.txt", None, "--report must be a folder. Received: 'README.txt'"),
-    ("README.txt/a", None, "'README.txt/a' cannot be written"),
-]
+    "the current folder": (".", None, "--report must be a new or an empty folder"),
+    "a file": ("README.txt", None, "--report must be a folder. Received: 'README.txt'"),
+    "a place in a file": ("README.txt/a", None, "'README.txt/a' cannot be written"),
+}
 
 
-@situation("reports", "--report names a folder with other files")
-@pytest.mark.parametrize(("to", "files", "message"), REFUSED)
+@pytest.mark.parametrize(
+    ("to", "files", "message"),
+    [
+        pytest.param(*case, marks=situation("reports", f"--report names {name}"))
+        for name, case in REFUSED.items()
+    ],
+)
 def test_a_folder_of_others_is_left_as_it_is(
     to, files, message, written, report, monkeypatch, outcome
 ):
@@ -289,14 +296,21 @@ def full(*_, **__):
     raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 
-@situation("reports", "the disk is full while a report is written")
+FULL = {
+    "its tables": "scalenet_training.evaluate.report.writing._write_rows",
+    "its figures": "matplotlib.figure.Figure.savefig",
+    "all of it": "scalenet_tf.files.whole.os.fsync",
+    "its place": "scalenet_tf.files.whole.os.rename",
+}
+
+
 @pytest.mark.parametrize(
     "place",
     [
-        "scalenet_training.evaluate.report.writing._write_rows",
-        "matplotlib.figure.Figure.savefig",
-        "scalenet_tf.files.whole.os.fsync",
-        "scalenet_tf.files.whole.os.rename",
+        pytest.param(
+            place, marks=situation("reports", f"a full disk leaves no room for {what}")
+        )
+        for what, place in FULL.items()
     ],
 )
 def test_a_full_disk_is_an_error_and_leaves_the_earlier_report(

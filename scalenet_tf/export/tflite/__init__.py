@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import errno
 import os
 import re
 import warnings
@@ -200,6 +201,8 @@ def _described(converted: bytes, content: Exportable, options: Options) -> bytes
     from tensorflow.lite.tools import flatbuffer_utils
 
     model = flatbuffer_utils.read_model_from_bytearray(bytearray(converted))
+    if not model.subgraphs:  # its converter does not notice that a disk is full
+        raise OSError(errno.ENOSPC, "no space for the temporary files of TFLite")
     (graph,), (signature,) = model.subgraphs, model.signatureDefs
     for entry in (*signature.inputs, *signature.outputs):
         graph.tensors[entry.tensorIndex].name = entry.name

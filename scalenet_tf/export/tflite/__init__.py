@@ -201,7 +201,8 @@ def _described(converted: bytes, content: Exportable, options: Options) -> bytes
     from tensorflow.lite.tools import flatbuffer_utils
 
     model = flatbuffer_utils.read_model_from_bytearray(bytearray(converted))
-    if not model.subgraphs:  # its converter does not notice that a disk is full
+    # The converter does not notice that its disk is full.
+    if not (model.subgraphs and model.signatureDefs):
         raise OSError(errno.ENOSPC, "no space for the temporary files of TFLite")
     (graph,), (signature,) = model.subgraphs, model.signatureDefs
     for entry in (*signature.inputs, *signature.outputs):

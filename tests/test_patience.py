@@ -52,6 +52,22 @@ def test_a_line_that_has_not_ended_is_let_alone_in_a_terminal(monkeypatch):
         assert terminal.getvalue() == "50%|####\nstill at work after 0 s\n"
 
 
+@pytest.mark.parametrize("name", ["stdout", "stderr"])
+def test_a_stream_that_is_closed_is_let_alone(name, monkeypatch):
+    monkeypatch.setattr(f"sys.{name}", None)
+    with signs_of_life(seconds=0.1):
+        assert getattr(sys, name) is None
+        time.sleep(0.15)
+
+
+def test_a_disk_without_room_does_not_end_the_work(monkeypatch, recwarn):
+    with open("/dev/full", "w") as full:
+        monkeypatch.setattr("sys.stderr", full)
+        with signs_of_life(seconds=0.1):
+            time.sleep(0.25)
+    assert not recwarn.list  # of an exception in a thread
+
+
 def test_a_notebook_has_no_descriptor(monkeypatch):
     stderr = io.StringIO()
     monkeypatch.setattr("sys.stderr", stderr)

@@ -40,6 +40,9 @@ def signs_of_life(seconds: float = _SECONDS, later: float = _LATER) -> Iterator[
         seconds: Of silence, in the first three minutes.
         later: Of silence, from then on.
     """
+    if sys.stdout is None or sys.stderr is None:  # closed: nobody listens
+        yield
+        return
     began, done = time.monotonic(), threading.Event()
     before, heard = (sys.stdout, sys.stderr), (_Heard(sys.stdout), _Heard(sys.stderr))
 
@@ -51,7 +54,8 @@ def signs_of_life(seconds: float = _SECONDS, later: float = _LATER) -> Iterator[
             wanted = seconds if now - began < _SOON else later
             bar = any(stream.isatty() and not stream.whole for stream in heard)
             if now - last >= wanted and not bar:
-                tell(f"still at work after {now - began:.0f} s\n")
+                with contextlib.suppress(OSError):  # nobody listens, or a full disk
+                    tell(f"still at work after {now - began:.0f} s\n")
                 last = now
 
     with contextlib.ExitStack() as stack:
@@ -75,5 +79,8 @@ def _own_way(stderr: TextIO) -> Iterator[Any]:
     except (OSError, ValueError):  # no file, as in a notebook
         yield stderr.write
         return
-    with os.fdopen(descriptor, "w", buffering=1) as file:
-        yield file.write
+    try:
+        # Nothing is kept in a buffer, which could not be written at the end.
+        yield lambda text: os.write(descriptor, text.encode())
+    finally:
+        os.close(descriptor)

@@ -2,8 +2,8 @@
 
 For tests that compare processes: each has its own devices, or is a worker of several.
 Argument: a list of jobs {"config", "workdir", "output", "float64",
-"freeze_batch_norm", "signal": [name, worker, step]}; the signal is sent to the
-process itself before that step.
+"freeze_batch_norm", "inspected", "signal": [name, worker, step]}; the signal is sent
+to the process itself before that step.
 """
 
 import functools
@@ -59,7 +59,7 @@ def train(job, prepared, stop):
     losses, step = [], trainer.train_step
 
     def noted(batch, stop):
-        if not losses:
+        if job.get("inspected") and not losses:
             inspected.update(inspect(step.traced, batch))
         name, worker, moment = job.get("signal") or (None, None, None)
         if trainer.step == moment and prepared.placement.worker == worker:

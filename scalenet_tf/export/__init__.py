@@ -6,12 +6,17 @@ everything else needs TensorFlow alone.
 `FORMATS` is the table of the formats; `docs/export.md` says how to add one.
 """
 
-from scalenet_tf.export.formats import FORMATS, ExportFormat, find_exported
+from scalenet_tf.export.formats import (
+    FORMATS,
+    ExportFormat,
+    find_exported,
+    next_version,
+)
 from scalenet_tf.export.interface import Exportable, ExportError, FormatOptions
 from scalenet_tf.export.onnx import convert_onnx
 from scalenet_tf.export.openvino import convert_openvino
 from scalenet_tf.export.runtime import Exported, open_exported, read_metadata
-from scalenet_tf.export.savedmodel import next_version, save_savedmodel
+from scalenet_tf.export.savedmodel import save_savedmodel
 from scalenet_tf.export.tflite import convert_tflite
 from scalenet_tf.export.verification import (
     BOUNDS,

@@ -11,6 +11,7 @@ import dataclasses
 import importlib
 import importlib.util
 import os
+import re
 import typing
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -176,10 +177,21 @@ def get_format(name: str, formats: Sequence[ExportFormat] = FORMATS) -> ExportFo
 
 
 def versions_in(folder: str) -> list[str]:
-    """The numbered versions in a folder, the highest first."""
+    """Paths of the numbered versions in a folder, the highest first.
+
+    Other entries, such as leftovers of a killed export, do not count.
+    """
     names = os.listdir(folder) if os.path.isdir(folder) else []
-    versions = sorted(filter(str.isdecimal, names), key=int, reverse=True)
-    return [os.path.join(folder, name) for name in versions]
+    versions = [name for name in names if re.fullmatch("[0-9]+", name)]
+    return [
+        os.path.join(folder, name) for name in sorted(versions, key=int, reverse=True)
+    ]
+
+
+def next_version(folder: str | os.PathLike[str]) -> int:
+    """The number after the highest version in a folder, 1 where there is none."""
+    versions = versions_in(os.fspath(folder))
+    return 1 + int(os.path.basename(versions[0])) if versions else 1
 
 
 def find_exported(

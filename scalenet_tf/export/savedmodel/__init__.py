@@ -6,7 +6,6 @@ import contextlib
 import dataclasses
 import logging
 import os
-import re
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -212,16 +211,3 @@ def _errors_alone() -> Iterator[None]:
         yield
     finally:
         logger.setLevel(before)
-
-
-def next_version(directory: str | os.PathLike[str]) -> int:
-    """The number after the highest version in a model's folder, 1 where there is none.
-
-    Entries whose names are not numbers, such as leftovers of a killed export, do not
-    count.
-    """
-    try:
-        names = os.listdir(directory)
-    except FileNotFoundError:
-        return 1
-    return 1 + max((int(n) for n in names if re.fullmatch("[0-9]+", n)), default=0)

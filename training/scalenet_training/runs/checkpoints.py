@@ -156,5 +156,7 @@ class Checkpoints:
 
 
 def _first_line(error: Exception) -> str:
-    lines = str(getattr(error, "message", error)).strip().splitlines()
+    # TensorFlow begins with the operation, "{{function_node __wrapped__...}} ".
+    words = re.sub(r"\{\{.*?\}\}\s*", "", str(getattr(error, "message", error)))
+    lines = words.strip().splitlines()
     return lines[0] if lines else type(error).__name__

@@ -3,10 +3,13 @@
 import csv
 import json
 import os
+import re
 import subprocess
 
+import numpy as np
 import pytest
-from conftest import TINY_CIFAR
+import torch
+from conftest import TINY, TINY_CIFAR
 from scalenet_training.benchmark.config import (
     ChecksConfig,
     ModelsConfig,
@@ -16,12 +19,17 @@ from scalenet_training.benchmark.config import (
 from scalenet_training.benchmark.models import measure_models
 from scalenet_training.benchmark.peers import PEERS
 from scalenet_training.benchmark.profile import profile
+from scalenet_training.benchmark.pytorch import network as pytorch
+from scalenet_training.benchmark.pytorch.peer import description
 from scalenet_training.benchmark.scaling import measure_scaling
 from scalenet_training.errors import SettingError, UsageError
 from scalenet_training.invocation import process_of
+from scalenet_training.networks.random_statistics import draw_statistics
+from scalenet_training.train.step import logits_of
 
 import scalenet_tf
 from scalenet_tf.profiling import count_parameters
+from scalenet_tf.weights.pytorch import pytorch_arrays
 
 
 @pytest.fixture(scope="module")
@@ -66,6 +74,7 @@ def test_networks_are_compared_with_the_first(tiny, work, tmp_path, capsys):
         networks=tuple(tiny),
         work=work,
         formats=formats,
+        pytorch=True,
         batch_sizes=(2,),
         image_size=32,
         classes=10,
@@ -76,7 +85,7 @@ def test_networks_are_compared_with_the_first(tiny, work, tmp_path, capsys):
     rows = measure_models(config)
     assert [(row.runtime, row.network) for row in rows] == [
         (runtime, network)
-        for runtime in ("tensorflow", *formats)
+        for runtime in ("tensorflow", "pytorch", *formats)
         for network in ("Wide", "Narrow")
     ]
     for row in rows:
@@ -84,6 +93,7 @@ def test_networks_are_compared_with_the_first(tiny, work, tmp_path, capsys):
         assert row.ratio > 0
         assert row.first_seconds > 0
         assert row.peak_mebibytes > 100
+        assert (row.to_tensorflow is None) == (row.runtime in formats)
     assert rows[0].ratio == 1
     wide = scalenet_tf.ScaleNet(scalenet_tf.load_architecture(tiny[0]), classes=10)
     assert rows[0].macs == scalenet_tf.count_macs(wide) > rows[1].macs
@@ -177,3 +187,45 @@ def test_what_checks_cost_is_told_for_each_signature(tiny, tmp_path):
         assert float(row["milliseconds"]) > 0
         assert float(row["cost"]) > -1
         assert float(row["noise"]) > -1
+
+
+@pytest.mark.parametrize("name", scalenet_tf.list_models())
+def test_networks_in_pytorch_have_the_same_parameters(name):
+    architecture = scalenet_tf.get_architecture(name)
+    with torch.device("meta"):
+        network = pytorch.ScaleNet(description(architecture), classes=10)
+    count = sum(parameter.numel() for parameter in network.parameters())
+    assert count == architecture.parameters(10)
+
+
+@pytest.mark.parametrize("architecture", [TINY, TINY_CIFAR], ids=lambda a: a.name)
+def test_networks_in_pytorch_compute_the_same(architecture):
+    model = scalenet_tf.ScaleNet(architecture, classes=10)
+    draw_statistics(model)
+    network = pytorch.ScaleNet(description(architecture), classes=10).eval()
+    # Both in the order of the layers, each with a batch norm after its convolution.
+    arrays, state = pytorch_arrays(model), network.state_dict()
+    for kind in (".weight", ".bias", ".running_mean", ".running_var"):
+        theirs = sorted((n for n in arrays if n.endswith(kind)), key=authors_order)
+        ours = [name for name in state if name.endswith(kind)]
+        for mine, their in zip(ours, theirs, strict=True):
+            state[mine].copy_(torch.from_numpy(arrays[their]))
+    size = architecture.native_size
+    images = np.random.default_rng(0).normal(size=(2, size, size, 3)).astype("float32")
+    with torch.inference_mode():
+        logits = network(torch.from_numpy(images).permute(0, 3, 1, 2)).numpy()
+    expected = logits_of(model)(images).numpy()
+    assert np.abs(logits - expected).max() <= 1e-5 * np.abs(expected).max()
+
+
+def authors_order(name):
+    """Key that brings the authors' names into the order of the layers."""
+    place = [int(number) for number in re.findall(r"\d+", name)]
+    if name.startswith(("conv1", "bn1")):
+        return [0, name.startswith("bn1")]
+    if name.startswith("fc"):
+        return [99]
+    stage, block, *rest = place
+    if "downsample" in name:
+        return [stage, block, 4, *rest]
+    return [stage, block, *rest, "bn" in name]

@@ -48,6 +48,10 @@ class ModelsConfig(Settings):
     formats: Annotated[tuple[str, ...], one_of(*get_args(Format))] = ()
     """Also inference of these export formats: savedmodel, tflite, onnx, openvino."""
 
+    pytorch: bool = False
+    """Also the same networks in PyTorch, in turns with TensorFlow, each in a process of
+    its own; not KerasResNet50 and the like."""
+
     batch_sizes: Annotated[tuple[int, ...], POSITIVE_NUMBERS] = (1, 16)
     """Images of a batch, one measurement each."""
 

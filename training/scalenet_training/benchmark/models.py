@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import os
 import platform
@@ -10,7 +11,7 @@ import statistics
 import subprocess
 import tempfile
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import keras
@@ -26,6 +27,12 @@ from scalenet_training.benchmark.config import ModelsConfig
 from scalenet_training.benchmark.figures import plot_times
 from scalenet_training.benchmark.model_speed import ModelSpeed, print_table
 from scalenet_training.benchmark.peers import PEERS
+from scalenet_training.benchmark.pytorch.peer import (
+    Peer,
+    check_pytorch,
+    description,
+    running,
+)
 from scalenet_training.devices.timing import interleaved
 from scalenet_training.errors import RunError, usage_errors
 from scalenet_training.invocation import process_of
@@ -35,12 +42,21 @@ from scalenet_training.runs.files import disk_errors, replacing, write_rows
 from scalenet_training.runs.versions import versions
 from scalenet_training.train.step import Learner, Objective, make_train_step
 
-_GRAPH = "tensorflow"
+_GRAPH, _PYTORCH = "tensorflow", "pytorch"
 _SIZE = 224  # of the peers
 # In the environment of a process that measures one network, once.
 _ALONE = "SCALENET_BENCHMARK_ALONE"
 
 Run = Callable[[], Any]
+
+
+@dataclasses.dataclass(frozen=True)
+class _Measured:
+    """What is timed, and what its network costs in a process of its own."""
+
+    run: Run
+    first_seconds: float
+    peak_mebibytes: float
 
 
 def measure_models(config: ModelsConfig) -> list[ModelSpeed]:
@@ -54,6 +70,8 @@ def measure_models(config: ModelsConfig) -> list[ModelSpeed]:
     if _ALONE in os.environ:
         _measure_alone(config)
         return []
+    if config.pytorch:
+        check_pytorch()
     with usage_errors():
         formats = [get_format(name) for name in config.formats]
         networks = {name: build(name, config) for name in config.networks}
@@ -67,14 +85,9 @@ def measure_models(config: ModelsConfig) -> list[ModelSpeed]:
             if name not in PEERS
         }
         for batch_size in config.batch_sizes:
-            alone = {n: _alone(config, n, batch_size) for n in networks}
-            runs = {
-                (_GRAPH, name): make_run(model, config, batch_size)
-                for name, model in networks.items()
-            }
-            for key, model in exported.items():
-                runs[key] = _bound(model.run, _images(networks[key[1]], batch_size))
-            rows += _rows(config, networks, runs, alone, batch_size)
+            with contextlib.ExitStack() as stack:
+                runs = _runs(config, networks, exported, batch_size, stack)
+                rows += _rows(networks, runs, config.rounds, batch_size)
     print_table(rows)
     if config.output is not None:
         write_rows(config.output, [dataclasses.asdict(row) for row in rows])
@@ -182,38 +195,98 @@ def _measure_alone(config: ModelsConfig) -> None:
     print(f"\n{seconds:.2f} {peak:.0f}")
 
 
-def _rows(
+def _runs(
     config: ModelsConfig,
     networks: Mapping[str, keras.Model],
-    runs: Mapping[tuple[str, str], Run],
-    alone: Mapping[str, tuple[float, float]],
+    exported: Mapping[tuple[str, str], Any],
+    batch_size: int,
+    stack: contextlib.ExitStack,
+) -> dict[tuple[str, str], _Measured]:
+    """What is timed, by runtime and network; processes end with the stack."""
+    runs = {}
+    for name, model in networks.items():
+        cost = _alone(config, name, batch_size)
+        runs[_GRAPH, name] = _Measured(make_run(model, config, batch_size), *cost)
+    for name in networks:
+        if config.pytorch and name not in PEERS:
+            peer = stack.enter_context(running(_peer(config, name, batch_size), name))
+            peer.run()
+            cost = (peer.first_seconds, peer.peak_mebibytes)
+            runs[_PYTORCH, name] = _Measured(peer.run, *cost)
+    for (runtime, name), model in exported.items():
+        graph, images = runs[_GRAPH, name], _images(networks[name], batch_size)
+        runs[runtime, name] = dataclasses.replace(graph, run=_bound(model.run, images))
+    return runs
+
+
+def _peer(config: ModelsConfig, name: str, batch_size: int) -> Peer:
+    architecture = resolve_architecture(name, "`networks`")
+    return Peer(
+        network=description(architecture),
+        classes=config.classes,
+        image_size=config.image_size or architecture.native_size,
+        batch_size=batch_size,
+        work=config.work,
+        mixed_precision=config.mixed_precision,
+    )
+
+
+def _rows(
+    networks: Mapping[str, keras.Model],
+    runs: Mapping[tuple[str, str], _Measured],
+    rounds: int,
     batch_size: int,
 ) -> list[ModelSpeed]:
+    """Times what runs in turns: TensorFlow with PyTorch, each export format alone.
+
+    Threads of other runtimes, which spin for a while after a run, stay out so.
+    """
     rows = []
-    for runtime in dict.fromkeys(runtime for runtime, _ in runs):
-        own = {name: run for (place, name), run in runs.items() if place == runtime}
-        title = f"{runtime}, batches of {batch_size}"
-        times = interleaved(own, config.rounds, title)
-        first = next(iter(times.values()))
-        for name, seconds in times.items():
-            low, high = np.quantile(seconds, (0.1, 0.9))
-            pairs = zip(seconds, first, strict=True)
-            rows.append(
-                ModelSpeed(
-                    network=os.path.basename(name).removesuffix(".json"),
-                    parameters=count_parameters(networks[name]),
-                    macs=scalenet_tf.count_macs(networks[name]),
-                    runtime=runtime,
-                    batch_size=batch_size,
-                    milliseconds=1e3 * statistics.median(seconds),
-                    low=1e3 * low,
-                    high=1e3 * high,
-                    ratio=statistics.median(a / b for a, b in pairs),
-                    first_seconds=alone[name][0],
-                    peak_mebibytes=alone[name][1],
-                )
-            )
+    runtimes = dict.fromkeys(runtime for runtime, _ in runs)
+    together = {_GRAPH, _PYTORCH}
+    turns = [together, *({name} for name in runtimes if name not in together)]
+    for turn in turns:
+        own = {key: measured for key, measured in runs.items() if key[0] in turn}
+        title = f"{', '.join(sorted(turn & runtimes.keys()))}, batches of {batch_size}"
+        calls = {key: measured.run for key, measured in own.items()}
+        times = interleaved(calls, rounds, title)
+        rows += [
+            _row(key, networks[key[1]], measured, times, batch_size)
+            for key, measured in own.items()
+        ]
     return rows
+
+
+def _row(
+    key: tuple[str, str],
+    model: keras.Model,
+    measured: _Measured,
+    times: Mapping[tuple[str, str], list[float]],
+    batch_size: int,
+) -> ModelSpeed:
+    (runtime, name), seconds = key, times[key]
+    first = next(other for other in times if other[0] == runtime)
+    low, high = np.quantile(seconds, (0.1, 0.9))
+    graph = times.get((_GRAPH, name))
+    return ModelSpeed(
+        network=os.path.basename(name).removesuffix(".json"),
+        parameters=count_parameters(model),
+        macs=scalenet_tf.count_macs(model),
+        runtime=runtime,
+        batch_size=batch_size,
+        milliseconds=1e3 * statistics.median(seconds),
+        low=1e3 * low,
+        high=1e3 * high,
+        ratio=_median_ratio(seconds, times[first]),
+        to_tensorflow=None if graph is None else _median_ratio(seconds, graph),
+        first_seconds=measured.first_seconds,
+        peak_mebibytes=measured.peak_mebibytes,
+    )
+
+
+def _median_ratio(seconds: Sequence[float], others: Sequence[float]) -> float:
+    """Of pairs of the same round."""
+    return statistics.median(a / b for a, b in zip(seconds, others, strict=True))
 
 
 def _print_header(config: ModelsConfig) -> None:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Callable, Hashable, Mapping
+from typing import Any, TypeVar
 
 import numpy as np
 
 from scalenet_training.bars import Bar
+
+Key = TypeVar("Key", bound=Hashable)
 
 _WARM_UP = 20  # calls of each that are not timed
 
@@ -35,16 +37,16 @@ def shuffled(
 
 
 def interleaved(
-    runs: Mapping[str, Callable[[], Any]], rounds: int, title: str | None = None
-) -> dict[str, list[float]]:
-    """Seconds of each run, by name; each round runs all of them, once.
+    runs: Mapping[Key, Callable[[], Any]], rounds: int, title: str | None = None
+) -> dict[Key, list[float]]:
+    """Seconds of each run, by its key; each round runs all of them, once.
 
     Args:
         runs: What is timed; each returns when it is done.
         rounds: How often.
         title: Of the progress bar; `None` for none.
     """
-    times: dict[str, list[float]] = {name: [] for name in runs}
+    times: dict[Key, list[float]] = {name: [] for name in runs}
     names = list(runs)
     for run in runs.values():  # traces, plans, allocates
         run()

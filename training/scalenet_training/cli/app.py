@@ -13,7 +13,7 @@ from typing import NoReturn
 from scalenet_training.errors import did_you_mean
 from scalenet_training.invocation import PROGRAM
 
-_OWN_PACKAGES = ("scalenet_tf", "scalenet_training")
+_OWN_PACKAGES = ("scalenet_files", "scalenet_tf", "scalenet_training")
 
 
 @dataclasses.dataclass(frozen=True)

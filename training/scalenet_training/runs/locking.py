@@ -8,7 +8,7 @@ import errno
 import os
 from collections.abc import Iterator
 
-from scalenet_tf.files import made_folder
+from scalenet_files import made_folder
 from scalenet_training.errors import UsageError
 from scalenet_training.runs.files import check_writable
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Mapping
-from typing import Any, get_type_hints
+from typing import Any, get_args, get_origin, get_type_hints
 
 import typeguard
 
@@ -105,20 +106,38 @@ class RunRecord:
 
 def _fields(kind: type, values: Mapping[str, Any], prefix: str) -> dict[str, Any]:
     """The values of a dataclass' fields, those without default required."""
-    hints = get_type_hints(kind)
     found = {}
-    for field in dataclasses.fields(kind):
+    for field, hint in _hinted(kind):
         name = f"{prefix}{field.name}"
         if field.name in values:
-            value = values[field.name]
-            try:
-                found[field.name] = typeguard.check_type(
-                    value,
-                    hints[field.name],
-                    collection_check_strategy=typeguard.CollectionCheckStrategy.ALL_ITEMS,
-                )
-            except typeguard.TypeCheckError as error:
-                raise ValueError(f"its field {name!r} is wrong: {error}") from error
+            found[field.name] = _checked(name, values[field.name], hint)
         elif field.default is dataclasses.MISSING:
             raise ValueError(f"it has no field {name!r}")
     return found
+
+
+@functools.cache
+def _hinted(kind: type) -> list[tuple[dataclasses.Field, Any]]:
+    """The fields of a dataclass with their types."""
+    hints = get_type_hints(kind)
+    return [(field, hints[field.name]) for field in dataclasses.fields(kind)]
+
+
+def _checked(name: str, value: Any, hint: Any) -> Any:
+    if _is_plainly(value, hint):
+        return value
+    try:
+        return typeguard.check_type(
+            value,
+            hint,
+            collection_check_strategy=typeguard.CollectionCheckStrategy.ALL_ITEMS,
+        )
+    except typeguard.TypeCheckError as error:
+        raise ValueError(f"its field {name!r} is wrong: {error}") from error
+
+
+def _is_plainly(value: Any, hint: Any) -> bool:
+    """Whether a value has just this type; typeguard takes milliseconds for a list."""
+    if get_origin(hint) is list:
+        return type(value) is list and {*map(type, value)} <= {*get_args(hint)}
+    return type(value) is hint

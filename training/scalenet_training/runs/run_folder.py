@@ -1,14 +1,15 @@
-"""What a run leaves on disk; files are replaced whole, never written in place."""
+"""What a run leaves on disk; files are replaced whole, never written in place.
+
+Imports no TensorFlow.
+"""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import keras
-
-from scalenet_tf.files import read_json
+from scalenet_files import read_json
 from scalenet_training.errors import UsageError
 from scalenet_training.runs.files import (
     check_own_folder,
@@ -21,6 +22,9 @@ from scalenet_training.runs.files import (
 from scalenet_training.runs.metrics import METRICS_FILE, best_row, read_rows
 from scalenet_training.runs.record import RunRecord
 from scalenet_training.settings.training import TrainConfig
+
+if TYPE_CHECKING:
+    import keras
 
 CONFIG_FILE = "config.json"
 CURVES_FILE = "curves.png"

@@ -131,6 +131,7 @@ def test_a_room_of_the_commands_has_few_modules():
         *("settings.training", "networks.saved_network_config", "tune.config"),
         *("allocate.config", "evaluate.config", "runs.position", "runs.record"),
         *("runs.run_folder", "runs.locking", "tune.roles", "tune.processes"),
+        *("overview.config", "overview.tables", "overview.finding"),
     ],
 )
 def test_settings_import_no_tensorflow(module):

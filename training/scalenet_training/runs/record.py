@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import types
 from collections.abc import Mapping
-from typing import Any, get_args, get_origin, get_type_hints
+from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 import typeguard
 
@@ -68,6 +69,12 @@ class RunRecord:
     workers: int
     xla: bool
     versions: dict[str, str]
+
+    @property
+    def planned_epochs(self) -> int:
+        """Epochs of the whole run; `max_steps` may end it within the last of them."""
+        steps = self.config.total_steps(self.training_examples)
+        return -(-steps // max(1, self.config.steps_per_epoch(self.training_examples)))
 
     def to_json(self) -> dict[str, Any]:
         """The content of config.json as plain JSON values."""
@@ -137,7 +144,12 @@ def _checked(name: str, value: Any, hint: Any) -> Any:
 
 
 def _is_plainly(value: Any, hint: Any) -> bool:
-    """Whether a value has just this type; typeguard takes milliseconds for a list."""
-    if get_origin(hint) is list:
-        return type(value) is list and {*map(type, value)} <= {*get_args(hint)}
-    return type(value) is hint
+    """Whether a value has just this type; typeguard takes much longer to say so."""
+    if isinstance(hint, type):  # list[str] is none
+        return type(value) is hint
+    origin, parts = get_origin(hint), get_args(hint)
+    if origin in (Union, types.UnionType):
+        return any(_is_plainly(value, part) for part in parts)
+    if origin is Literal:
+        return type(value) is str and value in parts
+    return origin is list is type(value) and {*map(type, value)} <= {*parts}

@@ -96,7 +96,11 @@ def read_run(path: str) -> Run:
 
 def overview(path: str) -> Overview:
     """The line of a run, be it damaged."""
-    facts = {"run": path, "changed": _changed(path), "size": _size(path)}
+    facts: dict[str, Any] = {
+        "run": path,
+        "changed": _changed(path),
+        "size": _size(path),
+    }
     try:
         run = read_run(path)
         state = run.state

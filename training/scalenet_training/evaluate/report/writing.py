@@ -12,11 +12,12 @@ from scalenet_training.bars import Bar
 from scalenet_training.errors import UsageError
 from scalenet_training.evaluate.report import figures, page, tables
 from scalenet_training.evaluate.report.content import Content, content_of, facts
+from scalenet_training.evaluate.report.facts import FACTS
 from scalenet_training.evaluate.report.predictions import Collector
 from scalenet_training.runs.figures import plot_curves
 from scalenet_training.runs.files import check_writable, disk_errors, replaced
 
-PAGE, FACTS = "report.html", "report.json"
+PAGE = "report.html"
 _TABLES = {
     "predictions.csv": tables.prediction_rows,
     "classes.csv": tables.class_rows,

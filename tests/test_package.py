@@ -88,7 +88,7 @@ def test_a_wheel_works_outside_the_repository(tmp_path):
         }
         for data in (
             "scalenet_tf/py.typed",
-            "scalenet_training/evaluate/report/page.html",
+            "scalenet_training/pages/page.html",
         ):
             assert data in archive.namelist()
         modules = {name for name in archive.namelist() if name.endswith(".py")}

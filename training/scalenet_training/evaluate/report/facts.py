@@ -1,4 +1,4 @@
-"""report.json of an evaluation, read. Imports no TensorFlow."""
+"""The files of a report, and its report.json, read. Imports no TensorFlow."""
 
 from __future__ import annotations
 
@@ -8,7 +8,20 @@ from typing import Any
 from scalenet_files import read_json
 from scalenet_training.errors import UsageError
 
-FACTS = "report.json"
+PAGE, FACTS = "report.html", "report.json"
+CONFUSION, CALIBRATION = "confusion.png", "calibration.png"
+ERRORS, CURVES = "errors.png", "curves.png"
+
+# The figures of a report -> what they show.
+CAPTIONS = {
+    CURVES: "Top-1 errors of the run over its epochs.",
+    ERRORS: "Wrong answers with the highest probability: the given class, what it was "
+    "taken for, and the probability of that.",
+    CONFUSION: "Classes that are taken for each other are neighbours. Right answers "
+    "are grey, wrong ones red.",
+    CALIBRATION: "Accuracy by the probability of the predicted class; below, how many "
+    "examples have such a probability.",
+}
 
 # What others read of it -> its type.
 _FIELDS = {
@@ -40,6 +53,10 @@ def read_facts(path: str) -> dict[str, Any]:
         for name, kind in _FIELDS.items():
             if not isinstance(content.get(name), kind):
                 raise ValueError(f"it has no field {name!r}, {kind.__name__}")
+        for name in ("ece", "temperature"):
+            value = content["calibration"].get(name)
+            if not isinstance(value, float | None):
+                raise ValueError(f"its field 'calibration.{name}' is no number")
     except (OSError, ValueError) as error:
         reason = str(error).rstrip(".")
         raise UsageError(f"{file!r} is no report of an evaluation: {reason}.") from None

@@ -210,7 +210,7 @@ def test_a_comparison_has_what_differs_and_the_results(folder, command):
     lines = [line.split() for line in out.splitlines()]
     assert ["settings", "a", "c"] in lines
     assert ["learning", "rate", "0.02", "0.5"] in lines
-    assert ["best", "val", "top1", "error", "25.00%", "6.25%"] in lines
+    assert ["best", "validation", "top-1", "error", "25.00%", "6.25%"] in lines
     assert not [line for line in lines if line[:1] == ["momentum"]]
     with open("both.png", "rb") as file:
         assert file.read(4) == b"\x89PNG"

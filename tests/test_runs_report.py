@@ -90,7 +90,7 @@ def test_a_page_has_curves_results_and_what_differs_and_loads_nothing(runs, comm
         *("Settings of a", f"Settings of {HOSTILE}"),
     ]
     rows = {row[0]: row[1:] for row in page.rows if len(row) == 3}
-    assert rows["best val top1 error"] == ["25.00%", "50.00%"]
+    assert rows["best validation top-1 error"] == ["25.00%", "50.00%"]
     assert rows["learning rate"] == ["0.02", "0.5"]
     assert "momentum" not in rows  # in neither, since it does not differ
     assert ["momentum", "0.9"] in page.rows

@@ -13,6 +13,7 @@ from scalenet_training.settings.inputs import check_inputs
 from test_export import NAMES, PHOTOS, TRANSFORM, calibration, classifier, evaluated
 
 from scalenet_tf import export
+from scalenet_tf.export.classifier import Classifier
 from scalenet_tf.export.metadata import check_metadata
 from scalenet_tf.export.verification import softmax_of
 
@@ -21,7 +22,7 @@ T = 2.5
 
 FORMATS = {form.name: form for form in export.FORMATS}
 KINDS = [
-    ("savedmodel", {}, 1e-6),
+    pytest.param("savedmodel", {}, 1e-6, marks=pytest.mark.slow),
     pytest.param("tflite", {}, 1e-6, marks=pytest.mark.slow),
     ("tflite", {"quantization": "int8"}, 0.05),
     ("onnx", {}, 1e-6),
@@ -44,6 +45,21 @@ def written(form, model, folder, **options):
     )
     form.loaded.write(content, path, form.options(options))
     return path
+
+
+def test_a_classifier_divides_its_logits_for_its_probabilities_alone(model):
+    images = evaluated()
+    own, calibrated = (
+        {
+            k: v.numpy()
+            for k, v in Classifier(model, False, temperature=t)(images).items()
+        }
+        for t in (1.0, T)
+    )
+    np.testing.assert_array_equal(calibrated["logits"], own["logits"])
+    expected = softmax_of(own["logits"], T)
+    np.testing.assert_allclose(calibrated["probabilities"], expected, atol=1e-6)
+    assert np.abs(calibrated["probabilities"] - own["probabilities"]).max() > 1e-3
 
 
 @pytest.mark.parametrize(("name", "options", "bound"), KINDS, ids=str)

@@ -76,9 +76,9 @@ def _results(run: Run) -> dict[str, Any]:
         "best_val_top1_error": best["val_top1_error"],
         "best_val_top5_error": best["val_top5_error"],
         "best_val_loss": best["val_loss"],
-        "best_top1_error": best["top1_error"],
+        "best_training_top1_error": best["top1_error"],
         "last_val_top1_error": last["val_top1_error"],
-        "last_top1_error": last["top1_error"],
+        "last_training_top1_error": last["top1_error"],
         "images_per_second": last["images_per_second"],
     }
     return facts | worth_telling(told, classes)

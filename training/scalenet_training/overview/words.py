@@ -25,7 +25,8 @@ def names(paths: Sequence[str]) -> list[str]:
 
 def title(name: str) -> str:
     """The name of a fact, in words."""
-    return name.replace("_", " ")
+    told = name.replace("top1", "top-1").replace("top5", "top-5")
+    return told.replace("val_", "validation_").replace("_", " ")
 
 
 def cell(name: str, value: Any) -> str:

@@ -50,11 +50,21 @@ def paragraph(words: str) -> str:
     return f"<p>{text(words)}</p>"
 
 
-def table(header: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
-    """A table; columns of numbers are set to the right, None is a dash."""
+def table(
+    header: Sequence[str], rows: Sequence[Sequence[Any]], right: int | None = None
+) -> str:
+    """A table; None is a dash.
+
+    Args:
+        header: Titles of the columns.
+        rows: Cells: texts and numbers.
+        right: The first of the columns that are set to the right, beside those that
+            have numbers in them.
+    """
     numeric = [
-        any(isinstance(cell, int | float) for cell in column)
-        for column in zip(*rows, strict=True)
+        (right is not None and place >= right)
+        or any(isinstance(cell, int | float) for cell in column)
+        for place, column in enumerate(zip(*rows, strict=True))
     ]
     words = [name.replace("_", " ") for name in header]
     lines = [_row("th", words, numeric), *(_row("td", row, numeric) for row in rows)]
@@ -80,7 +90,8 @@ def image(path: str, caption: str) -> str:
     with open(path, "rb") as file:
         data = base64.b64encode(file.read()).decode("ascii")
     return (
-        f'<figure><img src="data:image/png;base64,{data}" alt="{text(caption)}">'
+        f'<figure><div class="picture"><img src="data:image/png;base64,{data}" '
+        f'alt="{text(caption)}"></div>'
         f"<figcaption>{text(caption)}</figcaption></figure>"
     )
 

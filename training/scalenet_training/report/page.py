@@ -96,7 +96,7 @@ def _side_by_side(
         (words.title(field), *(words.cell(field, value) for value in values))
         for field, values in fields.items()
     ]
-    return table((title, *names), rows)
+    return table((title, *names), rows, right=1)
 
 
 def _evaluation(name: str, evaluation: Evaluation) -> Iterable[str]:

@@ -68,7 +68,7 @@ def table(
     ]
     words = [name.replace("_", " ") for name in header]
     lines = [_row("th", words, numeric), *(_row("td", row, numeric) for row in rows)]
-    return f'<div class="table"><table>\n{"".join(lines)}</table></div>'
+    return f'<div class="table" tabindex="0"><table>\n{"".join(lines)}</table></div>'
 
 
 def _row(tag: str, cells: Sequence[Any], numeric: Sequence[bool]) -> str:
@@ -89,9 +89,10 @@ def image(path: str, caption: str) -> str:
     """A PNG file, which the page carries."""
     with open(path, "rb") as file:
         data = base64.b64encode(file.read()).decode("ascii")
+    # What is wider than the screen is moved, by keys too.
     return (
-        f'<figure><div class="picture"><img src="data:image/png;base64,{data}" '
-        f'alt="{text(caption)}"></div>'
+        f'<figure><div class="picture" tabindex="0">'
+        f'<img src="data:image/png;base64,{data}" alt="{text(caption)}"></div>'
         f"<figcaption>{text(caption)}</figcaption></figure>"
     )
 

@@ -10,7 +10,8 @@ from scalenet_training.doctor import checks
 
 VERBS = [
     *("train", "evaluate", "predict", "export", "convert"),
-    *("allocate", "tune", "study", "plot", "benchmark", "doctor"),
+    *("allocate", "tune", "study", "runs", "report"),
+    *("plot", "benchmark", "doctor"),
 ]
 
 

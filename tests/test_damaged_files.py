@@ -28,8 +28,8 @@ from scalenet_training.text import printable
 from scalenet_training.tune.folder import SearchFolder
 
 import scalenet_tf
+from scalenet_files import MAX_BYTES, parse_json, read_json
 from scalenet_tf import architectures, export
-from scalenet_tf.files import MAX_BYTES, parse_json, read_json
 from scalenet_tf.serving import Prediction
 from scalenet_tf.weights import open_weights
 

@@ -147,6 +147,7 @@ def test_a_state_that_is_none_ends_the_run_and_is_not_saved(
     assert "A lower `learning_rate`" in str(error.value)
     assert error.value.exit_code == 1
     after = contents(folder)
+    assert after.pop("diverged.txt").decode() == f"{error.value}\n"
     del before["config.json"], after["config.json"]  # which has the command
     assert after == before
     assert {"best.keras", "last.keras", "metrics.csv"} <= before.keys()

@@ -112,6 +112,7 @@ def test_exports_count_up_and_keep_what_is_known(exported, run, saved):
         "top_k": 5,
         "on_corrupt": "flag",
         "constants": False,
+        "temperature": 1.0,
         "image_size": 32,
         "resize": 32,
         "normalization": "centered",
@@ -197,6 +198,47 @@ def test_every_format_is_verified_and_can_be_evaluated(
         assert first == second
 
 
+def test_the_temperature_of_a_report_goes_into_the_export(
+    exported, run, tmp_path, monkeypatch, capsys
+):
+    pytest.importorskip("onnx", reason="needs the extra `onnx`")
+    part = ["--eval-split", "validation[:100]"]
+    report = ["evaluate.py", str(run), *part, "--report", "report"]
+    assert in_process(monkeypatch, *report) == 0
+    told = json.loads((tmp_path / "report" / "report.json").read_text())
+    found = told["calibration"]
+    assert found["applied_temperature"] == 1
+    assert abs(found["temperature"] - 1) > 1e-3
+    code, output = exported("--format", "onnx", "--temperature", "report")
+    assert code == 0, output
+    path = tmp_path / "savedmodels/tiny/onnx/1/tiny.onnx"
+    assert export.read_metadata(path)["temperature"] == found["temperature"]
+    settings = card_of(path)["export"]
+    assert settings["temperature"] == found["temperature"]
+    assert settings["temperature_fitted_to"] == {
+        "dataset": "digits",
+        "eval_split": "validation[:100]",
+        "examples": 100,
+        "classes": 10,
+    }
+    again = ["evaluate.py", str(path), *part, "--report", "again"]
+    assert in_process(monkeypatch, *again) == 0
+    after = json.loads((tmp_path / "again" / "report.json").read_text())
+    assert after["top1_error"] == told["top1_error"]
+    assert after["loss"] == pytest.approx(found["nll_at_temperature"], abs=1e-5)
+    assert after["calibration"]["ece"] == pytest.approx(found["ece_at_temperature"])
+    assert after["calibration"]["temperature"] == pytest.approx(1, abs=1e-3)
+    assert after["calibration"]["applied_temperature"] == found["temperature"]
+    code, output = exported("--temperature", "again")
+    message = "--temperature must be one for this network: the report 'again' is of an"
+    assert (code, message in output) == (2, True), output
+    (tmp_path / "report" / "report.json").write_text(
+        json.dumps({**told, "eval_split": "train[:64]"})
+    )
+    code, output = exported("--temperature", "report")
+    assert (code, "is of the images that the run was trained" in output) == (2, True)
+
+
 def test_evaluation_takes_the_data_of_the_card(saved, monkeypatch, capsys):
     assert in_process(monkeypatch, "evaluate.py", str(saved)) == 0
     assert "359 examples: top-1 error" in capsys.readouterr().out
@@ -265,6 +307,7 @@ def test_a_model_file_without_a_run_needs_options(run, exported, tmp_path):
         "quantization": "int8",
         "input_type": "float32",
         "calibration_images": 4,
+        "temperature": 1.0,
         "image_size": 32,
         "resize": 32,
         "normalization": "centered",
@@ -301,6 +344,9 @@ BAD = [
     ),
     (["--image-size", "32", "--eval-resize", "8"], "--eval-resize must be at least"),
     (["--eval-split", "x"], "--eval-split: no split 'x' in digits"),
+    (["--temperature", "cold"], "--temperature must be a number from 0.01 to 100, or"),
+    (["--temperature", "0"], "--temperature must be a number from 0.01 to 100. Receiv"),
+    (["--temperature", "empty"], "'empty/report.json' is no report of an evaluation:"),
 ]
 
 

@@ -3,7 +3,7 @@ import pathlib
 
 import pytest
 
-from scalenet_tf.files import made_folder, replaced
+from scalenet_files import made_folder, replaced, whole
 
 
 def write_half(path):
@@ -45,10 +45,33 @@ def write_folder(path):
         (pathlib.Path(temporary) / "new").touch()
 
 
-def test_a_folder_replaces_one_with_content_where_that_is_meant(tmp_path, monkeypatch):
-    folder = tmp_path / "1"
-    folder.mkdir()
-    (folder / "old").touch()
+@pytest.fixture
+def with_old(tmp_path):
+    """A folder with something in it."""
+    (tmp_path / "1").mkdir()
+    (tmp_path / "1" / "old").touch()
+    return tmp_path / "1"
+
+
+def test_a_folder_and_the_one_that_replaces_it_change_places_in_one_step(
+    with_old, monkeypatch
+):
+    monkeypatch.setattr(os, "rename", None)  # of which two would be needed
+    write_folder(with_old)
+    assert os.listdir(with_old.parent) == ["1"]
+    assert os.listdir(with_old) == ["new"]
+
+
+def test_a_step_that_fails_leaves_the_folder_before(with_old):
+    with pytest.raises(OSError, match="No such file") as failed:
+        whole._exchanged(str(with_old), str(with_old.parent / "none"))
+    assert failed.value.filename2 == str(with_old.parent / "none")
+    assert os.listdir(with_old) == ["old"]
+
+
+def test_where_folders_cannot_change_places_the_old_one_is_put_back(
+    with_old, monkeypatch
+):
     rename, calls = os.rename, []
 
     def fails_once(source, target):
@@ -57,14 +80,17 @@ def test_a_folder_replaces_one_with_content_where_that_is_meant(tmp_path, monkey
             raise OSError("no")
         rename(source, target)
 
+    # A flag that no file system knows: EINVAL, as of one that cannot.
+    monkeypatch.setattr(whole, "_EXCHANGE", 1 << 20)
     monkeypatch.setattr(os, "rename", fails_once)
     with pytest.raises(OSError, match="no"):
-        write_folder(folder)
-    assert os.listdir(tmp_path) == ["1"]
-    assert os.listdir(folder) == ["old"]
-    write_folder(folder)
-    assert os.listdir(tmp_path) == ["1"]
-    assert os.listdir(folder) == ["new"]
+        write_folder(with_old)
+    assert os.listdir(with_old.parent) == ["1"]
+    assert os.listdir(with_old) == ["old"]
+    write_folder(with_old)
+    assert os.listdir(with_old.parent) == ["1"]
+    assert os.listdir(with_old) == ["new"]
+    assert len(calls) == 5
 
 
 def test_folders_that_were_made_go_where_the_block_fails(tmp_path):

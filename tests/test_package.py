@@ -11,6 +11,7 @@ import pytest
 import scalenet_tf
 
 ROOT = pathlib.Path(__file__).parent.parent
+FILES = ROOT / "scalenet_files"
 LIBRARY = ROOT / "scalenet_tf"
 TRAINING = ROOT / "training"
 
@@ -67,6 +68,7 @@ def test_no_module_of_training_shadows_another_package():
 def test_a_wheel_works_outside_the_repository(tmp_path):
     options = ["--quiet", "--no-deps", "--no-build-isolation", "--wheel-dir"]
     source = tmp_path / "source"
+    shutil.copytree(FILES, source / "scalenet_files")
     shutil.copytree(LIBRARY, source / "scalenet_tf")
     shutil.copytree(TRAINING, source / "training")
     for name in ("setup.cfg", "pyproject.toml", "README.md", "LICENSE"):
@@ -79,19 +81,21 @@ def test_a_wheel_works_outside_the_repository(tmp_path):
     with zipfile.ZipFile(wheel) as archive:
         tops = {name.split("/")[0] for name in archive.namelist()}
         assert tops == {
+            "scalenet_files",
             "scalenet_tf",
             "scalenet_training",
             f"scalenet_tf-{scalenet_tf.__version__}.dist-info",
         }
         for data in (
             "scalenet_tf/py.typed",
-            "scalenet_training/evaluate/report/page.html",
+            "scalenet_training/pages/page.html",
         ):
             assert data in archive.namelist()
         modules = {name for name in archive.namelist() if name.endswith(".py")}
         assert modules == {
             path.relative_to(folder).as_posix()
             for folder, package in (
+                (ROOT, "scalenet_files"),
                 (ROOT, "scalenet_tf"),
                 (TRAINING, "scalenet_training"),
             )
@@ -126,7 +130,8 @@ def test_a_room_of_the_commands_has_few_modules():
     [
         *("settings.training", "networks.saved_network_config", "tune.config"),
         *("allocate.config", "evaluate.config", "runs.position", "runs.record"),
-        *("tune.roles", "tune.processes"),
+        *("runs.run_folder", "runs.locking", "tune.roles", "tune.processes"),
+        *("overview.config", "overview.tables", "overview.finding"),
     ],
 )
 def test_settings_import_no_tensorflow(module):

@@ -13,6 +13,7 @@ from tensorflow.python.framework.convert_to_constants import (
 )
 
 from scalenet_tf.export.interface import Exportable, ExportError
+from scalenet_tf.export.metadata import TEMPERATURE, is_temperature
 from scalenet_tf.folding import FoldingError, fold_batch_norm
 from scalenet_tf.models import HEAD, smallest_side
 from scalenet_tf.names import STEM, where_inside
@@ -33,6 +34,7 @@ class Classifier(tf.Module):
         dtype: Data type of the folded model; `None` for that of `model`.
         freeze: Whether the weights are constants of the graph, which TensorFlow
             arranges for its convolutions once and not at every call.
+        temperature: What logits are divided by for the probabilities.
     """
 
     def __init__(
@@ -41,14 +43,21 @@ class Classifier(tf.Module):
         fold: bool,
         dtype: str | None = None,
         freeze: bool = False,
+        temperature: float = 1.0,
     ):
         super().__init__()
         if fold:
             model = folded(model, dtype)
         features, logits = (model.get_layer(name).output for name in (_POOLED, HEAD))
-        ends_in_logits = model.outputs[0] is logits
+        ends_in_logits = model.outputs[0] is logits or temperature != 1
         network = keras.Model(model.inputs[0], [features, logits, model.outputs[0]])
         input_type = model.inputs[0].dtype
+
+        def probabilities(logits: tf.Tensor) -> tf.Tensor:
+            if temperature == 1:
+                return tf.nn.softmax(logits)
+            # There is no division of int8 in TFLite.
+            return tf.nn.softmax(tf.cast(logits, tf.float32) * (1 / temperature))
 
         @tf.function  # one graph that all signatures call
         def call(images: tf.Tensor) -> dict[str, tf.Tensor]:
@@ -57,7 +66,7 @@ class Classifier(tf.Module):
             outputs = {
                 "features": features,
                 "logits": logits,
-                "probabilities": tf.nn.softmax(logits) if ends_in_logits else last,
+                "probabilities": probabilities(logits) if ends_in_logits else last,
             }
             return {key: tf.cast(x, tf.float32) for key, x in outputs.items()}
 
@@ -107,6 +116,16 @@ def _own_normalization(model: keras.Model) -> str | None:
     return next((layer.name for layer in before if isinstance(layer, kinds)), None)
 
 
+def check_temperature(value: float) -> None:
+    """Checks that logits can be divided by a temperature.
+
+    Raises:
+        ExportError: They cannot.
+    """
+    if not is_temperature(value):
+        raise ExportError(f"`temperature` must be {TEMPERATURE}. Received: {value!r}.")
+
+
 def check_classifier(content: Exportable) -> None:
     """Checks that a model can be exported with a transform and names of classes.
 
@@ -146,6 +165,7 @@ def check_classifier(content: Exportable) -> None:
             f"pixels from 0 to 255 itself, by its layer {own!r}. Received: "
             f"{content.transform.normalization!r}."
         )
+    check_temperature(content.temperature)
     classes = model.get_layer(HEAD).units
     if len(class_names) != classes:
         raise ExportError(

@@ -49,6 +49,8 @@ class Exportable:
         examples: Encoded images, for formats that keep some, as a warm-up.
         calibration: Batches of images as `preprocess_input` leaves them, which show the
             range of the activations; for options that ask for them.
+        temperature: What logits are divided by for the probabilities; the logits that
+            the export gives stay the network's own.
     """
 
     model: keras.Model
@@ -56,6 +58,7 @@ class Exportable:
     class_names: Sequence[str]
     examples: Sequence[bytes] = ()
     calibration: Iterable[Any] | None = None
+    temperature: float = 1.0
 
 
 @dataclasses.dataclass(frozen=True)

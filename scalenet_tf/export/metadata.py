@@ -42,6 +42,15 @@ def _are_sides(value: Any) -> bool:
     return all(side is None or _is_side(side) for side in sides)
 
 
+TEMPERATURE = "a number from 0.01 to 100"
+
+
+def is_temperature(value: Any) -> bool:
+    """Whether logits can be divided by a value; NaN is none."""
+    number = isinstance(value, int | float) and not isinstance(value, bool)
+    return number and 0.01 <= value <= 100
+
+
 _SIDE = f"a number of pixels from 1 to {MAX_SIDE}"
 _STATISTICS, _INPUT_TYPES = tuple(STATISTICS), typing.get_args(InputType)
 # Field -> what it must be, in words and as a function. Others are for information.
@@ -54,6 +63,7 @@ _REQUIRED: Mapping[str, tuple[str, Callable[[Any], bool]]] = {
 _OPTIONAL: Mapping[str, tuple[str, Callable[[Any], bool]]] = {
     "image_sides": (f"two times {_SIDE}, or null", _are_sides),
     "smallest_side": (_SIDE, _is_side),
+    "temperature": (TEMPERATURE, is_temperature),
     "input_type": (f"one of {_INPUT_TYPES}", _INPUT_TYPES.__contains__),
 }
 
@@ -99,6 +109,7 @@ def metadata(content: Exportable) -> dict[str, Any]:
         "mean": list(mean),
         "standard_deviation": list(deviation),
         "class_names": list(content.class_names),
+        "temperature": content.temperature,
     }
 
 

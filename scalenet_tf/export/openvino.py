@@ -42,6 +42,7 @@ def convert_openvino(
     class_names: Sequence[str],
     *,
     input_type: InputType = Options.input_type,
+    temperature: float = 1.0,
 ) -> None:
     """Writes a model in OpenVINO's intermediate representation, in float32.
 
@@ -53,6 +54,7 @@ def convert_openvino(
         transform: What evaluation does to an image.
         class_names: Names of the classes, in the order of the logits.
         input_type: As for `convert_onnx`.
+        temperature: As for `convert_onnx`.
 
     Raises:
         FileExistsError: `directory` exists.
@@ -64,7 +66,8 @@ def convert_openvino(
     path = os.path.abspath(os.fspath(directory))
     if os.path.lexists(path):
         raise FileExistsError(f"`directory` must not exist. Received: {path!r}.")
-    write(Exportable(model, transform, class_names), path, Options(input_type))
+    content = Exportable(model, transform, class_names, temperature=temperature)
+    write(content, path, Options(input_type))
 
 
 def write(content: Exportable, path: str, options: Options) -> None:

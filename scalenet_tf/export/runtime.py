@@ -45,6 +45,11 @@ class Exported:
         return self.metadata["class_names"]
 
     @property
+    def temperature(self) -> float:
+        """What the model divides its logits by for its probabilities."""
+        return self.metadata.get("temperature", 1.0)  # absent in older versions
+
+    @property
     def takes_pixels(self) -> bool:
         """Whether `run` takes pixels from 0 to 255, uint8, and not normalised ones."""
         return self.metadata.get("input_type") == "uint8"
@@ -140,7 +145,7 @@ def read_metadata(
 
     Returns:
         `name`, `image_size`, `resize`, `normalization`, `mean`, `standard_deviation`,
-        `class_names`, and entries of the format.
+        `class_names`, `temperature`, and entries of the format.
 
     Raises:
         FileNotFoundError: There is no such file or folder.

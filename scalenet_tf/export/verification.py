@@ -38,7 +38,8 @@ class Verification:
 
     Attributes:
         errors: Signature -> largest difference of a logit (of a feature, for the
-            signature `features`) over the largest logit (feature).
+            signature `features`) over the largest logit (feature), or of a probability
+            from that of the exported model's own logits, where that is larger.
         agreement: Fraction of the images with the same likeliest class.
         images: Number of images.
         bound: Largest error that counts as equal; `None` where it is not bounded.
@@ -96,7 +97,7 @@ def verify(
     """
     exported = open_exported(path, formats=formats)
     transform = exported.transform
-    comparison = _Comparison(model, exported.bound)
+    comparison = _Comparison(model, exported.bound, exported.temperature)
     for chunk in _chunks(images):
         batches = requests(chunk, transform)
         if exported.takes_pixels:
@@ -115,10 +116,12 @@ verify_savedmodel = verify_tflite = verify_onnx = verify
 class _Comparison:
     """Differences from a Keras model, gathered over chunks of images."""
 
-    def __init__(self, model: keras.Model, bound: float | None):
+    def __init__(self, model: keras.Model, bound: float | None, temperature: float):
         self._expected = Classifier(model, fold=False)
         in_16_bits = any("16" in str(layer.compute_dtype) for layer in model.layers)
         self._bound = None if in_16_bits else bound
+        self._temperature = temperature
+        self._off: dict[str, float] = defaultdict(float)  # probabilities
         self._difference: dict[str, float] = defaultdict(float)
         self._largest: dict[str, float] = defaultdict(float)
         self._agrees: dict[str, list[bool]] = defaultdict(list)
@@ -143,14 +146,28 @@ class _Comparison:
         )
         if key == "logits":
             self._agrees[signature] += list(actual.argmax(1) == expected.argmax(1))
+            if "probabilities" in outputs:
+                wanted = softmax_of(actual, self._temperature)
+                off = np.abs(np.asarray(outputs["probabilities"]) - wanted).max()
+                self._off[signature] = np.maximum(self._off[signature], off)
 
     def result(self) -> Verification:
         errors = {
-            signature: float(difference / self._largest[signature])
+            signature: float(
+                np.maximum(difference / self._largest[signature], self._off[signature])
+            )
             for signature, difference in self._difference.items()
         }
         agrees = list(self._agrees.values())
         return Verification(errors, float(np.mean(agrees)), len(agrees[0]), self._bound)
+
+
+def softmax_of(logits: np.ndarray, temperature: float) -> np.ndarray:
+    """Probabilities `(batch, classes)` of logits that are divided by a temperature."""
+    scaled = logits.astype(np.float64) / temperature
+    with np.errstate(invalid="ignore"):  # of infinities, which are told of elsewhere
+        exponentials = np.exp(scaled - scaled.max(1, keepdims=True))
+        return exponentials / exponentials.sum(1, keepdims=True)
 
 
 def _chunks(images: Sequence[bytes]) -> Iterator[Sequence[bytes]]:

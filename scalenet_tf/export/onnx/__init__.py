@@ -41,6 +41,7 @@ def convert_onnx(
     class_names: Sequence[str],
     *,
     input_type: InputType = Options.input_type,
+    temperature: float = 1.0,
 ) -> None:
     """Writes a model as an ONNX file of opset 18.
 
@@ -57,6 +58,7 @@ def convert_onnx(
         input_type: `"float32"`: images as `preprocess_input` leaves them. `"uint8"`:
             pixels from 0 to 255, normalised inside; they are resized and cropped
             before in both cases.
+        temperature: What logits are divided by for `probabilities`.
 
     Raises:
         MissingPackageError: onnx is not installed.
@@ -64,7 +66,7 @@ def convert_onnx(
         ExportError: An argument does not fit, or the model has a layer for which there
             is no ONNX here.
     """
-    content = Exportable(model, transform, class_names)
+    content = Exportable(model, transform, class_names, temperature=temperature)
     write(content, os.fspath(path), Options(input_type))
 
 
@@ -91,7 +93,7 @@ def onnx_model(content: Exportable, options: FileOptions) -> Any:
     from scalenet_tf.export.onnx.graph import onnx_graph
 
     check_classifier(content)
-    network, transform = _network(content.model), content.transform
+    network, transform = _network(content), content.transform
     inside = transform.normalization if options.takes_pixels else None
     try:
         model = onnx_graph(network, OUTPUTS, transform.image_size, inside)
@@ -103,13 +105,16 @@ def onnx_model(content: Exportable, options: FileOptions) -> Any:
     return model
 
 
-def _network(model: keras.Model) -> keras.Model:
+def _network(content: Exportable) -> keras.Model:
     """Logits and probabilities, in float32, without batch norms."""
-    network = folded(model, "float32")
+    network = folded(content.model, "float32")
     logits, last = network.get_layer(HEAD).output, network.outputs[0]
-    if last is logits:
+    if content.temperature != 1:
+        scaled = keras.layers.Rescaling(1 / content.temperature, name="temperature")
+        last = keras.layers.Activation("softmax", name="calibrated")(scaled(logits))
+    elif last is logits:
         last = keras.layers.Activation("softmax", name="predictions")(logits)
-    return keras.Model(network.inputs[0], [logits, last], name=model.name)
+    return keras.Model(network.inputs[0], [logits, last], name=content.model.name)
 
 
 def read_metadata(path: str) -> dict[str, Any]:

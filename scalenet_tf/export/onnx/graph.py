@@ -194,8 +194,9 @@ def _normalization(
 def _scaled(graph: _Graph, name: str, x: _Value, scale: Any, offset: Any) -> _Value:
     """A value times a scale plus an offset: numbers, or one for each channel."""
     result = _padded(graph, x).name
+    sides = [1] * (len(x.shape) - 2)
     for kind, values in (("Mul", scale), ("Add", offset)):
-        constant = np.reshape(np.asarray(values, np.float32), (1, -1, 1, 1))
+        constant = np.reshape(np.asarray(values, np.float32), (1, -1, *sides))
         inputs = [result, graph.constant(f"{name}_{kind}_values", constant)]
         result = graph.add(kind, inputs, f"{name}_{kind}")
     return _Value(result, x.shape)

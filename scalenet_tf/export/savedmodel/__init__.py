@@ -61,6 +61,7 @@ def save_savedmodel(
     fold: bool = Options.fold,
     on_corrupt: OnCorrupt = Options.on_corrupt,
     constants: bool = Options.constants,
+    temperature: float = 1.0,
     warmup_images: Sequence[bytes] = (),
     warmup_batch_sizes: Sequence[int] = _WARMUP_BATCH_SIZES,
 ) -> None:
@@ -100,6 +101,7 @@ def save_savedmodel(
         constants: Whether the weights are constants of the graph and no variables.
             TensorFlow arranges them for its convolutions once then, and not at every
             call, which is faster for few images; it keeps several copies of them.
+        temperature: What logits are divided by for `probabilities`.
         warmup_images: Encoded images of which requests are made that TensorFlow
             Serving runs when it loads the model. None: no warm-up.
         warmup_batch_sizes: Batch sizes of these requests, for each signature.
@@ -112,7 +114,9 @@ def save_savedmodel(
         ExportError: An argument does not fit the model, or a warm-up image cannot be
             decoded.
     """
-    content = Exportable(model, transform, class_names, warmup_images)
+    content = Exportable(
+        model, transform, class_names, warmup_images, temperature=temperature
+    )
     options = Options(top_k, fold, on_corrupt, constants)
     _write(content, os.path.abspath(directory), options, warmup_batch_sizes)
 
@@ -139,7 +143,12 @@ def _write(
     if content.examples:
         serving_protos()  # an error before anything is computed
         warmup = requests(content.examples, content.transform)
-    network = Classifier(content.model, options.fold, freeze=options.constants)
+    network = Classifier(
+        content.model,
+        options.fold,
+        freeze=options.constants,
+        temperature=content.temperature,
+    )
     service = Service(network, content, options.top_k, options.on_corrupt)
     details = {
         **metadata(content),

@@ -66,6 +66,7 @@ def convert_tflite(
     quantization: Quantization = Options.quantization,
     input_type: InputType = Options.input_type,
     calibration: Iterable[Any] | None = None,
+    temperature: float = 1.0,
 ) -> None:
     """Writes a model as a TFLite file of TFLite's own operations, for one image.
 
@@ -89,13 +90,18 @@ def convert_tflite(
             which show the range of the activations; a hundred images or more. Gone
             through once. Others, such as pixels from 0 to 255 or from 0 to 1, are
             refused: the file would give the answers of another network.
+        temperature: What logits are divided by for `probabilities`.
 
     Raises:
         OSError: The file cannot be written; what was there is left as it was.
         ExportError: An argument does not fit, or the model needs operations that are
             not TFLite's.
     """
-    content = Exportable(model, transform, class_names, calibration=calibration)
+    content = Exportable(
+        *(model, transform, class_names),
+        calibration=calibration,
+        temperature=temperature,
+    )
     options = Options(quantization=quantization, input_type=input_type)
     write(content, os.fspath(path), options)
 
@@ -134,7 +140,9 @@ def load(path: str, threads: int) -> dict[str, Function]:
 
 
 def _converter(content: Exportable, options: Options) -> tf.lite.TFLiteConverterV2:
-    network = Classifier(content.model, fold=True, dtype="float32")
+    network = Classifier(
+        content.model, fold=True, dtype="float32", temperature=content.temperature
+    )
     transform, quantization = content.transform, options.quantization
     takes_pixels = options.takes_pixels
     side = transform.image_size

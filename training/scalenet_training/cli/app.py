@@ -13,12 +13,12 @@ from typing import NoReturn
 from scalenet_training.errors import did_you_mean
 from scalenet_training.invocation import PROGRAM
 
-_OWN_PACKAGES = ("scalenet_tf", "scalenet_training")
+_OWN_PACKAGES = ("scalenet_files", "scalenet_tf", "scalenet_training")
 
 
 @dataclasses.dataclass(frozen=True)
 class Command:
-    """A command, which is in the module `scalenet_training.<verb>.command`.
+    """A command, which is in the module `scalenet_training.<room>.command`.
 
     Its function `main(arguments, program)` runs it; messages show the options of its
     `SETTINGS`, if it has them.
@@ -26,10 +26,12 @@ class Command:
     Attributes:
         summary: What it does, in one line.
         extra: The extra of the package that it needs at least.
+        room: The package of its module; by default the verb.
     """
 
     summary: str
     extra: str = "train"
+    room: str | None = None
 
 
 COMMANDS: Mapping[str, Command] = MappingProxyType(
@@ -44,6 +46,9 @@ COMMANDS: Mapping[str, Command] = MappingProxyType(
         "study": Command(
             "trains several networks with several seeds and reports what came out"
         ),
+        # The package `runs` is what runs leave: a library for all rooms.
+        "runs": Command("lists runs, and compares two of them", room="overview"),
+        "report": Command("writes a page of the curves and results of runs"),
         "plot": Command("draws figures of runs and allocations"),
         "benchmark": Command("measures speed, as ratios of interleaved runs"),
         "doctor": Command("says what is installed here and what will not work"),
@@ -53,7 +58,7 @@ COMMANDS: Mapping[str, Command] = MappingProxyType(
 
 def module_of(verb: str) -> str:
     """The name of a command's module."""
-    return f"scalenet_training.{verb}.command"
+    return f"scalenet_training.{COMMANDS[verb].room or verb}.command"
 
 
 def main() -> None:

@@ -61,6 +61,9 @@ def evaluate_exported(
 ) -> dict[str, float]:
     """Evaluates an exported model on every example of a split once.
 
+    Its logits are divided by its temperature, so that the loss is that of its
+    probabilities.
+
     Args:
         settings: What to evaluate, on what.
         formats: The formats that are known.
@@ -83,6 +86,7 @@ def evaluate_exported(
     steps = -(-split.size // settings.batch_size)
     if observer is not None:
         observer.begin(work.subject)
+    temperature = work.exported.temperature
     logits_model = None if work.compared is None else logits_of(work.compared)
     own, others, agreeing, seconds = np.zeros(SUMS), np.zeros(SUMS), 0.0, 0.0
     with (
@@ -92,7 +96,7 @@ def evaluate_exported(
         for batch in batches(tf.distribute.InputContext()):
             began = time.perf_counter()
             with usage_errors(ExportError):
-                logits = work.exported.logits(batch[0])
+                logits = work.exported.logits(batch[0]) / temperature
             seconds += time.perf_counter() - began
             own += _sums(logits, batch)
             check_loss(means(own), repr(settings.run_or_model))
@@ -148,7 +152,10 @@ def _prepare(settings: EvaluateConfig, formats: Sequence[ExportFormat]) -> _Work
             f"`dataset` must have the model's {len(names)} classes. "
             f"Received: {source.name!r} with {len(source.class_names)}."
         )
-    subject = Subject(settings.run_or_model, source, name, split, exported.transform)
+    subject = Subject(
+        *(settings.run_or_model, source, name, split, exported.transform),
+        temperature=exported.temperature,
+    )
     return _Work(exported, model, subject)
 
 

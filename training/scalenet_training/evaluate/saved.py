@@ -7,6 +7,7 @@ import sys
 import time
 
 import keras
+import numpy as np
 
 from scalenet_tf.finite import first_not_finite
 from scalenet_training.bars import Bar
@@ -45,15 +46,16 @@ def evaluate_saved(
             infinity.
     """
     evaluator = _evaluator(settings, observer)
+    watch = _Watch(observer)
     times = []
-    began = time.perf_counter()
+    began = watch.now()
     with Bar(total=evaluator.steps, unit="step", desc="evaluating") as bar:
 
         def progress(_: int) -> None:
-            times.append(time.perf_counter())
+            times.append(watch.now())
             bar.update()
 
-        result = evaluator.run(progress, see=observer.see if observer else None)
+        result = evaluator.run(progress, see=watch.see if observer else None)
     # The first step traces and compiles: it counts only where there is no other.
     times = times if len(times) > 1 else [began, *times]
     images = (len(times) - 1) * settings.batch_size
@@ -63,6 +65,25 @@ def evaluate_saved(
         "classes": evaluator.classes,
         "images_per_second": images / (times[-1] - times[0]),
     }
+
+
+class _Watch:
+    """A clock that stands still while an observer looks at examples."""
+
+    def __init__(self, observer: Observer | None):
+        self._observer = observer
+        self._looked = 0.0
+
+    def now(self) -> float:
+        """Seconds."""
+        return time.perf_counter() - self._looked
+
+    def see(self, images: np.ndarray, labels: np.ndarray, logits: np.ndarray) -> None:
+        """As the observer's."""
+        assert self._observer is not None
+        began = time.perf_counter()
+        self._observer.see(images, labels, logits)
+        self._looked += time.perf_counter() - began
 
 
 def _evaluator(settings: EvaluateConfig, observer: Observer | None) -> Evaluator:

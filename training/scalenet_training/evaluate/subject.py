@@ -25,6 +25,7 @@ class Subject:
         transform: From an image to the model's input.
         model: The network; None for an export, which has no gradients.
         run: Folder of the run that saved the network; None for others.
+        temperature: By which its logits are divided before they are shown.
     """
 
     name: str
@@ -34,6 +35,7 @@ class Subject:
     transform: EvaluationTransform
     model: keras.Model | None = None
     run: str | None = None
+    temperature: float = 1.0
 
     def example_names(self) -> list[str]:
         """Of files their names in the dataset's folder, else numbers in the split."""

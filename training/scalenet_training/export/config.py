@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 import re
 from typing import Annotated, Literal, get_args
 
@@ -10,7 +11,7 @@ import tyro
 
 from scalenet_training.networks.saved_network_config import SavedNetworkConfig
 from scalenet_training.settings.base import POSITIVE, Bound
-from scalenet_training.settings.inputs import FILE, FOLDER, one_of
+from scalenet_training.settings.inputs import FILE, FOLDER, existing, one_of
 
 # Those of `scalenet_tf.export.FORMATS`, which needs TensorFlow.
 Format = Literal["savedmodel", "tflite", "onnx", "openvino"]
@@ -19,6 +20,21 @@ _FOLDER_NAME = Bound(
     "must be a plain folder name of letters, digits and _ . + -, and not begin with "
     "one of . + -",
     lambda name: re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_.+-]*", name) is not None,
+)
+
+
+def is_number(text: str) -> bool:
+    """Whether a text is a number, of whatever size."""
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
+
+
+_TEMPERATURE = existing(
+    "a number from 0.01 to 100, or the report.json of an evaluation, or its folder",
+    lambda text: is_number(text) or os.path.exists(text),
 )
 # Settings of formats that are calibrated by images.
 CALIBRATION = ("calibration_dir", "calibration_images")
@@ -51,6 +67,11 @@ class ExportConfig(SavedNetworkConfig):
     class_names: Annotated[str | None, FILE] = None
     """Text file with the name of a class a line. Default: the run's, else the
     dataset's."""
+
+    temperature: Annotated[str | None, _TEMPERATURE] = None
+    """What logits are divided by for the probabilities: a number, or the report (its
+    folder, or report.json) of an evaluation on validation data, whose temperature is
+    taken. The logits stay the network's own. Default: 1."""
 
     no_fold: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
     """Of a SavedModel: leave the batch norms, and do not fold them into the

@@ -32,6 +32,7 @@ from scalenet_training.errors import RunError, usage_errors
 from scalenet_training.export.config import ExportConfig
 from scalenet_training.export.options import chosen_format
 from scalenet_training.export.sample_images import folder_images, split_images
+from scalenet_training.export.temperature import Temperature, read_temperature
 from scalenet_training.export.versions import new_version
 from scalenet_training.networks.model_card import describe_network, write_model_card
 from scalenet_training.networks.saved_network import (
@@ -58,6 +59,7 @@ class Export:
     description: Mapping[str, Any]
     content: Exportable
     calibration: Sequence[bytes]
+    temperature: Temperature
 
     @property
     def folder(self) -> str:
@@ -117,14 +119,17 @@ def _next_step(bar: Bar, name: str) -> None:
 def _prepare(config: ExportConfig, formats: Sequence[ExportFormat]) -> Export:
     entry, options = chosen_format(config, formats)
     check_writable(entry.versions_folder(config.to, config.name), "`to`")
+    temperature = read_temperature(config.temperature)
     network = find_network(config.run_or_model, config.saved)
     network.required("normalization", config.normalization)
     model = network.load()
     data = _Data(config, network, model)
     transform = network.transform(model, config)
     content = Exportable(
-        model, transform, data.class_names(), data.verification_images()
+        *(model, transform, data.class_names(), data.verification_images()),
+        temperature=temperature.value,
     )
+    temperature.check(network, len(content.class_names))
     calibration = data.calibration_images() if options.needs_calibration else []
     if options.needs_calibration:
         batches = _calibration(calibration, transform)
@@ -132,7 +137,8 @@ def _prepare(config: ExportConfig, formats: Sequence[ExportFormat]) -> Export:
     check_classifier(content)
     description = describe_network(network, model)
     return Export(
-        *(config, formats, entry, options, network, description, content, calibration)
+        *(config, formats, entry, options, network, description, content, calibration),
+        temperature,
     )
 
 
@@ -238,4 +244,7 @@ def _settings(work: Export) -> dict[str, Any]:
     settings = {"format": work.format.name, **dataclasses.asdict(work.options)}
     if work.options.CALIBRATED:
         settings["calibration_images"] = len(work.calibration)
+    settings["temperature"] = work.temperature.value
+    if work.temperature.fitted_to is not None:
+        settings["temperature_fitted_to"] = work.temperature.fitted_to
     return settings | dataclasses.asdict(work.content.transform)

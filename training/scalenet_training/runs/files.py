@@ -1,4 +1,7 @@
-"""Files that are written whole or not at all, and what to say where that fails."""
+"""Files that are written whole or not at all, and what to say where that fails.
+
+Imports no TensorFlow.
+"""
 
 from __future__ import annotations
 
@@ -9,12 +12,11 @@ import json
 import os
 import re
 import shutil
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, TextIO
 
-import tensorflow as tf
-
-from scalenet_tf.files import TEMPORARY, replaced
+from scalenet_files import TEMPORARY, replaced
 from scalenet_training.errors import RunError, UsageError
 
 __all__ = [
@@ -39,11 +41,17 @@ def disk_errors(path: str) -> Iterator[None]:
     """Turns failures to write, also TensorFlow's, into a RunError with the path."""
     try:
         yield
-    except (OSError, tf.errors.OpError) as error:
+    except _failures() as error:
         raise RunError(
             f"cannot write to {path!r}: {_reason(error)}. What was there before is "
             "intact."
         ) from error
+
+
+def _failures() -> tuple[type[Exception], ...]:
+    """What writing raises; where TensorFlow was not imported, it writes nothing."""
+    tensorflow = sys.modules.get("tensorflow")
+    return (OSError, tensorflow.errors.OpError) if tensorflow else (OSError,)
 
 
 def _reason(error: Exception) -> str:

@@ -6,14 +6,17 @@ import contextlib
 import dataclasses
 import errno
 import os
+import time
 from collections.abc import Iterator
 
-from scalenet_tf.files import made_folder
+from scalenet_files import made_folder
 from scalenet_training.errors import UsageError
 from scalenet_training.runs.files import check_writable
 
 # What file systems say that have no locks.
 _NO_LOCKS = (errno.ENOLCK, errno.ENOTSUP, errno.EBADF, errno.EINVAL, errno.ENOSYS)
+# A writer asks again after a while: `is_locked` has the lock for some microseconds.
+_ATTEMPTS, _SECONDS_BETWEEN = 3, 0.02
 
 
 class FolderInUseError(UsageError):
@@ -62,12 +65,38 @@ def locked_folder(folder: str, option: str) -> Iterator[Lock]:
             os.close(descriptor)
 
 
+def is_locked(folder: str) -> bool:
+    """Whether a process has locked a folder; not where the file system has no locks.
+
+    Raises:
+        OSError: The folder cannot be read.
+    """
+    import fcntl
+
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:  # shared, so that two who ask do not take each other for a writer
+        return _taken(descriptor, fcntl.LOCK_SH) is None
+    finally:
+        os.close(descriptor)
+
+
 def _lock(descriptor: int) -> bool | None:
     """Whether it is locked now; `None` where another process has it."""
     import fcntl  # not on every system that can read settings
 
+    for _ in range(_ATTEMPTS - 1):
+        taken = _taken(descriptor, fcntl.LOCK_EX)
+        if taken is not None:
+            return taken
+        time.sleep(_SECONDS_BETWEEN)
+    return _taken(descriptor, fcntl.LOCK_EX)
+
+
+def _taken(descriptor: int, kind: int) -> bool | None:
+    import fcntl
+
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        fcntl.flock(descriptor, kind | fcntl.LOCK_NB)
     except BlockingIOError:
         return None
     except OSError as error:

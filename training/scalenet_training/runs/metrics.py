@@ -1,4 +1,4 @@
-"""The rows of metrics.csv, one per epoch. Imports no TensorFlow by itself."""
+"""The rows of metrics.csv, one per epoch. Imports no TensorFlow."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import reprlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from scalenet_files import read_bounded
 from scalenet_training.errors import UsageError
 
 METRICS_FILE = "metrics.csv"
@@ -30,9 +31,6 @@ def read_rows(path: str) -> list[dict[str, Any]]:
     """
     if not os.path.exists(path):
         return []
-
-    from scalenet_tf.files import read_bounded
-
     try:
         text = read_bounded(path).decode("utf-8")
         reader = csv.DictReader(io.StringIO(text, newline=""))

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
+import types
 from collections.abc import Mapping
-from typing import Any, get_type_hints
+from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 import typeguard
 
@@ -68,6 +70,12 @@ class RunRecord:
     xla: bool
     versions: dict[str, str]
 
+    @property
+    def planned_epochs(self) -> int:
+        """Epochs of the whole run; `max_steps` may end it within the last of them."""
+        steps = self.config.total_steps(self.training_examples)
+        return -(-steps // max(1, self.config.steps_per_epoch(self.training_examples)))
+
     def to_json(self) -> dict[str, Any]:
         """The content of config.json as plain JSON values."""
         values = {**vars(self), "config": self.config.to_json()}
@@ -105,20 +113,43 @@ class RunRecord:
 
 def _fields(kind: type, values: Mapping[str, Any], prefix: str) -> dict[str, Any]:
     """The values of a dataclass' fields, those without default required."""
-    hints = get_type_hints(kind)
     found = {}
-    for field in dataclasses.fields(kind):
+    for field, hint in _hinted(kind):
         name = f"{prefix}{field.name}"
         if field.name in values:
-            value = values[field.name]
-            try:
-                found[field.name] = typeguard.check_type(
-                    value,
-                    hints[field.name],
-                    collection_check_strategy=typeguard.CollectionCheckStrategy.ALL_ITEMS,
-                )
-            except typeguard.TypeCheckError as error:
-                raise ValueError(f"its field {name!r} is wrong: {error}") from error
+            found[field.name] = _checked(name, values[field.name], hint)
         elif field.default is dataclasses.MISSING:
             raise ValueError(f"it has no field {name!r}")
     return found
+
+
+@functools.cache
+def _hinted(kind: type) -> list[tuple[dataclasses.Field, Any]]:
+    """The fields of a dataclass with their types."""
+    hints = get_type_hints(kind)
+    return [(field, hints[field.name]) for field in dataclasses.fields(kind)]
+
+
+def _checked(name: str, value: Any, hint: Any) -> Any:
+    if _is_plainly(value, hint):
+        return value
+    try:
+        return typeguard.check_type(
+            value,
+            hint,
+            collection_check_strategy=typeguard.CollectionCheckStrategy.ALL_ITEMS,
+        )
+    except typeguard.TypeCheckError as error:
+        raise ValueError(f"its field {name!r} is wrong: {error}") from error
+
+
+def _is_plainly(value: Any, hint: Any) -> bool:
+    """Whether a value has just this type; typeguard takes much longer to say so."""
+    if isinstance(hint, type):  # list[str] is none
+        return type(value) is hint
+    origin, parts = get_origin(hint), get_args(hint)
+    if origin in (Union, types.UnionType):
+        return any(_is_plainly(value, part) for part in parts)
+    if origin is Literal:
+        return type(value) is str and value in parts
+    return origin is list is type(value) and {*map(type, value)} <= {*parts}

@@ -1,14 +1,16 @@
-"""What a run leaves on disk; files are replaced whole, never written in place."""
+"""What a run leaves on disk; files are replaced whole, never written in place.
+
+Imports no TensorFlow.
+"""
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import keras
-
-from scalenet_tf.files import read_json
+from scalenet_files import read_json
 from scalenet_training.errors import UsageError
 from scalenet_training.runs.files import (
     check_own_folder,
@@ -17,20 +19,27 @@ from scalenet_training.runs.files import (
     replacing,
     write_json,
     write_rows,
+    written,
 )
 from scalenet_training.runs.metrics import METRICS_FILE, best_row, read_rows
 from scalenet_training.runs.record import RunRecord
 from scalenet_training.settings.training import TrainConfig
 
+if TYPE_CHECKING:
+    import keras
+
 CONFIG_FILE = "config.json"
 CURVES_FILE = "curves.png"
+DIVERGED_FILE = "diverged.txt"
+CHECKPOINTS, TENSORBOARD = "checkpoints", "tensorboard"  # folders
 
 
 class RunFolder:
     """The folder of one run.
 
     `config.json` (the run's record), `metrics.csv` (one row per epoch), `curves.png`,
-    `best.keras`, `last.keras`, `checkpoints/`, `tensorboard/`.
+    `best.keras`, `last.keras`, `checkpoints/`, `tensorboard/`, and `diverged.txt` where
+    the run has ended so.
     """
 
     def __init__(self, path: str | os.PathLike[str]):
@@ -103,6 +112,18 @@ class RunFolder:
         with disk_errors(self.path):
             os.makedirs(self.path, exist_ok=True)
         write_json(self.file(CONFIG_FILE), record.to_json())
+        with contextlib.suppress(FileNotFoundError):  # it goes on
+            os.remove(self.file(DIVERGED_FILE))
+
+    def note_divergence(self, reason: str) -> None:
+        """Notes that the run has ended with numbers that are not finite."""
+        with written(self.file(DIVERGED_FILE)) as file:
+            file.write(f"{reason}\n")
+
+    @property
+    def has_diverged(self) -> bool:
+        """Whether the run has ended so, and has not gone on since."""
+        return os.path.exists(self.file(DIVERGED_FILE))
 
     def remove_leftovers(self) -> None:
         """Removes what a killed process had begun to write."""

@@ -9,7 +9,7 @@ import dataclasses
 import functools
 import math
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Annotated, Any, ClassVar, Literal, TypeVar, get_args, get_origin
 from typing import get_type_hints as type_hints
 
@@ -94,14 +94,14 @@ class Settings:
 
     def __post_init__(self) -> None:
         kind: type = type(self)
-        for name, hint in hints_of(kind).items():
+        for name, bounds in _bounds_of(kind).items():
             value = getattr(self, name)
             # Comparisons with NaN are false, and infinity is more than any bound.
             if not all(map(math.isfinite, _parts(float, value))):
                 raise SettingError.of(name, "must be finite", value)
             if name not in _ANY_NAMES and not all(map(_is_text, _parts(str, value))):
                 raise SettingError.of(name, "must be text in UTF-8", value)
-            for bound in _bounds(hint) if value is not None else ():
+            for bound in bounds if value is not None else ():
                 if not bound.holds(value):
                     raise SettingError.of(name, bound.rule, value)
 
@@ -127,6 +127,12 @@ def hints_of(kind: type) -> Mapping[str, Any]:
     """The type of each field of settings, with what is annotated."""
     hints = type_hints(kind, include_extras=True)
     return {name: hints[name] for name in fields_of(kind)}
+
+
+@functools.cache
+def _bounds_of(kind: type) -> Mapping[str, Sequence[Bound]]:
+    """The bounds of each field of settings."""
+    return {name: tuple(_bounds(hint)) for name, hint in hints_of(kind).items()}
 
 
 def _bounds(hint: Any) -> Iterator[Bound]:

@@ -177,6 +177,15 @@ class TrainConfig(
         suffix = "Seed" if self.model.startswith("seed:") else ""
         return os.path.join("runs", f"{dataset}-{model}{suffix}")
 
+    def steps_per_epoch(self, examples: int) -> int:
+        """Full global batches in a training split of so many examples."""
+        return examples // self.batch_size
+
+    def total_steps(self, examples: int) -> int:
+        """Steps after which a run on so many examples ends."""
+        steps = self.epochs * self.steps_per_epoch(examples)
+        return min(steps, self.max_steps or steps)
+
     def to_json(self) -> dict[str, Any]:
         """The settings as plain JSON values."""
         return {

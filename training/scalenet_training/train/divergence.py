@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
 from scalenet_training.errors import RunError
+from scalenet_training.runs.run_folder import RunFolder
 
 
 class NotFiniteError(RunError):
@@ -55,3 +57,15 @@ def diverged(what: str, rate: float, good: str | None) -> DivergedError:
         "A lower `learning_rate`, a longer `warmup_epochs` or `clip_norm` may help, in "
         "another `workdir`.",
     )
+
+
+@contextlib.contextmanager
+def noted_divergence(folder: RunFolder, chief: bool) -> Iterator[None]:
+    """Notes in the folder of a run that it has diverged, where it does in the block."""
+    try:
+        yield
+    except DivergedError as error:
+        if chief:
+            with contextlib.suppress(RunError):  # a full disk is not what ended it
+                folder.note_divergence(str(error))
+        raise

@@ -26,9 +26,13 @@ from scalenet_training.runs.files import replacing
 from scalenet_training.runs.locking import locked_folder
 from scalenet_training.runs.metrics import worth_telling
 from scalenet_training.runs.position import Position, steps_of_codes
-from scalenet_training.runs.run_folder import CURVES_FILE, RunFolder
+from scalenet_training.runs.run_folder import CHECKPOINTS, CURVES_FILE, RunFolder
 from scalenet_training.settings.training import TrainConfig
-from scalenet_training.train.divergence import NotFiniteError, diverged
+from scalenet_training.train.divergence import (
+    NotFiniteError,
+    diverged,
+    noted_divergence,
+)
 from scalenet_training.train.evaluation import Evaluator
 from scalenet_training.train.interruption import StoppedError, StopRequest
 from scalenet_training.train.plan import Plan, prepare
@@ -85,7 +89,11 @@ def train_and_evaluate(
         plan.data.check(folder)
         folder.check_lasting(plan.record())
         # TensorFlow's strategy of several workers takes SIGTERM for itself until here.
-        with StopRequest() as stop, lost_workers(plan.placement):
+        with (
+            StopRequest() as stop,
+            lost_workers(plan.placement),
+            noted_divergence(folder, plan.placement.chief),
+        ):
             return Trainer(plan, folder, stop).run()
 
 
@@ -111,7 +119,7 @@ class Trainer:
         self.evaluated_step = tf.Variable(0, dtype=tf.int64, name="evaluated_step")
         parts = {"average": plan.learner.average, "scale": plan.learner.loss_scale}
         self.checkpoints = Checkpoints(
-            folder.file("checkpoints"),
+            folder.file(CHECKPOINTS),
             plan.config.checkpoints_kept,
             self.chief,
             model=plan.learner.model,

@@ -68,13 +68,12 @@ class Plan:
     @property
     def steps_per_epoch(self) -> int:
         """Full global batches in the training split."""
-        return self.train_split.size // self.config.batch_size
+        return self.config.steps_per_epoch(self.train_split.size)
 
     @property
     def total_steps(self) -> int:
         """Steps after which the run ends."""
-        steps = self.config.epochs * self.steps_per_epoch
-        return min(steps, self.config.max_steps or steps)
+        return self.config.total_steps(self.train_split.size)
 
     @property
     def objective(self) -> Objective:
@@ -160,7 +159,7 @@ def prepare(
     xla = distribution.uses_xla(config.jit, placement, config.sync_batch_norm)
     with usage_errors():
         examples = open_examples(config, architecture, workdir, augmentations)
-    steps_per_epoch = examples.train_split.size // config.batch_size
+    steps_per_epoch = config.steps_per_epoch(examples.train_split.size)
     schedule = _schedule(config, steps_per_epoch)
     with (
         distribution.lost_workers(placement),

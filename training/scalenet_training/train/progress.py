@@ -16,7 +16,7 @@ from scalenet_training.data.batches import Batch
 from scalenet_training.runs.files import disk_errors
 from scalenet_training.runs.metrics import worth_telling
 from scalenet_training.runs.position import Position
-from scalenet_training.runs.run_folder import RunFolder
+from scalenet_training.runs.run_folder import TENSORBOARD, RunFolder
 from scalenet_training.train.plan import Plan
 
 
@@ -130,7 +130,7 @@ class ScalarSummaries(keras.callbacks.Callback):
     def __init__(self, folder: RunFolder):
         super().__init__()
         self.folder = folder
-        self.log_dir = folder.file("tensorboard")
+        self.log_dir = folder.file(TENSORBOARD)
 
     def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
         """Opens the log, with the last epoch of a run that resumes.

@@ -145,6 +145,7 @@ def facts(content: Content) -> dict[str, Any]:
             "bins": BINS,
             "ece": found.before.ece,
             "nll": content.result["loss"],
+            "applied_temperature": subject.temperature,
             "temperature": found.temperature,
             "ece_at_temperature": None if found.after is None else found.after.ece,
             "nll_at_temperature": found.nll_after,

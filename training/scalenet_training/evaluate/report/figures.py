@@ -70,11 +70,23 @@ def draw_confusion(
             drawn = axes.imshow(part, cmap=colours, norm=norm, interpolation="nearest")
         bar = figure.colorbar(drawn, ax=axes, fraction=0.03, pad=0.02)
         bar.ax.yaxis.set_major_formatter(PercentFormatter(1))
-        bar.set_label("share of the examples of a class, where it is wrong")
-        axes.set(xlabel="predicted class", ylabel="true class")
+        bar.ax.tick_params(labelsize=_size(side))
+        told = "share of the examples of a class, where it is wrong"
+        bar.set_label(told, fontsize=_size(side))
+        axes.set_xlabel("predicted class", fontsize=_size(side))
+        axes.set_ylabel("true class", fontsize=_size(side))
         _label_classes(axes, [_short(names[index]) for index in order], side)
         if number <= _MOST_NUMBERS:
             _write_counts(axes, counts, share)
+
+
+def _size(width: float) -> float:
+    """Of a font, in points, that is 10 to 12 pixels high on a page of 1,030 pixels.
+
+    Args:
+        width: Of the figure, in inches.
+    """
+    return max(10.0, 1.1 * width)
 
 
 def _label_classes(axes: Axes, labels: Sequence[str], side: float) -> None:
@@ -148,9 +160,11 @@ def draw_errors(pictures: Sequence[Picture], path: str) -> None:
     """
     columns = min(_COLUMNS, len(pictures))
     rows = math.ceil(len(pictures) / columns)
-    side, text = 1.9, 0.5  # in inches, as all that follows
+    side = 1.9  # in inches, as all that follows
     wide = side if pictures[0].evidence is None else 2.03 * side
     step = max(wide, 2.1) + 0.2
+    size = 0.9 * _size(step * columns)
+    text = 4 * size / 72  # three lines, and what is between them
     with _saved(step * columns, (side + text + 0.1) * rows, path) as figure:
         axes = figure.add_subplot()  # one, since each takes long to lay out
         for number, picture in enumerate(pictures):
@@ -159,7 +173,7 @@ def draw_errors(pictures: Sequence[Picture], path: str) -> None:
             place = (left, left + wide, top + side, top)
             axes.imshow(_shown(picture), extent=place, interpolation="nearest")
             axes.text(
-                left, top - 0.04, _told(picture), fontsize=8, va="bottom"
+                left, top - 0.04, _told(picture), fontsize=size, va="bottom"
             ).set_parse_math(False)
         axes.set(xlim=(0, step * columns), ylim=((side + text + 0.1) * rows, 0))
         axes.set_axis_off()

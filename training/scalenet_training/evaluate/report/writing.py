@@ -12,20 +12,26 @@ from scalenet_training.bars import Bar
 from scalenet_training.errors import UsageError
 from scalenet_training.evaluate.report import figures, page, tables
 from scalenet_training.evaluate.report.content import Content, content_of, facts
+from scalenet_training.evaluate.report.facts import (
+    CALIBRATION,
+    CAPTIONS,
+    CONFUSION,
+    CURVES,
+    ERRORS,
+    FACTS,
+    PAGE,
+)
 from scalenet_training.evaluate.report.predictions import Collector
 from scalenet_training.runs.figures import plot_curves
 from scalenet_training.runs.files import check_writable, disk_errors, replaced
 
-PAGE, FACTS = "report.html", "report.json"
 _TABLES = {
     "predictions.csv": tables.prediction_rows,
     "classes.csv": tables.class_rows,
     "confusion.csv": tables.confusion_rows,
     "suspects.csv": tables.suspect_rows,
 }
-FILES = frozenset(
-    {PAGE, FACTS, *_TABLES, page.CONFUSION, page.CALIBRATION, page.ERRORS, page.CURVES}
-)
+FILES = frozenset({PAGE, FACTS, *_TABLES, *CAPTIONS})
 
 
 def check_folder(path: str) -> None:
@@ -92,14 +98,14 @@ def _write(folder: str, content: Content) -> None:
         _write_text(file(FACTS), json.dumps(facts(content), indent=1) + "\n")
         bar.update()
         figures.draw_confusion(
-            content.counts, content.order, content.names, file(page.CONFUSION)
+            content.counts, content.order, content.names, file(CONFUSION)
         )
-        figures.draw_calibration(content.calibration, file(page.CALIBRATION))
+        figures.draw_calibration(content.calibration, file(CALIBRATION))
         if content.pictures:
-            figures.draw_errors(content.pictures, file(page.ERRORS))
+            figures.draw_errors(content.pictures, file(ERRORS))
         if content.curves:
             label = os.path.basename(os.path.normpath(content.subject.name))
-            plot_curves({label: content.curves}, file(page.CURVES))
+            plot_curves({label: content.curves}, file(CURVES))
         bar.update()
         _write_text(file(PAGE), page.render(content, folder))
         bar.update()

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import ctypes
+import errno
 import os
 import tempfile
 from collections.abc import Iterator
@@ -10,13 +12,18 @@ from collections.abc import Iterator
 # How the names of files begin that are not written to their end yet.
 TEMPORARY = ".writing-"
 
+_EXCHANGE, _CURRENT_FOLDER = 2, -100  # RENAME_EXCHANGE and AT_FDCWD of Linux
+_NO_EXCHANGE = (errno.ENOSYS, errno.EINVAL, errno.ENOTSUP)
+
 
 @contextlib.contextmanager
 def replaced(path: str, with_content: bool = False) -> Iterator[str]:
     """Gives a temporary path; what was written there replaces `path` in one step.
 
-    A folder can only replace an empty one, unless `with_content`: then one that is not
-    empty is moved away first, and put back where the new one cannot take its place.
+    A folder can only replace an empty one, unless `with_content`: then the two change
+    places in one step. Where the system or the file system cannot do that, the old one
+    is moved away first, and put back where the new one cannot take its place: a process
+    that is killed between these two steps leaves both in `.writing-*`.
     """
     folder, name = os.path.split(path)
     with tempfile.TemporaryDirectory(prefix=TEMPORARY, dir=folder or ".") as temporary:
@@ -25,14 +32,36 @@ def replaced(path: str, with_content: bool = False) -> Iterator[str]:
         _write_through(target)
         if not with_content or not os.path.isdir(path):
             os.replace(target, path)
-            return
-        before = os.path.join(temporary, f"{name}.before")
-        os.rename(path, before)
-        try:
-            os.rename(target, path)
-        except BaseException:
-            os.rename(before, path)
-            raise
+        elif not _exchanged(target, path):
+            _put_in_place(target, path, os.path.join(temporary, f"{name}.before"))
+
+
+def _exchanged(one: str, other: str) -> bool:
+    """Whether two paths have changed places, in one step; if not, nothing has changed.
+
+    Raises:
+        OSError: They cannot, although this system and file system can.
+    """
+    exchange = getattr(ctypes.CDLL(None, use_errno=True), "renameat2", None)
+    if exchange is None:
+        return False
+    first, second = os.fsencode(one), os.fsencode(other)
+    if not exchange(_CURRENT_FOLDER, first, _CURRENT_FOLDER, second, _EXCHANGE):
+        return True
+    code = ctypes.get_errno()
+    if code in _NO_EXCHANGE:
+        return False
+    raise OSError(code, os.strerror(code), one, None, other)
+
+
+def _put_in_place(target: str, path: str, before: str) -> None:
+    """Moves `path` to `before` and `target` to `path`, or leaves all as it is."""
+    os.rename(path, before)
+    try:
+        os.rename(target, path)
+    except BaseException:
+        os.rename(before, path)
+        raise
 
 
 @contextlib.contextmanager

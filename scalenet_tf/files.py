@@ -1,13 +1,15 @@
-"""Files: written whole or not at all, and read within bounds."""
+"""`scalenet_files`, by the name that it has in the library."""
 
-from scalenet_tf.files.untrusted import (
+from scalenet_files import (
     MAX_BYTES,
+    TEMPORARY,
+    made_folder,
     parse_json,
     read_bounded,
     read_json,
+    replaced,
     unreadable,
 )
-from scalenet_tf.files.whole import TEMPORARY, made_folder, replaced
 
 __all__ = [
     "MAX_BYTES",

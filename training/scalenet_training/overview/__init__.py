@@ -1,0 +1,1 @@
+"""Runs: found, told in a line each, compared. Imports no TensorFlow."""

@@ -1,0 +1,1 @@
+"""Pages of reports: one file with everything in it, which loads nothing."""

@@ -1,0 +1,1 @@
+"""Reports of runs: curves, results and what differs, on one page."""

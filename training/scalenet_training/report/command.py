@@ -1,0 +1,55 @@
+"""Writes a page of the curves and results of runs, and of what differs between them.
+
+It has everything in it, the figures of their evaluations too, and loads nothing.
+"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from scalenet_training.cli.running import parse
+from scalenet_training.report.config import ReportConfig
+from scalenet_training.text import printable
+
+if TYPE_CHECKING:
+    from scalenet_training.overview.overview import Run
+
+SETTINGS = (ReportConfig,)
+
+
+def main(arguments: Sequence[str], program: str) -> None:
+    """Runs the command line."""
+    config = parse(ReportConfig, __doc__, arguments, program)
+
+    from scalenet_training.overview.overview import read_run
+    from scalenet_training.report.evaluations import evaluations_of
+    from scalenet_training.report.page import render_runs
+    from scalenet_training.runs.files import written
+
+    runs = [read_run(path) for path in dict.fromkeys(config.runs)]
+    evaluations = evaluations_of([run.path for run in runs], config.evaluations)
+    with tempfile.TemporaryDirectory() as folder:
+        page = render_runs(runs, evaluations, _curves(runs, folder))
+    with written(config.output) as file:
+        file.write(page)
+    print(f"report: {printable(config.output)}")
+
+
+def _curves(runs: Sequence[Run], folder: str) -> str | None:
+    """The picture of the curves of runs, in a folder; None where there are none."""
+    from scalenet_training.overview import words
+    from scalenet_training.runs.run_folder import CURVES_FILE
+
+    names = words.names([run.path for run in runs])
+    rows = {n: run.rows for n, run in zip(names, runs, strict=True) if run.rows}
+    if not rows:
+        return None
+
+    from scalenet_training.runs.figures import plot_curves
+
+    path = os.path.join(folder, CURVES_FILE)
+    plot_curves(rows, path)
+    return path

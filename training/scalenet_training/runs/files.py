@@ -9,10 +9,9 @@ import json
 import os
 import re
 import shutil
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, TextIO
-
-import tensorflow as tf
 
 from scalenet_tf.files import TEMPORARY, replaced
 from scalenet_training.errors import RunError, UsageError
@@ -39,11 +38,17 @@ def disk_errors(path: str) -> Iterator[None]:
     """Turns failures to write, also TensorFlow's, into a RunError with the path."""
     try:
         yield
-    except (OSError, tf.errors.OpError) as error:
+    except _write_errors() as error:
         raise RunError(
             f"cannot write to {path!r}: {_reason(error)}. What was there before is "
             "intact."
         ) from error
+
+
+def _write_errors() -> tuple[type[Exception], ...]:
+    """OSError, and TensorFlow's errors where it has been imported and can raise any."""
+    tensorflow = sys.modules.get("tensorflow")
+    return (OSError,) if tensorflow is None else (OSError, tensorflow.errors.OpError)
 
 
 def _reason(error: Exception) -> str:

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from typing import Any
-
-import keras
+from typing import TYPE_CHECKING, Any
 
 from scalenet_tf.files import read_json
 from scalenet_training.errors import UsageError
@@ -21,6 +19,9 @@ from scalenet_training.runs.files import (
 from scalenet_training.runs.metrics import METRICS_FILE, best_row, read_rows
 from scalenet_training.runs.record import RunRecord
 from scalenet_training.settings.training import TrainConfig
+
+if TYPE_CHECKING:
+    import keras
 
 CONFIG_FILE = "config.json"
 CURVES_FILE = "curves.png"

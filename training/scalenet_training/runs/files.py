@@ -1,4 +1,7 @@
-"""Files that are written whole or not at all, and what to say where that fails."""
+"""Files that are written whole or not at all, and what to say where that fails.
+
+Imports no TensorFlow.
+"""
 
 from __future__ import annotations
 
@@ -38,17 +41,17 @@ def disk_errors(path: str) -> Iterator[None]:
     """Turns failures to write, also TensorFlow's, into a RunError with the path."""
     try:
         yield
-    except _write_errors() as error:
+    except _failures() as error:
         raise RunError(
             f"cannot write to {path!r}: {_reason(error)}. What was there before is "
             "intact."
         ) from error
 
 
-def _write_errors() -> tuple[type[Exception], ...]:
-    """OSError, and TensorFlow's errors where it has been imported and can raise any."""
+def _failures() -> tuple[type[Exception], ...]:
+    """What writing raises; where TensorFlow was not imported, it writes nothing."""
     tensorflow = sys.modules.get("tensorflow")
-    return (OSError,) if tensorflow is None else (OSError, tensorflow.errors.OpError)
+    return (OSError, tensorflow.errors.OpError) if tensorflow else (OSError,)
 
 
 def _reason(error: Exception) -> str:

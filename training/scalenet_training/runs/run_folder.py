@@ -1,4 +1,7 @@
-"""What a run leaves on disk; files are replaced whole, never written in place."""
+"""What a run leaves on disk; files are replaced whole, never written in place.
+
+Imports no TensorFlow.
+"""
 
 from __future__ import annotations
 

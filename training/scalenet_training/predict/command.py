@@ -34,7 +34,8 @@ def _answer_lines(config: PredictConfig) -> None:
     with open_predictor(config) as predictor:
         errors = answer_lines(predictor, config)
     if errors:
-        raise RunError(f"{errors:,} lines were answered with an error.")
+        lines = "1 line was" if errors == 1 else f"{errors:,} lines were"
+        raise RunError(f"{lines} answered with an error.")
 
 
 def _predict(config: PredictConfig) -> None:

@@ -43,9 +43,10 @@ class PredictConfig(Settings):
     ]
     """Image files, and folders: of these all .jpg, .jpeg, .png, .bmp and .gif files,
     also in their sub-folders. Where a sub-folder has the name of a class, as in
-    FOLDER/cat/a.jpg or FOLDER/val/cat/a.jpg, the answers are compared with it. A single
-    - instead: paths are read from standard input, a line each, and each is answered by
-    a line of JSON, while the model stays loaded."""
+    FOLDER/cat/a.jpg or FOLDER/val/cat/a.jpg, the answers are compared with it, but for
+    served models, which do not tell their classes. A single - instead: paths are read
+    from standard input, a line each, and each is answered by a line of JSON, while the
+    model stays loaded."""
 
     model: Annotated[str, _MODEL]
     """A run's folder or a .keras file; what export.py wrote: the folder of a

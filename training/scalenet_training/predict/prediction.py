@@ -51,14 +51,14 @@ def answers(
     Raises:
         UsageError, RunError: As for `predict_files`.
     """
-    classes = predictor.class_names
+    classes = predictor.class_names or ()
     with Bar(total=len(files), unit=" images") as bar:
         for start in range(0, len(files), config.batch_size):
             batch = files[start : start + config.batch_size]
             images = [file.read() for file in batch]
             found = answered([file.path for file in batch], images, predictor, config)
             for file, answer in zip(batch, found, strict=True):
-                known = classes is None or file.folder in classes
+                known = file.folder in classes
                 yield dataclasses.replace(answer, true=file.folder if known else None)
             bar.update(len(batch))
 

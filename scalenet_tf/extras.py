@@ -1,9 +1,12 @@
-"""Optional packages, imported where they are used."""
+"""Optional packages and slow modules, imported where they are used."""
 
 from __future__ import annotations
 
 import importlib
+import sys
+from collections.abc import Callable, Mapping, Sequence
 from types import ModuleType
+from typing import Any
 
 
 class MissingPackageError(ImportError):
@@ -31,3 +34,28 @@ def import_extra(
         raise MissingPackageError(
             f"{user} needs the package {package}: pip install 'scalenet_tf[{extra}]'."
         ) from error
+
+
+def deferred(
+    package: str, modules: Mapping[str, Sequence[str]]
+) -> Callable[[str], Any]:
+    """The `__getattr__` of a package whose modules are imported when asked for.
+
+    So that who needs one part of a package does not wait for TensorFlow, which another
+    part needs.
+
+    Args:
+        package: Dotted name of the package.
+        modules: Dotted name of a module -> names that the package has from it.
+    """
+    places = {name: module for module, names in modules.items() for name in names}
+
+    def attribute(name: str) -> Any:
+        if name not in places:
+            raise AttributeError(f"module {package!r} has no attribute {name!r}")
+        module = importlib.import_module(places[name])
+        value = getattr(module, name)
+        vars(sys.modules[package])[name] = value
+        return value
+
+    return attribute

@@ -1,4 +1,7 @@
-"""From images to what the networks take, and from their output to class names."""
+"""From images to what the networks take, and from their output to class names.
+
+TensorFlow is imported by what works on tensors, when it is called.
+"""
 
 from __future__ import annotations
 
@@ -6,15 +9,22 @@ import csv
 import dataclasses
 import functools
 import importlib.resources
+import sys
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import keras
 import numpy as np
-import tensorflow as tf
 
-from scalenet_tf.decoding import decode_image
+from scalenet_tf.extras import deferred
+from scalenet_tf.resizing import MAX_RESIZED_PIXELS, resize_and_crop_array
+
+if TYPE_CHECKING:
+    import tensorflow as tf
+
+    from scalenet_tf.decoding import decode_image
+else:
+    __getattr__ = deferred(__name__, {"scalenet_tf.decoding": ("decode_image",)})
 
 __all__ = [
     "STATISTICS",
@@ -39,10 +49,6 @@ STATISTICS: Mapping[str, tuple[tuple[float, ...], tuple[float, ...]]] = (
     )
 )
 
-# Of a batch, once its images are resized and before they are cropped: 384 MiB in
-# float32. One picture of 1 x 100,000 pixels would be 73 GiB.
-MAX_RESIZED_PIXELS = 2**25
-
 
 def preprocess_input(x: Any, statistics: str = "imagenet") -> Any:
     """Normalises RGB images: `(x / 255 - mean) / standard deviation`.
@@ -62,7 +68,7 @@ def preprocess_input(x: Any, statistics: str = "imagenet") -> Any:
         ValueError: Unknown statistics, or the last dimension is not 3.
     """
     _check_statistics("statistics", statistics)
-    is_tensor = tf.is_tensor(x) or keras.backend.is_keras_tensor(x)
+    is_tensor = _is_tensor(x)
     if not is_tensor:
         x = np.asarray(x, dtype=np.float32)
     if not x.shape or x.shape[-1] != 3:
@@ -73,10 +79,24 @@ def preprocess_input(x: Any, statistics: str = "imagenet") -> Any:
     mean, deviation = (255.0 * np.asarray(part) for part in STATISTICS[statistics])
     if not is_tensor:
         return ((x - mean) / deviation).astype(np.float32)
+
+    import keras
+
     if not keras.backend.is_float_dtype(x.dtype):
         x = keras.ops.cast(x, "float32")
     dtype = keras.backend.standardize_dtype(x.dtype)
     return (x - keras.ops.cast(mean, dtype)) / keras.ops.cast(deviation, dtype)
+
+
+def _is_tensor(x: Any) -> bool:
+    """Whether it is TensorFlow's or Keras', of which there is none without them."""
+    if "tensorflow" not in sys.modules:
+        return False
+
+    import keras
+    import tensorflow as tf
+
+    return tf.is_tensor(x) or keras.backend.is_keras_tensor(x)
 
 
 def resize_and_crop(images: tf.Tensor, size: int, resize: int) -> tf.Tensor:
@@ -98,6 +118,8 @@ def resize_and_crop(images: tf.Tensor, size: int, resize: int) -> tf.Tensor:
     Source: the evaluation of the PyTorch models (resize 256, centre crop 224);
     bilinear with antialiasing, as PIL resizes.
     """
+    import tensorflow as tf
+
     if size == resize and images.shape[-3:] == (size, size, 3):
         return tf.cast(images, tf.float32)
     shape = tf.shape(images, tf.int64)  # products are beyond int32
@@ -114,6 +136,8 @@ def resize_and_crop(images: tf.Tensor, size: int, resize: int) -> tf.Tensor:
 def _assert_small(
     shape: tf.Tensor, resized_sides: tf.Tensor, resize: int
 ) -> tf.Operation | None:
+    import tensorflow as tf
+
     pixels = tf.reduce_prod(tf.concat([shape[:-3], resized_sides], 0))
     # Unlike tf.debugging.Assert it makes no condition, which costs more than the check.
     return tf.raw_ops.Assert(
@@ -163,8 +187,30 @@ class EvaluationTransform:
 
     def normalize(self, images: tf.Tensor) -> tf.Tensor:
         """Pixels from 0 to 255 as the network takes them, in Keras' float type."""
+        import keras
+        import tensorflow as tf
+
         images = tf.cast(images, keras.config.floatx())
         return preprocess_input(images, self.normalization)
+
+    def of_array(self, image: np.ndarray) -> np.ndarray:
+        """The network's input, of a decoded image, without TensorFlow.
+
+        Args:
+            image: `(height, width, 3)`, pixels from 0 to 255.
+
+        Returns:
+            `(image_size, image_size, 3)` float32.
+
+        Raises:
+            ResizeError: The image is too narrow.
+        """
+        crop = resize_and_crop_array(image, self.image_size, self.resize)
+        mean, deviation = (
+            (255.0 * np.asarray(part)).astype(np.float32)
+            for part in STATISTICS[self.normalization]
+        )
+        return (crop - mean) / deviation  # in float32, as tensors are normalised
 
     @property
     def value_range(self) -> tuple[float, float]:

@@ -19,7 +19,7 @@ from conftest import TINY_CIFAR
 from scalenet_training.cli.app import COMMANDS, module_of
 from scalenet_training.data.files.manifest import list_manifest
 from scalenet_training.data.files.rows import read_rows, write_rows
-from scalenet_training.networks.model_card import open_intact, training_data
+from scalenet_training.networks.exported_files import open_intact, training_data
 from scalenet_training.networks.starting_point import start_from
 from scalenet_training.runs.checkpoints import Checkpoints
 from scalenet_training.runs.run_folder import RunFolder

@@ -18,9 +18,9 @@ from scalenet_training.data.sources import open_source
 from scalenet_training.errors import UsageError
 from scalenet_training.export.config import ExportConfig
 from scalenet_training.export.exporter import export_model
-from scalenet_training.networks.model_card import open_intact
+from scalenet_training.networks.exported_files import open_intact
+from scalenet_training.predict.answers import Answer, as_table
 from scalenet_training.predict.config import PredictConfig
-from scalenet_training.predict.prediction import as_table
 from scalenet_training.runs.run_folder import RunFolder
 from scalenet_training.settings.base import MAX_SIDE
 from scalenet_training.settings.training import TrainConfig
@@ -28,8 +28,8 @@ from scalenet_training.text import printable
 from scalenet_training.tune.folder import SearchFolder
 
 import scalenet_tf
-from scalenet_files import MAX_BYTES, parse_json, read_json
 from scalenet_tf import architectures, export
+from scalenet_tf.files import MAX_BYTES, parse_json, read_json
 from scalenet_tf.serving import Prediction
 from scalenet_tf.weights import open_weights
 
@@ -409,7 +409,7 @@ def test_names_are_printed_without_what_moves_a_terminal():
     assert printable("\udce9\ud800") == r"\xe9\ud800"
     assert printable("猫 \u3000 é\u00a0ß") == "猫 \u3000 é\u00a0ß"
     names = ("\x1b]0;title\x07cat",)
-    table = as_table({"a\n.png": Prediction(names, (1.0,), (0,))})
+    table = as_table([Answer("a\n.png", Prediction(names, (1.0,), (0,)))])
     assert table.splitlines()[1].split() == [
         *(r"a\n.png", "1", r"\x1b]0;title\x07cat", "1.000000")
     ]

@@ -3,7 +3,7 @@ import pathlib
 
 import pytest
 
-from scalenet_files import made_folder, replaced, whole
+from scalenet_tf.files import made_folder, replaced, whole
 
 
 def write_half(path):

@@ -15,8 +15,8 @@ from scalenet_training.allocate.costs import Runtime
 from scalenet_training.allocate.learning import learn_allocation, read_seed
 from scalenet_training.allocate.report import print_allocation, training_command
 from scalenet_training.errors import RunError, UsageError
+from scalenet_training.networks.figures import plot_allocations
 from scalenet_training.networks.starting_point import resolve_architecture
-from scalenet_training.runs.figures import plot_allocations
 from scalenet_training.settings.training import TrainConfig
 from scalenet_training.train.loop import train_and_evaluate
 from scalenet_training.train.presets import PRESETS, options_of

@@ -11,7 +11,6 @@ import pytest
 import scalenet_tf
 
 ROOT = pathlib.Path(__file__).parent.parent
-FILES = ROOT / "scalenet_files"
 LIBRARY = ROOT / "scalenet_tf"
 TRAINING = ROOT / "training"
 
@@ -68,7 +67,6 @@ def test_no_module_of_training_shadows_another_package():
 def test_a_wheel_works_outside_the_repository(tmp_path):
     options = ["--quiet", "--no-deps", "--no-build-isolation", "--wheel-dir"]
     source = tmp_path / "source"
-    shutil.copytree(FILES, source / "scalenet_files")
     shutil.copytree(LIBRARY, source / "scalenet_tf")
     shutil.copytree(TRAINING, source / "training")
     for name in ("setup.cfg", "pyproject.toml", "README.md", "LICENSE"):
@@ -81,7 +79,6 @@ def test_a_wheel_works_outside_the_repository(tmp_path):
     with zipfile.ZipFile(wheel) as archive:
         tops = {name.split("/")[0] for name in archive.namelist()}
         assert tops == {
-            "scalenet_files",
             "scalenet_tf",
             "scalenet_training",
             f"scalenet_tf-{scalenet_tf.__version__}.dist-info",
@@ -95,7 +92,6 @@ def test_a_wheel_works_outside_the_repository(tmp_path):
         assert modules == {
             path.relative_to(folder).as_posix()
             for folder, package in (
-                (ROOT, "scalenet_files"),
                 (ROOT, "scalenet_tf"),
                 (TRAINING, "scalenet_training"),
             )
@@ -135,7 +131,10 @@ def test_a_room_of_the_commands_has_few_modules():
     ],
 )
 def test_settings_import_no_tensorflow(module):
+    """As a command imports them, for which the library's names wait."""
     code = (
+        "from scalenet_training.cli.library import defer_library\n"
+        "defer_library()\n"
         f"import sys, scalenet_training.{module}\n"
         "assert not {'tensorflow', 'keras', 'PIL', 'rich.table'} & set(sys.modules)\n"
     )

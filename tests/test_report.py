@@ -299,8 +299,8 @@ def full(*_, **__):
 FULL = {
     "its tables": "scalenet_training.evaluate.report.writing._write_rows",
     "its figures": "matplotlib.figure.Figure.savefig",
-    "all of it": "scalenet_files.whole.os.fsync",
-    "its place": "scalenet_files.whole._exchanged",
+    "all of it": "scalenet_tf.files.whole.os.fsync",
+    "its place": "scalenet_tf.files.whole._exchanged",
 }
 
 

@@ -1,4 +1,10 @@
-"""Image files: which formats are decoded, their headers, and their pixels."""
+"""Image files: which formats are decoded, their headers, and their pixels.
+
+What decodes is imported when it is first asked for: formats and headers need no
+TensorFlow.
+"""
+
+from typing import TYPE_CHECKING
 
 from scalenet_tf.decoding.formats import DECODED_IN_WORDS, EXTENSIONS
 from scalenet_tf.decoding.headers import (
@@ -7,12 +13,26 @@ from scalenet_tf.decoding.headers import (
     read_header,
     why_undecodable,
 )
-from scalenet_tf.decoding.images import (
-    are_plain,
-    decode_image,
-    decode_part,
-    decode_plain,
-)
+from scalenet_tf.extras import deferred
+
+if TYPE_CHECKING:
+    from scalenet_tf.decoding.images import (
+        are_plain,
+        decode_image,
+        decode_part,
+        decode_plain,
+    )
+    from scalenet_tf.decoding.pillow import decode_array
+else:
+    __getattr__ = deferred(
+        __name__,
+        {
+            "scalenet_tf.decoding.images": (
+                *("are_plain", "decode_image", "decode_part", "decode_plain"),
+            ),
+            "scalenet_tf.decoding.pillow": ("decode_array",),
+        },
+    )
 
 __all__ = [
     "DECODED_IN_WORDS",
@@ -20,6 +40,7 @@ __all__ = [
     "ImageFormatError",
     "ImageHeader",
     "are_plain",
+    "decode_array",
     "decode_image",
     "decode_part",
     "decode_plain",

@@ -3,8 +3,12 @@
 Needs `pip install 'scalenet_tf[export]'` for warm-up requests and for running TFLite
 files, `'scalenet_tf[onnx]'` for ONNX and `'scalenet_tf[openvino]'` for OpenVINO;
 everything else needs TensorFlow alone.
-`FORMATS` is the table of the formats; `docs/export.md` says how to add one.
+`FORMATS` is the table of the formats; `docs/export.md` says how to add one. What writes
+and verifies is imported when it is first asked for: running a TFLite, an ONNX or an
+OpenVINO file needs no TensorFlow.
 """
+
+from typing import TYPE_CHECKING
 
 from scalenet_tf.export.formats import (
     FORMATS,
@@ -13,19 +17,36 @@ from scalenet_tf.export.formats import (
     next_version,
 )
 from scalenet_tf.export.interface import Exportable, ExportError, FormatOptions
-from scalenet_tf.export.onnx import convert_onnx
-from scalenet_tf.export.openvino import convert_openvino
 from scalenet_tf.export.runtime import Exported, open_exported, read_metadata
-from scalenet_tf.export.savedmodel import save_savedmodel
-from scalenet_tf.export.tflite import convert_tflite
-from scalenet_tf.export.verification import (
-    BOUNDS,
-    Verification,
-    verify,
-    verify_onnx,
-    verify_savedmodel,
-    verify_tflite,
-)
+from scalenet_tf.extras import deferred
+
+if TYPE_CHECKING:
+    from scalenet_tf.export.onnx import convert_onnx
+    from scalenet_tf.export.openvino import convert_openvino
+    from scalenet_tf.export.savedmodel import save_savedmodel
+    from scalenet_tf.export.tflite import convert_tflite
+    from scalenet_tf.export.verification import (
+        BOUNDS,
+        Verification,
+        verify,
+        verify_onnx,
+        verify_savedmodel,
+        verify_tflite,
+    )
+else:
+    __getattr__ = deferred(
+        __name__,
+        {
+            "scalenet_tf.export.onnx": ("convert_onnx",),
+            "scalenet_tf.export.openvino": ("convert_openvino",),
+            "scalenet_tf.export.savedmodel": ("save_savedmodel",),
+            "scalenet_tf.export.tflite": ("convert_tflite",),
+            "scalenet_tf.export.verification": (
+                *("BOUNDS", "Verification", "verify"),
+                *("verify_onnx", "verify_savedmodel", "verify_tflite"),
+            ),
+        },
+    )
 
 __all__ = [
     "BOUNDS",

@@ -41,6 +41,7 @@ class ExportFormat:
         requires: Modules of optional packages that write and run it.
         packages: Distributions whose versions a model card names.
         subfolder: Where versions are, in the folder of a model's name.
+        in_tensorflow: Whether TensorFlow runs it, and is there to decode images, too.
     """
 
     name: str
@@ -53,6 +54,7 @@ class ExportFormat:
     requires: tuple[str, ...] = ()
     packages: tuple[str, ...] = ()
     subfolder: str | None = None
+    in_tensorflow: bool = False
 
     @property
     def loaded(self) -> FormatModule:
@@ -122,6 +124,7 @@ FORMATS: tuple[ExportFormat, ...] = (
         # TensorFlow Serving passes over the other formats' folders there, whose names
         # are not numbers.
         subfolder="",
+        in_tensorflow=True,
     ),
     ExportFormat(
         name="tflite",

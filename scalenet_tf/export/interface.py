@@ -10,14 +10,16 @@ import typing
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol
 
+import numpy as np
+
 if TYPE_CHECKING:
     import keras
-    import numpy as np
 
     from scalenet_tf.preprocessing import EvaluationTransform
 
 
 InputType = Literal["float32", "uint8"]
+DEFAULT = "serving_default"  # the function of normalised images
 
 
 class ExportError(ValueError):
@@ -113,7 +115,20 @@ class FileOptions(FormatOptions):
 
 
 # From a batch, as the function takes it, to outputs by name.
-Function = Callable[["np.ndarray"], Mapping[str, Any]]
+Function = Callable[[np.ndarray], Mapping[str, Any]]
+
+
+def in_parts(run: Function, largest: Callable[[np.ndarray], int]) -> Function:
+    """A function that takes more images than `run` does, `largest` of a batch."""
+
+    def run_parts(values: np.ndarray) -> Mapping[str, Any]:
+        most = largest(values)
+        if len(values) <= most:
+            return run(values)
+        parts = [run(values[at : at + most]) for at in range(0, len(values), most)]
+        return {key: np.concatenate([p[key] for p in parts]) for key in parts[0]}
+
+    return run_parts
 
 
 class FormatModule(Protocol):

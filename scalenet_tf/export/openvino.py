@@ -9,12 +9,12 @@ from __future__ import annotations
 import dataclasses
 import os
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import keras
 import numpy as np
 
 from scalenet_tf.export.interface import (
+    DEFAULT,
     Exportable,
     FileOptions,
     Function,
@@ -22,10 +22,12 @@ from scalenet_tf.export.interface import (
 )
 from scalenet_tf.export.metadata import METADATA_FILE, as_text, metadata
 from scalenet_tf.export.onnx import OUTPUTS, onnx_model
-from scalenet_tf.export.requests import DEFAULT
 from scalenet_tf.extras import import_extra
 from scalenet_tf.files import made_folder, read_json, replaced
 from scalenet_tf.preprocessing import EvaluationTransform
+
+if TYPE_CHECKING:
+    import keras
 
 MODEL_FILE = "model.xml"
 

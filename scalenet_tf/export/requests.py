@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
 import numpy as np
 import tensorflow as tf
 
 from scalenet_tf.decoding import decode_image, why_undecodable
-from scalenet_tf.export.interface import ExportError, Function
+from scalenet_tf.export.interface import DEFAULT, ExportError
 from scalenet_tf.preprocessing import EvaluationTransform
 
 _DECODERS = 8  # images that are decoded at the same time, at most
-DEFAULT = "serving_default"  # the signature of normalised images
 
 
 class Requests(NamedTuple):
@@ -77,19 +76,6 @@ def decode_batch(
     images = tf.scatter_nd(indices[:, tf.newaxis], images, rows)
     valid = tf.scatter_nd(indices[:, tf.newaxis], tf.ones_like(indices), rows[:1]) > 0
     return tf.ensure_shape(images[:count], (None, *shape)), valid[:count]
-
-
-def in_parts(run: Function, largest: Callable[[np.ndarray], int]) -> Function:
-    """A function that takes more images than `run` does, `largest` of a batch."""
-
-    def run_parts(values: np.ndarray) -> Mapping[str, Any]:
-        most = largest(values)
-        if len(values) <= most:
-            return run(values)
-        parts = [run(values[at : at + most]) for at in range(0, len(values), most)]
-        return {key: np.concatenate([p[key] for p in parts]) for key in parts[0]}
-
-    return run_parts
 
 
 def _crop(index: int, data: bytes, transform: EvaluationTransform) -> np.ndarray:

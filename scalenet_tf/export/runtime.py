@@ -11,9 +11,12 @@ import numpy as np
 
 from scalenet_tf.export.formats import FORMATS, ExportFormat, find_exported
 from scalenet_tf.export.inputs import ImageInput, as_floats, file_input
-from scalenet_tf.export.interface import ExportError, Function
+from scalenet_tf.export.interface import (
+    DEFAULT,
+    ExportError,
+    Function,
+)
 from scalenet_tf.export.metadata import METADATA_FILE, check_metadata, transform_of
-from scalenet_tf.export.requests import DEFAULT
 from scalenet_tf.files import unreadable
 from scalenet_tf.preprocessing import EvaluationTransform
 

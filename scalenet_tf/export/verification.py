@@ -15,8 +15,11 @@ import tensorflow as tf
 
 from scalenet_tf.export.classifier import Classifier
 from scalenet_tf.export.formats import FORMATS, ExportFormat
-from scalenet_tf.export.interface import ExportError
-from scalenet_tf.export.requests import DEFAULT, Requests, requests
+from scalenet_tf.export.interface import (
+    DEFAULT,
+    ExportError,
+)
+from scalenet_tf.export.requests import Requests, requests
 from scalenet_tf.export.runtime import open_exported
 from scalenet_tf.finite import describe_not_finite
 

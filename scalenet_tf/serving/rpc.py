@@ -10,7 +10,6 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
-import tensorflow as tf
 
 from scalenet_tf.extras import import_extra
 from scalenet_tf.serving.endpoint import CLIENT, Connection, Endpoint, largest_answer
@@ -26,13 +25,10 @@ from scalenet_tf.serving.errors import (
 
 _REQUEST_BYTES = 2**31 - 1  # what a protocol buffer can be at most
 _MOST_AXES = 2  # of an output: images, classes
-_READABLE = {
-    tf.dtypes.as_dtype(name).as_datatype_enum
-    for name in (
-        *("float16", "bfloat16", "float32", "float64"),
-        *("int32", "int64", "bool", "string"),
-    )
-}
+_READABLE = (
+    *("float16", "bfloat16", "float32", "float64"),
+    *("int32", "int64", "bool", "string"),
+)
 _APIS = "tensorflow_serving.apis"
 
 
@@ -102,6 +98,8 @@ class GrpcTransport:
         outputs: Sequence[str],
     ) -> dict[str, Any]:
         """Outputs of a signature for encoded images, as arrays."""
+        import tensorflow as tf
+
         request = self._predict_pb2.PredictRequest()
         self._specify(request.model_spec)
         request.model_spec.signature_name = signature
@@ -160,10 +158,13 @@ class GrpcTransport:
 
     def _array(self, name: str, proto: Any) -> np.ndarray:
         """An output, once its type and its shape are known to be what they may be."""
+        import tensorflow as tf
+
+        readable = {tf.dtypes.as_dtype(kind).as_datatype_enum for kind in _READABLE}
         sizes = [dimension.size for dimension in proto.tensor_shape.dim]
         # A value may stand for all: a few bytes for gigabytes.
         fits = (
-            proto.dtype in _READABLE
+            proto.dtype in readable
             and not proto.tensor_shape.unknown_rank
             and len(sizes) <= _MOST_AXES
             and all(0 <= size <= self._most for size in sizes)

@@ -6,13 +6,12 @@ import dataclasses
 import json
 import os
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import keras
 import numpy as np
 
-from scalenet_tf.export.classifier import check_classifier, folded
 from scalenet_tf.export.interface import (
+    DEFAULT,
     Exportable,
     ExportError,
     FileOptions,
@@ -20,11 +19,13 @@ from scalenet_tf.export.interface import (
     InputType,
 )
 from scalenet_tf.export.metadata import METADATA_FILE, metadata
-from scalenet_tf.export.requests import DEFAULT
 from scalenet_tf.extras import import_extra
 from scalenet_tf.files import made_folder, parse_json, replaced
 from scalenet_tf.names import HEAD
 from scalenet_tf.preprocessing import EvaluationTransform
+
+if TYPE_CHECKING:
+    import keras
 
 OUTPUTS = ("logits", "probabilities")
 
@@ -90,6 +91,7 @@ def onnx_model(content: Exportable, options: FileOptions) -> Any:
         ExportError: As for `convert_onnx`.
     """
     import_extra("onnx", "onnx", "onnx")
+    from scalenet_tf.export.classifier import check_classifier
     from scalenet_tf.export.onnx.graph import onnx_graph
 
     check_classifier(content)
@@ -107,6 +109,10 @@ def onnx_model(content: Exportable, options: FileOptions) -> Any:
 
 def _network(content: Exportable) -> keras.Model:
     """Logits and probabilities, in float32, without batch norms."""
+    import keras
+
+    from scalenet_tf.export.classifier import folded
+
     network = folded(content.model, "float32")
     logits, last = network.get_layer(HEAD).output, network.outputs[0]
     if content.temperature != 1:

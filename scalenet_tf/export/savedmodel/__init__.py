@@ -15,14 +15,16 @@ import tensorflow as tf
 from scalenet_tf.export.classifier import Classifier, check_classifier
 from scalenet_tf.export.inputs import encoded_input, largest_batch
 from scalenet_tf.export.interface import (
+    DEFAULT,
     Exportable,
     ExportError,
     FormatOptions,
     Function,
     OptionError,
+    in_parts,
 )
 from scalenet_tf.export.metadata import METADATA_FILE, as_text, metadata
-from scalenet_tf.export.requests import DEFAULT, in_parts, requests
+from scalenet_tf.export.requests import requests
 from scalenet_tf.export.savedmodel.signatures import OnCorrupt, Service
 from scalenet_tf.export.savedmodel.warmup import (
     EXTRA_ASSETS,

@@ -3,42 +3,28 @@
 from __future__ import annotations
 
 import dataclasses
-import errno
 import os
-import re
-import warnings
-from collections.abc import Iterable, Iterator, Sequence
-from typing import Any, Literal
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, Any, Literal
 
-import keras
-import numpy as np
-import tensorflow as tf
-
-from scalenet_tf.export.calibration import calibration_images
-from scalenet_tf.export.classifier import Classifier, check_classifier
 from scalenet_tf.export.interface import (
+    DEFAULT,
     Exportable,
     ExportError,
     FileOptions,
     Function,
     InputType,
+    in_parts,
 )
 from scalenet_tf.export.metadata import append_metadata, metadata, read_appended
-from scalenet_tf.export.requests import DEFAULT, in_parts
-from scalenet_tf.export.tflite.standard_metadata import (
-    LABELS_FILE,
-    METADATA_NAME,
-    label_lines,
-    standard_metadata,
-)
 from scalenet_tf.extras import import_extra
 from scalenet_tf.files import made_folder, replaced
-from scalenet_tf.preprocessing import EvaluationTransform, preprocess_input
+from scalenet_tf.preprocessing import EvaluationTransform
+
+if TYPE_CHECKING:
+    import keras
 
 Quantization = Literal["none", "float16", "dynamic", "int8"]
-
-# In the order of the file: clients that take one output take the first.
-OUTPUTS = ("probabilities", "logits")
 
 read_metadata = read_appended
 
@@ -108,11 +94,17 @@ def convert_tflite(
 
 def write(content: Exportable, path: str, options: Options) -> None:
     """As `convert_tflite`."""
+    from scalenet_tf.export.classifier import check_classifier
+    from scalenet_tf.export.tflite import conversion
+    from scalenet_tf.export.tflite.standard_metadata import LABELS_FILE, label_lines
+
     path = os.path.abspath(path)
     check_classifier(content)
     _check_calibration(content, options)
-    converted = _described(_convert(_converter(content, options)), content, options)
-    operations = _operations(converted)
+    converted = conversion.convert(
+        content, options.quantization, takes_pixels=options.takes_pixels
+    )
+    operations = conversion.operations(converted)
     if "CUSTOM" in operations:  # the converter refuses them: it was not asked to allow
         raise ExportError("`model` needs operations that are not TFLite's own.")
     details = {
@@ -137,112 +129,6 @@ def load(path: str, threads: int) -> dict[str, Function]:
     interpreter = litert.Interpreter(path, num_threads=threads)
     run = interpreter.get_signature_runner(DEFAULT)
     return {DEFAULT: in_parts(lambda image: run(images=image), lambda images: 1)}
-
-
-def _converter(content: Exportable, options: Options) -> tf.lite.TFLiteConverterV2:
-    network = Classifier(
-        content.model, fold=True, dtype="float32", temperature=content.temperature
-    )
-    transform, quantization = content.transform, options.quantization
-    takes_pixels = options.takes_pixels
-    side = transform.image_size
-    # A fully quantised graph is quantised from one that takes floating pixels.
-    dtype = tf.uint8 if takes_pixels and quantization != "int8" else tf.float32
-
-    def classify(images: tf.Tensor) -> dict[str, tf.Tensor]:
-        if takes_pixels:
-            images = tf.cast(images, tf.float32)  # whatever Keras' float type is
-            images = preprocess_input(images, transform.normalization)
-        outputs = network(images)
-        return {key: outputs[key] for key in OUTPUTS}
-
-    spec = tf.TensorSpec((1, side, side, 3), dtype, name="images")
-    function = tf.function(classify, input_signature=[spec]).get_concrete_function()
-    converter = tf.lite.TFLiteConverter.from_concrete_functions([function], network)
-    converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS]
-    if quantization != "none":
-        converter.optimizations = [tf.lite.Optimize.DEFAULT]
-    if quantization == "float16":
-        converter.target_spec.supported_types = [tf.float16]
-    if quantization == "int8":
-        converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
-        converter.inference_input_type = tf.uint8 if takes_pixels else tf.float32
-        converter.representative_dataset = lambda: _representative_dataset(
-            content, takes_pixels
-        )
-    return converter
-
-
-def _convert(converter: tf.lite.TFLiteConverterV2) -> bytes:
-    from tensorflow.lite.python.convert_phase import ConverterError
-
-    try:
-        with warnings.catch_warnings():
-            # It calibrates with an interpreter that warns of its own age.
-            warnings.filterwarnings("ignore", ".*tf.lite.Interpreter is deprecated")
-            return converter.convert()
-    except ConverterError as error:
-        others = re.findall("(?:Custom|Flex) ops: (.*)", str(error))
-        reason = ", ".join(others) or str(error)
-        raise ExportError(
-            f"`model` needs operations that are not TFLite's own: {reason}."
-        ) from error
-
-
-def _representative_dataset(
-    content: Exportable, takes_pixels: bool
-) -> Iterator[dict[str, np.ndarray]]:
-    transform = content.transform
-    for index, image in enumerate(
-        calibration_images(content.calibration or (), transform)
-    ):
-        if takes_pixels:
-            image = transform.pixels(image)
-            if not index:  # so that the scale is 1 and a pixel is its own quantum
-                image[0, 0], image[-1, -1] = 0, 255
-        yield {"images": image[np.newaxis].astype(np.float32)}
-
-
-def _described(converted: bytes, content: Exportable, options: Options) -> bytes:
-    """The model with the names of its signature for tensors, and standard metadata."""
-    from tensorflow.lite.python import schema_py_generated as schema
-    from tensorflow.lite.tools import flatbuffer_utils
-
-    model = flatbuffer_utils.read_model_from_bytearray(bytearray(converted))
-    # The converter does not notice that its disk is full.
-    if not (model.subgraphs and model.signatureDefs):
-        raise OSError(errno.ENOSPC, "no space for the temporary files of TFLite")
-    (graph,), (signature,) = model.subgraphs, model.signatureDefs
-    for entry in (*signature.inputs, *signature.outputs):
-        graph.tensors[entry.tensorIndex].name = entry.name
-    places = {entry.name.decode(): entry.tensorIndex for entry in signature.outputs}
-    graph.outputs = [places[name] for name in OUTPUTS]
-    # A pixel is its own quantum where pixels are taken.
-    normalization = "none" if options.takes_pixels else content.transform.normalization
-    standard = standard_metadata(content.model.name, normalization, OUTPUTS)
-    buffer, entry = schema.BufferT(), schema.MetadataT()
-    buffer.data = np.frombuffer(standard, np.uint8)
-    entry.name, entry.buffer = METADATA_NAME, len(model.buffers)
-    model.buffers.append(buffer)
-    model.metadata.append(entry)
-    return flatbuffer_utils.convert_object_to_bytearray(model)
-
-
-def _operations(content: bytes) -> set[str]:
-    """Names of the operations of a TFLite file."""
-    from tensorflow.lite.python import schema_py_generated as schema
-
-    names = {
-        number: name
-        for name, number in vars(schema.BuiltinOperator).items()
-        if not name.startswith("_")
-    }
-    file = schema.Model.GetRootAsModel(content, 0)
-    codes = [file.OperatorCodes(index) for index in range(file.OperatorCodesLength())]
-    # Numbers up to 127 may be in the older field alone.
-    return {
-        names[max(code.BuiltinCode(), code.DeprecatedBuiltinCode())] for code in codes
-    }
 
 
 def _check_calibration(content: Exportable, options: Options) -> None:

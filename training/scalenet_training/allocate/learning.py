@@ -20,8 +20,8 @@ from scalenet_training.allocate.latency import Timed, allocate_within
 from scalenet_training.devices.cluster import is_chief
 from scalenet_training.errors import RunError, UsageError, usage_errors
 from scalenet_training.networks.allocation_file import PROVENANCE, write_allocation
+from scalenet_training.networks.figures import plot_allocations
 from scalenet_training.networks.targets import target_macs
-from scalenet_training.runs.figures import plot_allocations
 from scalenet_training.runs.files import replacing
 from scalenet_training.runs.locking import locked_folder
 from scalenet_training.runs.metrics import METRICS_FILE

@@ -73,8 +73,8 @@ class ModelsConfig(Settings):
     output: CsvFile = None
     """A .csv file to write the table to as well."""
 
-    plot: Annotated[str | None, suffix(".png"), IN_A_FOLDER] = None
-    """A .png file for a figure of time against MACs."""
+    plot: Annotated[str | None, suffix(".png", ".svg"), IN_A_FOLDER] = None
+    """A .png or .svg file for a figure of time against MACs."""
 
     def check(self) -> None:
         """Checks what can be checked before anything is built.

@@ -3,11 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
+from typing import Any
 
 from scalenet_training.benchmark.model_speed import ModelSpeed
+from scalenet_training.drawing import (
+    colour,
+    legend_below,
+    marker,
+    new_figure,
+    save,
+    style_axes,
+    title,
+)
 
 
 def plot_times(rows: Sequence[ModelSpeed], path: str) -> None:
@@ -15,13 +22,13 @@ def plot_times(rows: Sequence[ModelSpeed], path: str) -> None:
 
     Args:
         rows: What was measured; a colour for each runtime and batch size.
-        path: PNG file to write.
+        path: PNG or SVG file to write.
     """
-    figure = Figure(figsize=(7.5, 5), layout="constrained")
-    FigureCanvasAgg(figure)
+    figure = new_figure(7.5, 5.5)
     axes = figure.add_subplot()
     series = dict.fromkeys((row.runtime, row.batch_size) for row in rows)
-    for runtime, batch_size in series:
+    handles: list[Any] = []
+    for index, (runtime, batch_size) in enumerate(series):
         own = [r for r in rows if (r.runtime, r.batch_size) == (runtime, batch_size)]
         macs = [row.macs / 1e9 for row in own]
         times = [row.milliseconds / batch_size for row in own]
@@ -30,12 +37,24 @@ def plot_times(rows: Sequence[ModelSpeed], path: str) -> None:
             [(row.high - row.milliseconds) / batch_size for row in own],
         ]
         label = f"{runtime}, batches of {batch_size}"
-        axes.errorbar(macs, times, yerr=spread, fmt="o", capsize=3, label=label)
-        for row, x, y in zip(own, macs, times, strict=True):
-            axes.annotate(row.network, (x, y), (4, 4), textcoords="offset points")
-    axes.set(xlabel="MACs of an image, billions", ylabel="time of an image, ms")
+        style: dict[str, Any] = {"color": colour(index), "fmt": marker(index)}
+        handles.append(
+            axes.errorbar(macs, times, yerr=spread, label=label, capsize=3, **style)
+        )
+    for network in dict.fromkeys(row.network for row in rows):
+        slowest = max(
+            (row.milliseconds / row.batch_size, row.macs / 1e9)
+            for row in rows
+            if row.network == network
+        )
+        axes.annotate(
+            network, slowest[::-1], (4, 4), textcoords="offset points", fontsize=8
+        )
+    style_axes(
+        axes, xlabel="MACs of an image (billions)", ylabel="time of an image (ms)"
+    )
     axes.set_xlim(left=0)
     axes.set_ylim(bottom=0)
-    axes.grid(alpha=0.3)
-    axes.legend(fontsize="small")
-    figure.savefig(path, dpi=150)
+    legend_below(figure, handles, note="Bars: the spread of the rounds")
+    title(figure, "Time of an image: medians")
+    save(figure, path)

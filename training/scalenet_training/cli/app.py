@@ -10,10 +10,11 @@ from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 from typing import NoReturn
 
+from scalenet_training.cli.library import defer_library
 from scalenet_training.errors import did_you_mean
 from scalenet_training.invocation import PROGRAM
 
-_OWN_PACKAGES = ("scalenet_files", "scalenet_tf", "scalenet_training")
+_OWN_PACKAGES = ("scalenet_tf", "scalenet_training")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -88,6 +89,7 @@ def run_command(verb: str, arguments: Sequence[str], program: str) -> None:
         program: How the command is called in its help.
     """
     try:
+        defer_library()
         running = importlib.import_module("scalenet_training.cli.running")
         module = importlib.import_module(module_of(verb))
         settings = getattr(module, "SETTINGS", ())

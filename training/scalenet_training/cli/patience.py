@@ -22,6 +22,7 @@ class _Heard:
         self._stream = stream
         self.last = time.monotonic()
         self.whole = True  # the last line has ended; a bar's has not
+        self.waits = False  # for somebody else: there is no work to tell of
 
     def write(self, text: str) -> int:
         if text:
@@ -69,6 +70,20 @@ def signs_of_life(seconds: float = _SECONDS, later: float = _LATER) -> Iterator[
             done.set()
             thread.join()
             sys.stdout, sys.stderr = before
+
+
+@contextlib.contextmanager
+def waiting() -> Iterator[None]:
+    """Keeps `signs_of_life` silent while the program waits for input."""
+    stream = sys.stdout
+    if not isinstance(stream, _Heard):
+        yield
+        return
+    stream.waits = True
+    try:
+        yield
+    finally:
+        stream.waits = False
 
 
 @contextlib.contextmanager

@@ -38,7 +38,7 @@ def _evaluate(
     from scalenet_tf.export import find_exported
     from scalenet_training.evaluate.exported import evaluate_exported
     from scalenet_training.evaluate.saved import evaluate_saved
-    from scalenet_training.networks.model_card import check_complete
+    from scalenet_training.networks.exported_files import check_complete
     from scalenet_training.runs.metrics import errors_in_words
 
     if find_exported(config.run_or_model):

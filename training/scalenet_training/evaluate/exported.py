@@ -28,7 +28,11 @@ from scalenet_training.data.transform import Transform
 from scalenet_training.errors import usage_errors
 from scalenet_training.evaluate.config import EvaluateConfig
 from scalenet_training.evaluate.subject import Observer, Subject
-from scalenet_training.networks.model_card import MODEL_CARD, open_intact, training_data
+from scalenet_training.networks.exported_files import (
+    MODEL_CARD,
+    open_intact,
+    training_data,
+)
 from scalenet_training.networks.saved_network import check_classes, find_network
 from scalenet_training.train.divergence import check_loss
 from scalenet_training.train.evaluation import show

@@ -1,16 +1,25 @@
-"""The architecture and the weights that a command starts from."""
+"""The architecture and the weights that a command starts from.
+
+Imports no TensorFlow by itself.
+"""
 
 from __future__ import annotations
 
-import keras
+from typing import TYPE_CHECKING
 
-import scalenet_tf
-from scalenet_tf import Architecture
-from scalenet_tf.allocation import seed_architecture
-from scalenet_tf.models import HEAD
-from scalenet_tf.weights import LoadReport, open_weights
+from scalenet_tf.architectures import (
+    Architecture,
+    get_architecture,
+    load_architecture,
+)
+from scalenet_tf.names import HEAD
 from scalenet_training.errors import SettingError
 from scalenet_training.settings.inputs import NETWORK, SEED, WEIGHTS, split_network
+
+if TYPE_CHECKING:
+    import keras
+
+    from scalenet_tf.weights import LoadReport
 
 
 def resolve_architecture(model: str, option: str = "`model`") -> Architecture:
@@ -29,10 +38,15 @@ def resolve_architecture(model: str, option: str = "`model`") -> Architecture:
     NETWORK.check(option, model)
     file, name = split_network(model.removeprefix(SEED))
     if file is None:
-        architecture = scalenet_tf.get_architecture(name)
+        architecture = get_architecture(name)
     else:
-        architecture = scalenet_tf.load_architecture(file, name or None)
-    return seed_architecture(architecture) if model.startswith(SEED) else architecture
+        architecture = load_architecture(file, name or None)
+    if not model.startswith(SEED):
+        return architecture
+
+    from scalenet_tf.allocation import seed_architecture
+
+    return seed_architecture(architecture)
 
 
 def start_from(model: keras.Model, path: str) -> LoadReport:
@@ -42,6 +56,10 @@ def start_from(model: keras.Model, path: str) -> LoadReport:
         SettingError: It is no such file, of another network, or has weights that are
             NaN or infinite, or negative variances. The model is left as it was.
     """
+    import keras
+
+    from scalenet_tf.weights import LoadReport, open_weights
+
     WEIGHTS.check("`weights`", path)
     try:
         file = open_weights(path)

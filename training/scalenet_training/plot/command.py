@@ -1,8 +1,10 @@
 """Draws figures of runs."""
 
+from __future__ import annotations
+
 import os
-from collections.abc import Sequence
-from typing import Annotated
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Annotated
 
 import tyro
 
@@ -10,18 +12,25 @@ from scalenet_training.errors import UsageError, usage_errors
 from scalenet_training.settings.inputs import NETWORK
 from scalenet_training.text import printable
 
+if TYPE_CHECKING:
+    from scalenet_training.runs.figures import Data
+
 app = tyro.extras.SubcommandApp()
 
 
 @app.command
 def curves(
-    runs: Annotated[tuple[str, ...], tyro.conf.Positional], output: str = "curves.png"
+    runs: Annotated[tuple[str, ...], tyro.conf.Positional],
+    output: str = "curves.png",
+    across_data: bool = False,
 ) -> None:
-    """Draws the training and validation top-1 error of runs in one figure.
+    """Draws training and validation error, and loss, of runs in one figure.
 
     Args:
         runs: Folders of runs.
-        output: The PNG file to write.
+        output: The file to write: .png or .svg.
+        across_data: Draw runs on different data in one figure; their errors cannot be
+            compared, and each run's label names its data.
     """
     from scalenet_training.runs.metrics import METRICS_FILE, read_rows
 
@@ -38,13 +47,50 @@ def curves(
                 f"RUNS: {run!r} is not a run that has finished an epoch: its "
                 f"{METRICS_FILE} is missing or has no rows."
             )
+    data = {run: _data(run) for run in runs}
+    about = _common(data, across_data)
+    if about is None:
+        rows = {
+            f"{label} ({data[run]})" if data[run] else label: table
+            for (label, table), run in zip(rows.items(), runs, strict=True)
+        }
 
     from scalenet_training.runs.figures import plot_curves
     from scalenet_training.runs.files import replacing
 
     with replacing(output) as path:
-        plot_curves(rows, path)
+        plot_curves(rows, path, "different data" if about is None else about)
     print(printable(output))
+
+
+def _data(run: str) -> Data | None:
+    """The data of a run; `None` for a folder with metrics alone."""
+    from scalenet_training.runs.figures import Data
+    from scalenet_training.runs.run_folder import RunFolder
+
+    folder = RunFolder(run)
+    return Data.of(folder.read_record()) if folder.has_record else None
+
+
+def _common(data: Mapping[str, Data | None], across_data: bool) -> str | None:
+    """The data of all runs, for the title; `None` where they differ.
+
+    Raises:
+        UsageError: They differ, and were not asked to be drawn all the same.
+    """
+    known = {run: one for run, one in data.items() if one is not None}
+    (first, its), *others = known.items() or (("", None),)
+    for run, other in others:
+        if other == its:
+            continue
+        if across_data:
+            return None
+        raise UsageError(
+            "RUNS must be on the same data, or their errors cannot be compared. "
+            f"Received: {first!r} on {its}; {run!r} on {other}. --across-data draws "
+            "them in one figure all the same."
+        )
+    return str(its or "")
 
 
 @app.command
@@ -52,12 +98,12 @@ def allocation(
     networks: Annotated[tuple[str, ...], tyro.conf.Positional],
     output: str = "allocation.png",
 ) -> None:
-    """Draws the proportion of neurons at each scale, by block, of networks.
+    """Draws the share of neurons at each scale, by block, of networks.
 
     Args:
         networks: Public names (see scalenet_tf.list_models), architectures' JSON
             files, or file.json:Name.
-        output: The PNG file to write.
+        output: The file to write: .png or .svg.
     """
     if not networks:
         raise UsageError("NETWORKS must be one or more. Received: none.")
@@ -65,8 +111,8 @@ def allocation(
     for network in networks:
         NETWORK.check("NETWORKS", network)
 
+    from scalenet_training.networks.figures import plot_allocations
     from scalenet_training.networks.starting_point import resolve_architecture
-    from scalenet_training.runs.figures import plot_allocations
     from scalenet_training.runs.files import replacing
 
     with usage_errors():
@@ -82,11 +128,9 @@ def allocation(
 
 
 def _check_output(output: str) -> None:
-    if not output.endswith(".png") or not os.path.isdir(os.path.dirname(output) or "."):
-        raise UsageError(
-            "--output must end in .png and be in a folder that exists. "
-            f"Received: {output!r}."
-        )
+    from scalenet_training.drawing import check_figure_file
+
+    check_figure_file("--output", output)
 
 
 def main(arguments: Sequence[str], program: str) -> None:

@@ -6,9 +6,12 @@ from typing import Annotated
 
 import tyro
 
+from scalenet_training.errors import SettingError
 from scalenet_training.settings.base import POSITIVE, SIDE, Settings
 from scalenet_training.settings.groups import NormalizationName
 from scalenet_training.settings.inputs import FILE, existing
+
+STREAM = "-"  # in place of a file: standard input or output
 
 
 def is_url(model: str) -> bool:
@@ -23,6 +26,13 @@ _MODEL = existing(
 )
 
 
+_FORMS = ("`json`", "`csv`", "`jsonl`")
+_OUTPUT = existing(
+    f"a file in a folder that exists, or {STREAM} for standard output",
+    lambda path: path == STREAM or os.path.isdir(os.path.dirname(path) or "."),
+)
+
+
 @dataclasses.dataclass(frozen=True)
 class PredictConfig(Settings):
     """What to look at, by which model."""
@@ -32,7 +42,11 @@ class PredictConfig(Settings):
         tyro.conf.arg(metavar="IMAGE [IMAGE ...]"),
     ]
     """Image files, and folders: of these all .jpg, .jpeg, .png, .bmp and .gif files,
-    also in their sub-folders."""
+    also in their sub-folders. Where a sub-folder has the name of a class, as in
+    FOLDER/cat/a.jpg or FOLDER/val/cat/a.jpg, the answers are compared with it, but for
+    served models, which do not tell their classes. A single - instead: paths are read
+    from standard input, a line each, and each is answered by a line of JSON, while the
+    model stays loaded."""
 
     model: Annotated[str, _MODEL]
     """A run's folder or a .keras file; what export.py wrote: the folder of a
@@ -47,8 +61,15 @@ class PredictConfig(Settings):
     json: bool = False
     """Print JSON instead of a table."""
 
+    csv: Annotated[str | None, _OUTPUT] = None
+    """Write a CSV file with a row for each image instead of a table; - for standard
+    output."""
+
+    jsonl: Annotated[str | None, _OUTPUT] = None
+    """Write a line of JSON for each image instead of a table; - for standard output."""
+
     batch_size: Annotated[int, POSITIVE] = 32
-    """Images that are computed, or sent, at a time."""
+    """Images that are decoded and computed, or sent, at a time."""
 
     timeout: Annotated[float, POSITIVE] = 30.0
     """Of a served model: seconds from a request to the end of its answer."""
@@ -77,3 +98,23 @@ class PredictConfig(Settings):
     class_names: Annotated[str | None, FILE] = None
     """Of a .keras file: text file with the name of a class a line. Default: the run's,
     else the numbers of the classes."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if STREAM in self.images and (len(self.images) > 1 or self._forms):
+            raise SettingError(
+                f"IMAGES must be {STREAM} alone, without {', '.join(_FORMS)}, to take "
+                f"paths from standard input. Received: {' '.join(self.images)}"
+                f"{''.join(f' with `{name}`' for name in self._forms)}."
+            )
+        streams = (self.csv, self.jsonl).count(STREAM)
+        if streams and streams + self.json > 1:
+            raise SettingError(
+                f"only one of {', '.join(_FORMS)} can have standard output. Received: "
+                f"csv={self.csv!r}, jsonl={self.jsonl!r}, json={self.json!r}."
+            )
+
+    @property
+    def _forms(self) -> list[str]:
+        """The forms of output that were asked for, as they are called."""
+        return [name for name in ("json", "csv", "jsonl") if getattr(self, name)]

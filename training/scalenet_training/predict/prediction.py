@@ -1,23 +1,24 @@
-"""Predictions for files: which files, and how the answers are printed.
+"""Predictions for files, batch by batch.
 
 Imports no TensorFlow by itself, so that bad input is answered at once.
 """
 
 from __future__ import annotations
 
-import json
+import dataclasses
 import math
-import os
-from collections.abc import Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING
+import time
+from collections.abc import Iterator, Sequence
 
-from scalenet_training.errors import RunError, UsageError
+from scalenet_tf.decoding.headers import why_undecodable
+from scalenet_tf.export.formats import ExportFormat
+from scalenet_tf.serving.messages import Prediction
+from scalenet_training.bars import Bar
+from scalenet_training.errors import RunError
+from scalenet_training.predict.answers import Answer
 from scalenet_training.predict.config import PredictConfig
-from scalenet_training.text import printable
-
-if TYPE_CHECKING:
-    from scalenet_tf.export import ExportFormat
-    from scalenet_tf.serving import Prediction
+from scalenet_training.predict.images import ImageFile, image_files
+from scalenet_training.predict.predictors import Predictor, open_predictor
 
 
 def predict_files(
@@ -38,131 +39,89 @@ def predict_files(
             probability is NaN or infinite.
     """
     files = image_files(config.images)
+    with open_predictor(config, formats) as predictor:
+        return {a.file: a.prediction for a in answers(files, predictor, config)}
 
-    from scalenet_training.bars import Bar
-    from scalenet_training.predict.predictors import open_predictor
 
-    results: dict[str, Prediction] = {}
-    with (
-        open_predictor(config, formats) as predictor,
-        Bar(total=len(files), unit=" images") as bar,
-    ):
-        for batch in _batches(files, config.batch_size):
-            images = [_read(path) for path in batch]
-            predictions = predictor.predict(images, config.top_k)
-            results |= dict(zip(batch, predictions, strict=True))
-            _check_finite(results, batch, config.model)
+def answers(
+    files: Sequence[ImageFile], predictor: Predictor, config: PredictConfig
+) -> Iterator[Answer]:
+    """The answers for files, in their order, under a progress bar.
+
+    Raises:
+        UsageError, RunError: As for `predict_files`.
+    """
+    classes = predictor.class_names or ()
+    with Bar(total=len(files), unit=" images") as bar:
+        for start in range(0, len(files), config.batch_size):
+            batch = files[start : start + config.batch_size]
+            images = [file.read() for file in batch]
+            found = answered([file.path for file in batch], images, predictor, config)
+            for file, answer in zip(batch, found, strict=True):
+                known = file.folder in classes
+                yield dataclasses.replace(answer, true=file.folder if known else None)
             bar.update(len(batch))
-    return results
 
 
-def image_files(paths: Sequence[str]) -> list[str]:
-    """The files among paths, and those in the folders among them; each once.
-
-    Raises:
-        UsageError: There is no such file or folder, or no image in a folder.
-    """
-    if not paths:
-        raise UsageError("IMAGES must be one file or folder or more. Received: none.")
-    files: dict[str, None] = {}
-    for path in paths:
-        found = sorted(_walk(path)) if os.path.isdir(path) else [path]
-        if not found:
-            raise UsageError(
-                f"IMAGES: there is no {', '.join(_extensions())} file in {path!r}."
-            )
-        if not os.path.exists(found[0]):
-            raise UsageError(f"IMAGES: there is no file or folder {path!r}.")
-        files |= dict.fromkeys(found)
-    return list(files)
-
-
-def undecodable(results: Mapping[str, Prediction]) -> list[str]:
-    """The files without a prediction, each with the reason.
+def answered(
+    paths: Sequence[str],
+    images: Sequence[bytes],
+    predictor: Predictor,
+    config: PredictConfig,
+) -> list[Answer]:
+    """The answers for one batch of encoded images.
 
     Raises:
-        RunError: A file cannot be read.
+        UsageError: The model cannot be asked for this.
+        RunError: A server does not answer, or a probability is NaN or infinite.
     """
-    from scalenet_tf.decoding import why_undecodable
-
-    return [
-        f"{path} ({why_undecodable(_read(path))})"
-        for path, prediction in results.items()
-        if not prediction.valid
-    ]
-
-
-def as_table(results: Mapping[str, Prediction]) -> str:
-    """The predictions as lines: file, rank, name, probability."""
-    rows = [("file", "rank", "name", "probability")]
-    for path, prediction in results.items():
-        ranked = zip(prediction.names, prediction.probabilities, strict=True)
-        for rank, (name, probability) in enumerate(ranked, start=1):
-            cells = printable(path), str(rank), printable(name), f"{probability:.6f}"
-            rows.append(cells)
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    return "\n".join(
-        f"{path:<{widths[0]}}  {rank:>4}  {name:<{widths[2]}}  {probability}".rstrip()
-        for path, rank, name, probability in rows
-    )
-
-
-def as_json(results: Mapping[str, Prediction]) -> str:
-    """The predictions as a list with an object a file."""
-    return json.dumps(
-        [
-            {
-                "file": path,
-                "valid": prediction.valid,
-                "predictions": [
-                    {"class": number, "name": name, "probability": probability}
-                    for number, name, probability in zip(
-                        prediction.classes,
-                        prediction.names,
-                        prediction.probabilities,
-                        strict=True,
-                    )
-                ],
-            }
-            for path, prediction in results.items()
-        ],
-        indent=1,
-    )
-
-
-def _extensions() -> tuple[str, ...]:
-    from scalenet_tf.decoding import EXTENSIONS
-
-    return EXTENSIONS
-
-
-def _walk(folder: str) -> Iterator[str]:
-    extensions = _extensions()
-    for parent, _, names in os.walk(folder):
-        for name in names:
-            if name.lower().endswith(extensions) and not name.startswith("."):
-                yield os.path.join(parent, name)
-
-
-def _batches(files: Sequence[str], size: int) -> Iterator[Sequence[str]]:
-    for start in range(0, len(files), size):
-        yield files[start : start + size]
-
-
-def _check_finite(
-    results: Mapping[str, Prediction], batch: Sequence[str], model: str
-) -> None:
-    for path in batch:
-        if not all(map(math.isfinite, results[path].probabilities)):
+    found = []
+    predictions = predictor.predict(images, config.top_k) if images else []
+    for path, data, prediction in zip(paths, images, predictions, strict=True):
+        if not all(map(math.isfinite, prediction.probabilities)):
             raise RunError(
-                f"`model` {model!r} gives probabilities that are NaN or infinite, for "
-                f"{path!r}: it names no class. Its training has diverged."
+                f"`model` {config.model!r} gives probabilities that are NaN or "
+                f"infinite, for {path!r}: it names no class. Its training has diverged."
             )
+        error = None if prediction.valid else why_undecodable(data)
+        found.append(Answer(path, prediction, error))
+    return found
 
 
-def _read(path: str) -> bytes:
-    try:
-        with open(path, "rb") as file:
-            return file.read()
-    except OSError as error:
-        raise RunError(f"cannot read {path!r}: {error.strerror}.") from error
+class Summary:
+    """Counts answers: how many were right, how many came in a second.
+
+    Attributes:
+        undecodable: Path and reason of each file that is no image.
+    """
+
+    def __init__(self) -> None:
+        self._began = time.monotonic()
+        self._images = self._labelled = self._right = self._near = 0
+        self.undecodable: list[str] = []
+
+    def add(self, answer: Answer) -> None:
+        """Counts an answer."""
+        self._images += 1
+        if not answer.prediction.valid:
+            self.undecodable.append(f"{answer.file} ({answer.error})")
+        elif answer.true is not None:
+            names = answer.prediction.names
+            self._labelled += 1
+            self._right += names[0] == answer.true
+            self._near += answer.true in names
+
+    def accuracy(self, top_k: int) -> str | None:
+        """How many were right by their folders' names; `None` where these are none."""
+        if not self._labelled:
+            return None
+        right, near = (n / self._labelled for n in (self._right, self._near))
+        text = f"{self._right:,} of {self._labelled:,} images right by their folders"
+        higher = f", top-{top_k} {near:.2%}" if top_k > 1 else ""
+        return f"{text}: top-1 accuracy {right:.2%}{higher}"
+
+    def speed(self) -> str:
+        """How many images in how many seconds."""
+        seconds = time.monotonic() - self._began
+        images = f"{self._images:,} image{'s' if self._images != 1 else ''}"
+        return f"{images} in {seconds:.1f} s: {self._images / seconds:.1f} images/s"

@@ -4,24 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
-import tensorflow as tf
 
-from scalenet_tf.decoding import are_plain, decode_image, decode_plain
-from scalenet_tf.export import (
-    FORMATS,
-    Exportable,
-    Exported,
-    ExportError,
-    ExportFormat,
-    find_exported,
-)
-from scalenet_tf.export.classifier import Classifier, check_classifier
-from scalenet_tf.export.metadata import metadata
-from scalenet_tf.export.requests import DEFAULT, decode_batch
-from scalenet_tf.preprocessing import EvaluationTransform
+from scalenet_tf.export.formats import FORMATS, ExportFormat, find_exported
+from scalenet_tf.export.interface import DEFAULT, Exportable, ExportError
+from scalenet_tf.export.runtime import Exported
 from scalenet_tf.serving import (
     Client,
     InvalidImageError,
@@ -34,32 +23,31 @@ from scalenet_tf.serving import (
 from scalenet_tf.serving.endpoint import without_secrets
 from scalenet_tf.serving.messages import INVALID
 from scalenet_training.errors import RunError, UsageError, usage_errors
-from scalenet_training.networks.model_card import check_complete, open_intact
-from scalenet_training.networks.saved_network import find_network, read_class_names
+from scalenet_training.networks.exported_files import check_complete, open_intact
 from scalenet_training.networks.saved_network_config import SavedNetworkConfig
 from scalenet_training.predict.config import PredictConfig, is_url
+from scalenet_training.predict.decoders import ArrayDecoder, Decoder, GraphDecoder
 from scalenet_training.runs.run_folder import RunFolder
 
 
 class LocalPredictor:
     """A network in this process; images are transformed as evaluation does it."""
 
-    def __init__(self, model: Exported):
-        self._model = model
-        # Each is traced when it is needed; the one for usual files in less time.
-        self._decode_plain, self._decode_any = (
-            _decoder(decode, model.transform) for decode in (decode_plain, decode_image)
-        )
+    def __init__(self, model: Exported, decode: Decoder):
+        self._model, self._decode = model, decode
+
+    @property
+    def class_names(self) -> Sequence[str]:
+        """Names of all classes, in the order of their numbers."""
+        return self._model.class_names
 
     def predict(self, images: Sequence[bytes], top_k: int) -> list[Prediction]:
         """A prediction for each encoded image; not `valid` where it is not an image."""
-        encoded = tf.constant(images, tf.string)
-        decode = self._decode_plain if are_plain(encoded) else self._decode_any
-        inputs, valid = (x.numpy() for x in decode(encoded))
+        inputs, valid = self._decode(images)
         results = [INVALID] * len(images)
         if valid.any():
             with usage_errors(ExportError):
-                rows = self._model.outputs(inputs[valid], "probabilities")
+                rows = self._model.outputs(inputs, "probabilities")
             for index, row in zip(np.flatnonzero(valid), rows, strict=True):
                 results[index] = _ranked(row, self._model.class_names, top_k)
         return results
@@ -67,6 +55,9 @@ class LocalPredictor:
 
 class ServerPredictor:
     """A served model, by the client of TensorFlow Serving."""
+
+    # Which there are, besides those that it answers with, a server does not say.
+    class_names: Sequence[str] | None = None
 
     def __init__(self, client: Client):
         self._client = client
@@ -129,15 +120,15 @@ def open_predictor(
             )
         with client:
             yield ServerPredictor(client)
-    elif find_exported(path, formats):
+    elif found := find_exported(path, formats):
         with usage_errors(UsageError, about=about):
             exported = open_intact(path, formats)
-        yield LocalPredictor(exported)
+        decoder = GraphDecoder if found[0].in_tensorflow else ArrayDecoder
+        yield LocalPredictor(exported, decoder(exported.transform))
     elif _is_network(path):
         with usage_errors(about=about):
-            content = _load_network(config)
-        run = Classifier(content.model, fold=False)
-        yield LocalPredictor(Exported(metadata(content), {DEFAULT: run}))
+            loaded = _load_network(config)
+        yield LocalPredictor(loaded, GraphDecoder(loaded.transform))
     else:
         check_complete(path)
         forms = (
@@ -176,7 +167,15 @@ def _is_network(path: str) -> bool:
     return path.endswith(".keras") and os.path.isfile(path)
 
 
-def _load_network(config: PredictConfig) -> Exportable:
+def _load_network(config: PredictConfig) -> Exported:
+    """The network of a .keras file, as if it had been exported."""
+    from scalenet_tf.export.classifier import Classifier, check_classifier
+    from scalenet_tf.export.metadata import metadata
+    from scalenet_training.networks.saved_network import (
+        find_network,
+        read_class_names,
+    )
+
     settings = SavedNetworkConfig(
         config.model,
         normalization=config.normalization,
@@ -192,16 +191,8 @@ def _load_network(config: PredictConfig) -> Exportable:
     names = names or [str(index) for index in range(model.output_shape[-1])]
     content = Exportable(model, network.transform(model, settings), names)
     check_classifier(content)
-    return content
-
-
-def _decoder(
-    decode: Callable[[tf.Tensor], tf.Tensor], transform: EvaluationTransform
-) -> Callable[[tf.Tensor], tuple[tf.Tensor, tf.Tensor]]:
-    return tf.function(
-        lambda encoded: decode_batch(decode, encoded, transform),
-        input_signature=[tf.TensorSpec((None,), tf.string)],
-    )
+    run = Classifier(content.model, fold=False)
+    return Exported(metadata(content), {DEFAULT: run})
 
 
 def _ranked(

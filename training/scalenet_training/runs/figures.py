@@ -1,102 +1,156 @@
-"""Figures."""
+"""Figures of runs and of searches."""
 
 from __future__ import annotations
 
-import itertools
+import math
 from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
 
-# Figures are only saved to files, so that no display is needed.
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
-from matplotlib.patches import Patch
-from matplotlib.ticker import MaxNLocator, PercentFormatter
+from matplotlib.lines import Line2D
+from matplotlib.ticker import MaxNLocator
 
-from scalenet_tf.architectures import Architecture
+from scalenet_training.drawing import (
+    colour,
+    legend_below,
+    marker,
+    new_figure,
+    save,
+    scale_values,
+    style_axes,
+    title,
+)
+from scalenet_training.runs.metrics import best_row
+from scalenet_training.runs.record import RunRecord
+from scalenet_training.text import printable
+
+_FEW = 30  # epochs, each of which has a marker
+_NOTE = (
+    "Training: means over an epoch, while the weights change, of pictures that are "
+    "augmented as they are trained on"
+)
+_SAME = 1.02  # times the MACs, up to which lines would be one
+# Title, columns of training and of validation, factor, for each panel.
+_PANELS = (
+    ("top-1 error (%)", "top1_error", "val_top1_error", 100),
+    ("loss", "loss", "val_loss", 1),
+)
 
 
-def plot_curves(runs: Mapping[str, Sequence[Mapping[str, float]]], path: str) -> None:
-    """Draws training and validation top-1 error over the epochs.
+class Data(NamedTuple):
+    """What two runs must have in common to be compared.
+
+    Attributes:
+        dataset: As the run was told it.
+        split: What was evaluated on.
+        training: Number of training examples.
+        evaluation: Number of examples that were evaluated on.
+        classes: Number of classes.
+    """
+
+    dataset: str
+    split: str
+    training: int
+    evaluation: int
+    classes: int
+
+    @classmethod
+    def of(cls, record: RunRecord) -> Data:
+        """The data of a run."""
+        return cls(
+            record.config.dataset.rstrip("/").rpartition("/")[2],
+            record.eval_split,
+            record.training_examples,
+            record.evaluation_examples,
+            len(record.class_names),
+        )
+
+    def __str__(self) -> str:
+        """As a title has it."""
+        return (
+            f"{self.dataset}: {self.classes:,} classes, {self.training:,} training "
+            f"images, evaluated on {self.evaluation:,} of {self.split}"
+        )
+
+
+def plot_curves(
+    runs: Mapping[str, Sequence[Mapping[str, float]]], path: str, about: str = ""
+) -> None:
+    """Draws training and validation error, and loss beside it, over the epochs.
+
+    Errors are in per cent, and the best epoch, whose weights are kept, is marked.
 
     Args:
         runs: Label -> rows of metrics.csv.
-        path: PNG file to write.
+        path: PNG or SVG file to write.
+        about: Title; the data.
 
     Source: Li et al., CVPR 2019, supplement, figure 1.
     """
-    figure = new_figure(7, 4.5)
-    axes = figure.add_subplot()
-    for index, (label, rows) in enumerate(runs.items()):
-        epochs = [row["epoch"] + 1 for row in rows]
-        color = f"C{index}"
-        for column, style, part in (
-            ("top1_error", "--", "training"),
-            ("val_top1_error", "-", "validation"),
-        ):
-            axes.plot(
-                epochs,
-                [100 * row[column] for row in rows],
-                style,
-                color=color,
-                marker="." if len(rows) < 30 else None,
-                label=f"{label}, {part}",
-            )
-    axes.set(xlabel="epoch", ylabel="top-1 error (%)")
-    axes.set_ylim(bottom=0)
-    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-    axes.grid(alpha=0.3)
-    axes.legend()
-    figure.savefig(path, dpi=150)
-
-
-def plot_allocations(networks: Mapping[str, Architecture], path: str) -> None:
-    """Draws the proportion of neurons at each scale, one stacked bar per block.
-
-    Args:
-        networks: Label -> architecture, one below the other.
-        path: PNG file to write.
-
-    Source: Li et al., CVPR 2019, the figure of the learned architectures.
-    """
-    widest = max(len(network.allocation) for network in networks.values())
-    figure = new_figure(max(5.0, 2 + 0.28 * widest), 0.6 + 2.2 * len(networks))
-    rows = figure.subplots(len(networks), squeeze=False)[:, 0]
-    for axes, (label, network) in zip(rows, networks.items(), strict=True):
-        _draw_allocation(axes, label, network)
-    # Colours are those of the scales' positions: one legend is enough.
-    most = max(networks.values(), key=lambda network: len(network.scales))
+    figure = new_figure(10, 4.6 + 0.12 * len(runs))
+    panels = figure.subplots(1, len(_PANELS))
+    for axes, panel in zip(panels, _PANELS, strict=True):
+        _draw_panel(axes, runs, *panel)
     handles = [
-        Patch(color=f"C{index}", label=f"scale 1/{scale}" if scale > 1 else "scale 1")
-        for index, scale in enumerate(most.scales)
+        Line2D([], [], color=colour(i), marker=marker(i), label=_told(label, rows))
+        for i, (label, rows) in enumerate(runs.items())
     ]
-    figure.legend(handles=handles, loc="outside lower center", ncols=len(handles))
-    figure.savefig(path, dpi=150)
+    for line, label, face in (("-", "validation", "0.3"), ("--", "training", "white")):
+        sign: dict[str, Any] = {"marker": "o", "markersize": 5, "markerfacecolor": face}
+        sign |= {"color": "0.3", "linestyle": line}
+        handles.append(Line2D([], [], label=label, **sign))
+    star: dict[str, Any] = {"marker": "*", "markersize": 10, "linestyle": ""}
+    handles.append(Line2D([], [], color="0.6", label="best epoch", **star))
+    legend_below(figure, handles, note=_NOTE)
+    number = f"{len(runs)} run{'s' if len(runs) > 1 else ''}"
+    title(figure, f"{about} ({number})" if about else number)
+    save(figure, path)
 
 
-def new_figure(width: float, height: float) -> Figure:
-    """An empty figure, with sides in inches."""
-    figure = Figure(figsize=(width, height), layout="constrained")
-    FigureCanvasAgg(figure)
-    return figure
+def _told(label: str, rows: Sequence[Mapping[str, float]]) -> str:
+    best = best_row(rows)
+    error, epoch = 100 * best["val_top1_error"], best["epoch"] + 1
+    return f"{printable(label)}: best {error:.2f} % in epoch {epoch:.0f}"
 
 
-def _draw_allocation(axes: Axes, label: str, network: Architecture) -> None:
-    totals = [sum(row) for row in network.allocation]
-    places = range(1, len(totals) + 1)
-    below = [0.0] * len(totals)
-    for index in range(len(network.scales)):
-        shares = [
-            row[index] / total
-            for row, total in zip(network.allocation, totals, strict=True)
-        ]
-        axes.bar(places, shares, 0.85, bottom=below, color=f"C{index}")
-        below = [low + share for low, share in zip(below, shares, strict=True)]
-    for end in itertools.accumulate(network.blocks_per_stage[:-1]):
-        axes.axvline(end + 0.5, color="black", linewidth=0.8)
-    axes.set(title=label, xlabel="block", ylabel="neurons", ylim=(0, 1))
-    axes.set_xlim(0.5, len(totals) + 0.5)
-    axes.set_xticks([place for place in places if len(totals) < 20 or place % 5 == 0])
-    axes.yaxis.set_major_formatter(PercentFormatter(1))
+def _draw_panel(
+    axes: Axes,
+    runs: Mapping[str, Sequence[Mapping[str, float]]],
+    name: str,
+    training: str,
+    validation: str,
+    factor: float,
+) -> None:
+    values: list[float] = []
+    for index, rows in enumerate(runs.values()):
+        epochs = [row["epoch"] + 1 for row in rows]
+        style: dict[str, Any] = {
+            "color": colour(index),
+            "markersize": 5,
+            "linewidth": 1.4,
+        }
+        style["marker"] = marker(index) if len(rows) < _FEW else None
+        for column, line, width in ((training, "--", 0.8), (validation, "-", 1.6)):
+            drawn = [factor * row[column] for row in rows]
+            face = "white" if column == training else colour(index)
+            style |= {"linewidth": width, "markerfacecolor": face}
+            axes.plot(epochs, drawn, line, **style)
+            values += drawn
+        best = best_row(rows)
+        axes.plot(
+            *(best["epoch"] + 1, factor * best[validation]),
+            marker="*",
+            markersize=11,
+            markeredgecolor="black",
+            markeredgewidth=0.7,
+            color=colour(index),
+            zorder=3,
+        )
+    style_axes(axes, xlabel="epoch", ylabel=name)
+    scale_values(axes, [value for value in values if math.isfinite(value)])
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
+    if max(map(len, runs.values())) == 1:
+        axes.set_xlim(0.5, 1.5)
 
 
 def plot_error_against_macs(
@@ -111,18 +165,26 @@ def plot_error_against_macs(
             budget is joined by a line.
         marks: Network -> MACs, drawn as vertical lines; those of more than three
             times, or less than a third of, the trials' MACs are left out.
-        path: PNG file to write.
+        path: PNG or SVG file to write.
     """
-    figure = new_figure(7, 4.5)
+    figure = new_figure(7.5, 5.5)
     axes = figure.add_subplot()
     all_macs = [macs / 1e6 for group in points.values() for macs, _ in group]
-    for label, group in points.items():
+    handles: list[Any] = []
+    for index, (label, group) in enumerate(points.items()):
         x, y = zip(*group, strict=True)
-        axes.scatter(
-            [macs / 1e6 for macs in x], [100 * e for e in y], s=18, label=label
+        handles.append(
+            axes.scatter(
+                [macs / 1e6 for macs in x],
+                [100 * error for error in y],
+                s=18,
+                color=colour(index),
+                marker=marker(index),
+                label=printable(label),
+            )
         )
     best = sorted(min(group, key=lambda point: point[1]) for group in points.values())
-    axes.plot(
+    handles += axes.plot(
         [macs / 1e6 for macs, _ in best],
         [100 * error for _, error in best],
         "k--o",
@@ -134,17 +196,41 @@ def plot_error_against_macs(
         for label, macs in marks.items()
         if min(all_macs) / 3 <= macs / 1e6 <= 3 * max(all_macs)
     }
-    for index, (label, macs) in enumerate(near.items()):
-        style = ":" if "ResNet" in label or label.endswith("Twin") else "-."
-        label = f"{label}, its MACs alone"
-        axes.axvline(macs, color=f"C{index % 10}", ls=style, lw=1, label=label)
+    for macs, labels in _close_together(near):
+        _mark_networks(axes, labels, macs)
     costs = [*all_macs, *near.values()]
     axes.set_xlim(0.9 * min(costs), 1.1 * max(costs))
-    axes.set(xlabel="MACs of an image (millions)", ylabel="top-1 validation error (%)")
-    axes.grid(alpha=0.3)
-    axes.legend(fontsize="x-small")
-    axes.set_title(
-        "Vertical lines: cost of networks without an error measured on this data",
-        fontsize="small",
+    style_axes(
+        axes, xlabel="MACs of an image (millions)", ylabel="top-1 validation error (%)"
     )
-    figure.savefig(path, dpi=150)
+    note = "Vertical lines: cost of networks without an error measured on this data"
+    legend_below(figure, handles, columns=4, note=note if near else "")
+    title(figure, f"{sum(map(len, points.values()))} trials")
+    save(figure, path)
+
+
+def _close_together(marks: Mapping[str, float]) -> list[tuple[float, list[str]]]:
+    """Networks by their MACs; those of nearly the same, as twins have, together."""
+    found: list[tuple[float, list[str]]] = []
+    for label, macs in sorted(marks.items(), key=lambda mark: mark[1]):
+        if found and macs < _SAME * found[-1][0]:
+            found[-1][1].append(label)
+        else:
+            found.append((macs, [label]))
+    return found
+
+
+def _mark_networks(axes: Axes, labels: Sequence[str], macs: float) -> None:
+    """A vertical line with the names of the networks of this cost beside it."""
+    axes.axvline(macs, color="0.5", linestyle="-.", linewidth=1)
+    axes.annotate(
+        "\n".join(map(printable, labels)),
+        (macs, 1),
+        (2, -2),
+        xycoords=("data", "axes fraction"),
+        textcoords="offset points",
+        rotation=90,
+        va="top",
+        fontsize=7,
+        color="0.35",
+    )

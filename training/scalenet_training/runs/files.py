@@ -16,7 +16,7 @@ import sys
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, TextIO
 
-from scalenet_files import TEMPORARY, replaced
+from scalenet_tf.files import TEMPORARY, replaced
 from scalenet_training.errors import RunError, UsageError
 
 __all__ = [

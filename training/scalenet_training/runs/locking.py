@@ -9,7 +9,7 @@ import os
 import time
 from collections.abc import Iterator
 
-from scalenet_files import made_folder
+from scalenet_tf.files import made_folder
 from scalenet_training.errors import UsageError
 from scalenet_training.runs.files import check_writable
 

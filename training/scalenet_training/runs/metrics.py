@@ -10,7 +10,7 @@ import reprlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from scalenet_files import read_bounded
+from scalenet_tf.files import read_bounded
 from scalenet_training.errors import UsageError
 
 METRICS_FILE = "metrics.csv"

@@ -10,7 +10,7 @@ import os
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from scalenet_files import read_json
+from scalenet_tf.files import read_json
 from scalenet_training.errors import UsageError
 from scalenet_training.runs.files import (
     check_own_folder,

@@ -3,16 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.ticker import MaxNLocator
 
+from scalenet_training.drawing import (
+    colour,
+    legend_below,
+    marker,
+    new_figure,
+    save,
+    scale_values,
+    style_axes,
+    title,
+)
 from scalenet_training.study.results import Result, mean_curves, summarize
 from scalenet_training.study.spec import Study
 
-# Okabe and Ito's colours, which most colour-blind readers can tell apart.
-_COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 _PARTS = (("top1_error", "--", "training"), ("val_top1_error", "-", "validation"))
+_FEW = 30  # epochs, each of which has a marker
 
 
 def plot_mean_curves(
@@ -25,59 +35,70 @@ def plot_mean_curves(
     Args:
         study: For its title.
         metrics: Arm -> seed -> rows of metrics.csv.
-        path: PNG file to write.
+        path: PNG or SVG file to write.
 
     Source: Li et al., CVPR 2019, figure 1.
     """
-    figure = Figure(figsize=(7.5, 5), layout="constrained")
-    FigureCanvasAgg(figure)
+    figure = new_figure(7.5, 5 + 0.12 * len(metrics))
     axes = figure.add_subplot()
+    handles: list[Any] = []
+    values: list[float] = []
     for index, (arm, rows) in enumerate(metrics.items()):
-        color = _COLORS[index % len(_COLORS)]
-        for column, style, part in _PARTS:
+        for column, line, _ in _PARTS:
             curve = mean_curves(rows, column)
             epochs = range(1, len(curve) + 1)
             mean, low, high = zip(*((100 * x for x in v) for v in curve), strict=True)
-            label = f"{arm}, {part} ({len(rows)} runs)"
-            marker = "." if len(curve) < 30 else None
-            axes.plot(epochs, mean, style, color=color, marker=marker, label=label)
-            axes.fill_between(epochs, low, high, color=color, alpha=0.15, linewidth=0)
-    axes.set(xlabel="epoch", ylabel="top-1 error, %", title=study.title)
-    axes.set_ylim(bottom=0)
-    axes.grid(alpha=0.3)
-    axes.legend(fontsize="small")
-    figure.savefig(path, dpi=150)
+            sign = marker(index) if len(curve) < _FEW else None
+            style: dict[str, Any] = {
+                "color": colour(index),
+                "marker": sign,
+                "markersize": 4,
+                "linewidth": 0.8 if column == _PARTS[0][0] else 1.6,
+            }
+            axes.plot(epochs, mean, line, **style)
+            axes.fill_between(epochs, low, high, color=colour(index), alpha=0.15, lw=0)
+            values += low
+        label = f"{arm} ({len(rows)} run{'s' if len(rows) > 1 else ''})"
+        handles.append(Line2D([], [], color=colour(index), label=label))
+    handles += [Line2D([], [], color="0.3", ls=ls, label=p) for _, ls, p in _PARTS]
+    style_axes(axes, xlabel="epoch", ylabel="top-1 error (%)")
+    scale_values(axes, values)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    note = "Lines: means; areas: lowest to highest run. Training: augmented pictures"
+    legend_below(figure, handles, note=note)
+    title(figure, study.title)
+    save(figure, path)
 
 
 def plot_error_by_macs(study: Study, results: Sequence[Result], path: str) -> None:
     """Draws the mean error of each arm over its MACs, with standard errors."""
-    figure = Figure(figsize=(7.5, 5), layout="constrained")
-    FigureCanvasAgg(figure)
+    figure = new_figure(7.5, 5.5)
     axes = figure.add_subplot()
+    handles: list[Any] = []
     for index, summary in enumerate(summarize(study, results)):
-        color = _COLORS[index % len(_COLORS)]
         macs = [run.macs / 1e6 for run in summary.results]
         axes.scatter(
             macs,
             [100 * run.error for run in summary.results],
             s=12,
-            color=color,
+            color=colour(index),
             alpha=0.5,
         )
-        axes.errorbar(
+        drawn = axes.errorbar(
             sum(macs) / len(macs),
             100 * summary.error.mean,
             yerr=100 * summary.error.standard_error,
-            fmt="o",
+            fmt=marker(index),
             capsize=3,
-            color=color,
+            color=colour(index),
             label=summary.arm,
         )
-    axes.set(
-        xlabel="MACs of an image, millions",
-        ylabel="top-1 error after the last epoch, %",
-        title=f"{study.title}: mean and standard error",
+        handles.append(drawn)
+    style_axes(
+        axes,
+        xlabel="MACs of an image (millions)",
+        ylabel="top-1 error after the last epoch (%)",
     )
-    axes.grid(alpha=0.3)
-    axes.legend(fontsize="small")
-    figure.savefig(path, dpi=150)
+    legend_below(figure, handles, note="Small dots: single runs")
+    title(figure, f"{study.title}: mean and standard error")
+    save(figure, path)

@@ -21,7 +21,7 @@ from scalenet_training.devices.placement import lost_workers, values_of_replicas
 from scalenet_training.errors import InterruptedRunError, RunError
 from scalenet_training.invocation import typed
 from scalenet_training.runs.checkpoints import Checkpoints
-from scalenet_training.runs.figures import plot_curves
+from scalenet_training.runs.figures import Data, plot_curves
 from scalenet_training.runs.files import replacing
 from scalenet_training.runs.locking import locked_folder
 from scalenet_training.runs.metrics import worth_telling
@@ -322,7 +322,8 @@ class Trainer:
         if improved:
             folder.save_model(plan.final_model, "best")
         with replacing(folder.file(CURVES_FILE)) as path:
-            plot_curves({plan.architecture.name: folder.rows()}, path)
+            about = str(Data.of(folder.read_record()))
+            plot_curves({plan.architecture.name: folder.rows()}, path, about)
 
     @property
     def position(self) -> Position:

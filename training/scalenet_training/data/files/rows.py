@@ -9,7 +9,7 @@ import zlib
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, TypeVar
 
-from scalenet_files import replaced
+from scalenet_tf.files import replaced
 
 T = TypeVar("T")
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from typing import Any
 
-from scalenet_files import read_json
+from scalenet_tf.files import read_json
 from scalenet_training.errors import UsageError
 
 PAGE, FACTS = "report.html", "report.json"

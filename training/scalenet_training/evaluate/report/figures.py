@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import math
-import warnings
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
@@ -14,12 +13,11 @@ from matplotlib.colors import PowerNorm
 from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 
+from scalenet_training.drawing import colour, new_figure, save
 from scalenet_training.evaluate.report.calibration import Calibration, Reliability
 from scalenet_training.evaluate.report.confusion import rates
-from scalenet_training.runs.figures import new_figure
 from scalenet_training.text import printable
 
-_DPI = 150
 _MOST_NUMBERS = 16  # classes whose counts are written into the cells
 _MOST_LABELS = 110  # classes whose names are written at the axes
 _COLUMNS = 4  # of pictures
@@ -126,7 +124,7 @@ def draw_calibration(calibration: Calibration, path: str) -> None:
             upper, lower = grid[:, column]
             _draw_reliability(upper, one)
             upper.set_title(f"Probabilities {title}: ECE {one.ece:.2%}", fontsize=10)
-            _bars(lower, one.counts / one.counts.sum(), color="C0")
+            _bars(lower, one.counts / one.counts.sum(), color=colour(0))
             lower.set(xlim=(0, 1), xlabel="probability of the predicted class")
             lower.yaxis.set_major_formatter(PercentFormatter(1))
         grid[0, 0].set_ylabel("right answers")
@@ -135,9 +133,11 @@ def draw_calibration(calibration: Calibration, path: str) -> None:
 
 def _draw_reliability(axes: Axes, one: Reliability) -> None:
     filled = one.counts > 0
-    _bars(axes, np.where(filled, one.accuracy, 0), color="C0", label="right answers")
+    _bars(
+        axes, np.where(filled, one.accuracy, 0), color=colour(0), label="right answers"
+    )
     gaps = np.where(filled, one.confidence - one.accuracy, 0)
-    style = {"color": "C3", "alpha": 0.35, "hatch": "//", "edgecolor": "C3"}
+    style = {"color": colour(1), "alpha": 0.35, "hatch": "//", "edgecolor": colour(1)}
     _bars(axes, gaps, bottom=one.accuracy, label="gap to the probability", **style)
     axes.plot([0, 1], [0, 1], "k--", linewidth=1)
     axes.set(xlim=(0, 1), ylim=(0, 1), xticklabels=[])
@@ -212,7 +212,4 @@ def _saved(width: float, height: float, path: str) -> Iterator[Figure]:
     """A figure that is saved when the block ends; its sides are in inches."""
     figure = new_figure(width, height)
     yield figure
-    with warnings.catch_warnings():
-        # Names may be in any script: a box stands for what the font lacks.
-        warnings.filterwarnings("ignore", "Glyph .* missing from")
-        figure.savefig(path, dpi=_DPI, bbox_inches="tight")
+    save(figure, path, bbox_inches="tight")

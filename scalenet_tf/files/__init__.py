@@ -1,15 +1,13 @@
-"""`scalenet_files`, by the name that it has in the library."""
+"""Files: written whole or not at all, and read within bounds."""
 
-from scalenet_files import (
+from scalenet_tf.files.untrusted import (
     MAX_BYTES,
-    TEMPORARY,
-    made_folder,
     parse_json,
     read_bounded,
     read_json,
-    replaced,
     unreadable,
 )
+from scalenet_tf.files.whole import TEMPORARY, made_folder, replaced
 
 __all__ = [
     "MAX_BYTES",

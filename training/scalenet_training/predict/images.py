@@ -1,0 +1,81 @@
+"""Which files are predicted for, and which class their folders say they are.
+
+Imports no TensorFlow.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
+
+from scalenet_tf.decoding.formats import EXTENSIONS
+from scalenet_training.data.files.listing import split_named
+from scalenet_training.errors import RunError, UsageError
+
+
+class ImageFile(NamedTuple):
+    """A file to predict for.
+
+    Attributes:
+        path: As it is opened and shown.
+        folder: Name of the folder that would be its class's, in a folder that was
+            named: of `val/cat/a.jpg` and of `cat/a.jpg` this is `cat`. `None` for a
+            file that was named itself, and for one in no sub-folder.
+    """
+
+    path: str
+    folder: str | None = None
+
+    def read(self) -> bytes:
+        """The content.
+
+        Raises:
+            RunError: It cannot be read.
+        """
+        try:
+            with open(self.path, "rb") as file:
+                return file.read()
+        except (OSError, ValueError) as error:
+            reason = getattr(error, "strerror", None) or error
+            raise RunError(f"cannot read {self.path!r}: {reason}.") from error
+
+
+def image_files(paths: Sequence[str]) -> list[ImageFile]:
+    """The files among paths, and those in the folders among them; each once.
+
+    Raises:
+        UsageError: There is no such file or folder, or no image in a folder.
+    """
+    if not paths:
+        raise UsageError(
+            "IMAGES must be one file or folder or more, or - for paths that are read "
+            "from standard input. Received: none."
+        )
+    files: dict[str, ImageFile] = {}
+    for path in paths:
+        found = sorted(_walk(path)) if os.path.isdir(path) else [ImageFile(path)]
+        if not found:
+            raise UsageError(
+                f"IMAGES: there is no {', '.join(EXTENSIONS)} file in {path!r}."
+            )
+        if not os.path.exists(found[0].path):
+            raise UsageError(f"IMAGES: there is no file or folder {path!r}.")
+        for file in found:
+            files.setdefault(file.path, file)
+    return list(files.values())
+
+
+def _walk(root: str) -> Iterator[ImageFile]:
+    for parent, _, names in os.walk(root):
+        for name in names:
+            if name.lower().endswith(EXTENSIONS) and not name.startswith("."):
+                inside = os.path.relpath(parent, root).split(os.sep)
+                yield ImageFile(os.path.join(parent, name), _class_folder(inside))
+
+
+def _class_folder(folders: Sequence[str]) -> str | None:
+    """The first folder, or the one in it where the first has the name of a split."""
+    if len(folders) > 1 and split_named(folders[0]):
+        return folders[1]
+    return None if folders[0] in (os.curdir, "") else folders[0]

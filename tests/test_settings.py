@@ -50,12 +50,12 @@ def test_a_value_out_of_bounds_names_the_field(changes, message):
 def test_every_field_of_a_training_is_in_one_group():
     grouped = [name for g in groups_of(TrainConfig) for name in fields_of(g)]
     assert sorted(grouped) == sorted(fields_of(TrainConfig))
-    assert grouped[:2] == ["preset", "model"]
+    assert grouped[:3] == ["preset", "recipe", "model"]
 
 
 def test_a_run_goes_on_with_another_place_and_length():
     assert resumable_fields(TrainConfig) == {
-        *("preset", "strategy", "tpu", "virtual_devices", "jit"),
+        *("preset", "recipe", "strategy", "tpu", "virtual_devices", "jit"),
         *("data_dir", "download", "max_steps", "workdir"),
         *("checkpoint_minutes", "checkpoint_steps", "checkpoints_kept"),
     }

@@ -6,10 +6,11 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any, get_type_hints
 
-import typeguard
-
 from scalenet_training.settings.base import SIDE
+from scalenet_training.settings.reading import check_type
 from scalenet_training.settings.training import TrainConfig
+
+CONFIG_FILE = "config.json"
 
 # What a run keeps when it goes on, beside its settings and its data.
 _LASTING = (
@@ -110,15 +111,11 @@ def _fields(kind: type, values: Mapping[str, Any], prefix: str) -> dict[str, Any
     for field in dataclasses.fields(kind):
         name = f"{prefix}{field.name}"
         if field.name in values:
-            value = values[field.name]
             try:
-                found[field.name] = typeguard.check_type(
-                    value,
-                    hints[field.name],
-                    collection_check_strategy=typeguard.CollectionCheckStrategy.ALL_ITEMS,
-                )
-            except typeguard.TypeCheckError as error:
+                check_type(values[field.name], hints[field.name])
+            except ValueError as error:
                 raise ValueError(f"its field {name!r} is wrong: {error}") from error
+            found[field.name] = values[field.name]
         elif field.default is dataclasses.MISSING:
             raise ValueError(f"it has no field {name!r}")
     return found

@@ -19,10 +19,9 @@ from scalenet_training.runs.files import (
     write_rows,
 )
 from scalenet_training.runs.metrics import METRICS_FILE, best_row, read_rows
-from scalenet_training.runs.record import RunRecord
+from scalenet_training.runs.record import CONFIG_FILE, RunRecord
 from scalenet_training.settings.training import TrainConfig
 
-CONFIG_FILE = "config.json"
 CURVES_FILE = "curves.png"
 
 

@@ -3,84 +3,82 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 from collections.abc import Mapping
 from types import MappingProxyType
-from typing import Literal
+from typing import Any, get_args
 
-from scalenet_training.settings.training import TrainConfig
+from scalenet_training.settings.training import PresetName, TrainConfig
+from scalenet_training.train.fit import FITTED
+from scalenet_training.train.recipe import Recipe, read_recipe
+
+_FOLDER = os.path.join(os.path.dirname(__file__), "recipes")
 
 
 @dataclasses.dataclass(frozen=True)
 class Preset:
-    """A recipe: its settings, the exact command, and the result to expect."""
+    """A recipe that comes with the package.
 
+    Attributes:
+        recipe: The content of its file.
+        config: The settings.
+    """
+
+    recipe: Recipe
     config: TrainConfig
-    command: str
-    expectation: str
+
+    @property
+    def command(self) -> str:
+        """The exact command that trains by it."""
+        return self.recipe.about.command
+
+    @property
+    def expectation(self) -> str:
+        """The result to expect."""
+        return self.recipe.about.expectation
 
 
-def _cifar(name: Literal["cifar10", "cifar100"], published: str) -> Preset:
-    return Preset(
-        TrainConfig(
-            preset=name,
-            dataset=name,
-            normalization=name,
-            augment="crop-flip",
-            batch_size=128,
-            epochs=164,
-            learning_rate=0.1,
-            schedule="steps",
-            milestones=(0.5, 0.75),
-            warmup_epochs=5.0,
-            weight_decay=1e-4,
-        ),
-        command=f"python training/train.py --preset {name} --data-dir DIR",
-        expectation=f"the CIFAR recipe of He et al., 2016; {published}",
-    )
+def _shipped(name: PresetName) -> Preset:
+    recipe = read_recipe(os.path.join(_FOLDER, f"{name}.toml"))
+    return Preset(recipe, TrainConfig(preset=name, **recipe.options))
 
 
 PRESETS: Mapping[str, Preset] = MappingProxyType(
+    {name: _shipped(name) for name in get_args(PresetName)}
+)
+# Of the datasets that have one, the preset.
+OF_DATASETS: Mapping[str, str] = MappingProxyType(
     {
-        "digits": Preset(
-            TrainConfig(),
-            command="python training/train.py",
-            expectation="at most 5 % validation error after 8 epochs of 1,438 digits",
-        ),
-        "cifar10": _cifar("cifar10", "not run here to its end"),
-        "cifar100": _cifar("cifar100", "not run here to its end"),
-        "imagenet": Preset(
-            TrainConfig(
-                preset="imagenet",
-                model="ScaleNet50",
-                dataset="imagenet2012",
-                eval_resize=256,
-                augment="resized-crop",
-                normalization="imagenet",
-                batch_size=256,
-                epochs=120,
-                learning_rate=0.1,
-                warmup_epochs=0.0,
-                weight_decay=1e-4,
-            ),
-            command="python training/train.py --preset imagenet --data-dir DIR",
-            expectation="22.02 % top-1, 6.05 % top-5 error published for ScaleNet-50; "
-            "not run here",
-        ),
+        str(preset.recipe.options["dataset"]): name
+        for name, preset in PRESETS.items()
+        if "dataset" in preset.recipe.options
     }
 )
 
 
 def options_of(config: TrainConfig) -> list[str]:
     """The options of `train.py` that give these settings, beside their defaults."""
-    defaults = PRESETS[config.preset].config.to_json()
-    options = ["--preset", config.preset]
-    for name, value in config.to_json().items():
-        if name == "preset" or value == defaults[name]:
-            continue
+    preset = PRESETS[config.preset]
+    defaults = preset.config.to_json()
+    # What would follow from the data if it were left out, or has to be given.
+    always = {*FITTED, "dataset"} if preset.recipe.fit is not None else set()
+    beside = {
+        name: value
+        for name, value in config.to_json().items()
+        if name not in ("preset", "recipe")
+        and (value != defaults[name] or name in always)
+    }
+    return ["--preset", config.preset, *as_options(beside)]
+
+
+def as_options(values: Mapping[str, Any]) -> list[str]:
+    """Settings as they are typed."""
+    options = []
+    for name, value in values.items():
         option = name.replace("_", "-")
         if isinstance(value, bool):
             options.append(f"--{option}" if value else f"--no-{option}")
         else:
-            values = value if isinstance(value, list) else [value]
-            options += [f"--{option}", *map(str, values)]
+            parts = value if isinstance(value, (list, tuple)) else [value]
+            options += [f"--{option}", *map(str, parts)]
     return options

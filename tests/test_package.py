@@ -86,6 +86,7 @@ def test_a_wheel_works_outside_the_repository(tmp_path):
         for data in (
             "scalenet_tf/py.typed",
             "scalenet_training/evaluate/report/page.html",
+            "scalenet_training/recipes/shipped/photos.toml",
         ):
             assert data in archive.namelist()
         modules = {name for name in archive.namelist() if name.endswith(".py")}
@@ -126,7 +127,7 @@ def test_a_room_of_the_commands_has_few_modules():
     [
         *("settings.training", "networks.saved_network_config", "tune.config"),
         *("allocate.config", "evaluate.config", "runs.position", "runs.record"),
-        *("tune.roles", "tune.processes"),
+        *("tune.roles", "tune.processes", "recipes.choice", "cli.recipes"),
     ],
 )
 def test_settings_import_no_tensorflow(module):

@@ -10,11 +10,11 @@ from typing import Any, Generic, TypeVar
 
 from scalenet_training.cli.options import parse, with_flags
 from scalenet_training.errors import UsageError
+from scalenet_training.recipes.choice import Choice, Decided, choices
+from scalenet_training.recipes.presets import PRESETS
+from scalenet_training.recipes.recipe import Recipe, read_recipe
 from scalenet_training.settings.base import Settings, fields_of
 from scalenet_training.settings.training import TrainConfig
-from scalenet_training.train.choice import Choice, Decided, choices
-from scalenet_training.train.presets import PRESETS
-from scalenet_training.train.recipe import Recipe, read_recipe
 
 T = TypeVar("T", bound=Settings)
 

@@ -9,11 +9,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Literal, get_args
 
 from scalenet_training.networks.targets import parse_target
+from scalenet_training.recipes.presets import PRESETS
+from scalenet_training.recipes.recipe import typed_options
 from scalenet_training.settings.base import fields_of
 from scalenet_training.settings.reading import read_toml
 from scalenet_training.settings.training import TrainConfig
-from scalenet_training.train.presets import PRESETS
-from scalenet_training.train.recipe import typed_options
 
 Kind = Literal["learned", "even", "published", "random", "twin", "seed"]
 Importance = Literal["gamma", "gamma-by-scale"]

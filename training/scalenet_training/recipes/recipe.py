@@ -42,7 +42,7 @@ class About:
 
 @dataclasses.dataclass(frozen=True)
 class Fit:
-    """What of a recipe follows from the images; `train.fit` has the rule.
+    """What of a recipe follows from the images; `recipes.fit` has the rule.
 
     Attributes:
         share: Most of the training images that a batch has.

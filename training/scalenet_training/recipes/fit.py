@@ -21,10 +21,10 @@ import math
 from collections.abc import Collection
 from typing import Any
 
-from scalenet_training.data.facts import Facts
+from scalenet_training.recipes.facts import Facts
+from scalenet_training.recipes.recipe import Fit
 from scalenet_training.settings.inputs import NETWORKS, SEED
 from scalenet_training.settings.training import TrainConfig
-from scalenet_training.train.recipe import Fit
 
 # What the rule may decide.
 FITTED = (

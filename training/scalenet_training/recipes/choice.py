@@ -11,13 +11,13 @@ import shlex
 from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
-from scalenet_training.data.facts import Facts, are_files, facts_of_files
 from scalenet_training.errors import SettingError, usage_errors
+from scalenet_training.recipes.facts import Facts, are_files, facts_of_files
+from scalenet_training.recipes.fit import FITTED, fitted
+from scalenet_training.recipes.presets import OF_DATASETS, PRESETS, as_options
+from scalenet_training.recipes.recipe import Recipe, config_of_run
 from scalenet_training.runs.record import CONFIG_FILE
 from scalenet_training.settings.training import TrainConfig
-from scalenet_training.train.fit import FITTED, fitted
-from scalenet_training.train.presets import OF_DATASETS, PRESETS, as_options
-from scalenet_training.train.recipe import Recipe, config_of_run
 
 # What versions before 0.2 took where no preset was given.
 _EARLIER = "digits"

@@ -8,11 +8,11 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any, get_args
 
+from scalenet_training.recipes.fit import FITTED
+from scalenet_training.recipes.recipe import Recipe, read_recipe
 from scalenet_training.settings.training import PresetName, TrainConfig
-from scalenet_training.train.fit import FITTED
-from scalenet_training.train.recipe import Recipe, read_recipe
 
-_FOLDER = os.path.join(os.path.dirname(__file__), "recipes")
+_FOLDER = os.path.join(os.path.dirname(__file__), "shipped")
 
 
 @dataclasses.dataclass(frozen=True)

@@ -75,6 +75,7 @@ class Decided:
         run: Folder of the run that goes on and has its decisions; None for a new one.
         free: Fields that are neither on the command line nor in a recipe.
         recipe: The recipe's file, if there is one.
+        start: The settings of the run that the weights are of, if they are of one.
     """
 
     config: TrainConfig
@@ -83,6 +84,7 @@ class Decided:
     recipe: Recipe | None = None
     facts: Facts | None = None
     run: str | None = None
+    start: TrainConfig | None = None
 
     def fit(self) -> Decided:
         """The same with what follows from the data.
@@ -106,8 +108,9 @@ class Decided:
         if are_files(config.dataset, config.data_dir):
             with usage_errors():
                 facts = facts_of_files(config.dataset, config.train_split)
-        config = fitted(config, preset.config, rule, facts, self.free)
-        return dataclasses.replace(self, config=config, facts=facts)
+        start = _run_of(config.weights)
+        config = fitted(config, preset.config, rule, facts, self.free, start)
+        return dataclasses.replace(self, config=config, facts=facts, start=start)
 
     def as_in(self, folder: str) -> Decided | None:
         """The same as a run has decided it; None where no such run is in the folder.
@@ -115,11 +118,8 @@ class Decided:
         A run goes on by what it began with, also where the rule, the images or the
         preset's file have changed since.
         """
-        try:
-            recorded = config_of_run(os.path.join(folder, CONFIG_FILE))
-        except (OSError, ValueError):  # whoever opens the folder says what is wrong
-            return None
-        if recorded.preset != self.choice.preset:
+        recorded = _run_in(folder)
+        if recorded is None or recorded.preset != self.choice.preset:
             return None
         kept = {name: getattr(recorded, name) for name in self._fitted}
         if "epochs" in kept:  # a run goes on with more of them
@@ -153,9 +153,27 @@ class Decided:
             }
             found.append(_listed(f"From the recipe {self.recipe.path!r}", by_recipe))
         source = "the images" if self.run is None else f"the run in {self.run!r}"
+        if self.start is not None and self.run is None:
+            source = f"{source} and the run of the weights"
         found.append(_listed(f"From {source}", by_data))
         found.append(_listed("From the preset", by_preset))
         return [line for line in found if line]
+
+
+def _run_in(folder: str) -> TrainConfig | None:
+    """The settings of the run in a folder; None where there is none.
+
+    Whoever opens the folder says what is wrong with it.
+    """
+    try:
+        return config_of_run(os.path.join(folder, CONFIG_FILE))
+    except (OSError, ValueError):
+        return None
+
+
+def _run_of(weights: str | None) -> TrainConfig | None:
+    """The settings of the run in whose folder weights are."""
+    return None if weights is None else _run_in(os.path.dirname(weights))
 
 
 def _listed(title: str, values: Mapping[str, Any]) -> str:

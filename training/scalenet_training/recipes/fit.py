@@ -7,6 +7,7 @@ Each line of it holds for what is given neither on the command line nor in a rec
   crop in evaluation. Enlarged, they would cost more and tell no more.
 - Image size: of a network that is given, its own. Evaluation resizes images to 8/7
   of it, as 256 is of 224.
+- Weights of a run: network, image size and normalisation are those of that run.
 - Batch: the recipe's, but at most a share of the training images, as a power of two,
   and 4 at least.
 - Learning rate: in proportion to the batch (Goyal et al., 2017).
@@ -28,7 +29,7 @@ from scalenet_training.settings.training import TrainConfig
 
 # What the rule may decide.
 FITTED = (
-    *("model", "image_size", "eval_resize", "augment"),
+    *("model", "image_size", "eval_resize", "augment", "normalization"),
     *("batch_size", "learning_rate", "epochs", "warmup_epochs"),
 )
 SMALL = 64  # pixels of the shorter side
@@ -43,6 +44,7 @@ def fitted(
     fit: Fit,
     facts: Facts | None,
     free: Collection[str],
+    start: TrainConfig | None = None,
 ) -> TrainConfig:
     """The settings with what follows from the images.
 
@@ -52,8 +54,9 @@ def fitted(
         fit: The numbers of the rule.
         facts: What is known of the images; None for data other than files.
         free: Fields that the rule may decide.
+        start: Those of the run whose weights training starts from, if that is known.
     """
-    found = _sizes(config, facts, free)
+    found = _sizes(config, facts, free, start)
     images = facts.images if facts else 0
     if "batch_size" in free and images:
         most = max(_power_of_two(fit.share * images), min(_LEAST_BATCH, images))
@@ -70,14 +73,20 @@ def fitted(
 
 
 def _sizes(
-    config: TrainConfig, facts: Facts | None, free: Collection[str]
+    config: TrainConfig,
+    facts: Facts | None,
+    free: Collection[str],
+    start: TrainConfig | None,
 ) -> dict[str, Any]:
-    """Network, image sizes and augmentation, those of them that are free."""
+    """Network, image sizes and what is done to images, those of them that are free."""
     side = facts.side if facts else None
     small = side is not None and side <= SMALL
     model, size = config.model, config.image_size
     if "model" not in free:
         size = native(model)
+    elif start is not None:
+        model = start.model
+        size = start.image_size or native(model)
     elif small and config.weights is None:
         model = SMALL_NETWORK
         size = max(native(model) or 0, side or 0)
@@ -87,6 +96,7 @@ def _sizes(
         "image_size": size,
         "eval_resize": size if small else size and round(size * _RESIZE),
         "augment": "crop-flip" if small else config.augment,
+        "normalization": (start or config).normalization,
     }
     return {name: value for name, value in found.items() if name in free}
 

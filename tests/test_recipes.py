@@ -115,6 +115,7 @@ WRONG = {
     "epochs = 0": "'epochs' must be more than 0. Received: 0.",
     "epochs = 2.5": "'epochs' must be a whole number. Received: 2.5.",
     "learning_rate = nan": "'learning_rate' must be finite. Received: nan.",
+    "learning_rate = 1" + "0" * 400: "'learning_rate' is too large.",
     "freeze = 1": "'freeze' must be true or false. Received: 1.",
     'jit = "yes"': "'jit' must be one of ('auto', 'on', 'off'). Received: 'yes'.",
     "milestones = [0.1, 'a']": "'milestones' must be a list, each part a number.",

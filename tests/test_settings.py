@@ -91,6 +91,19 @@ def test_the_help_has_a_heading_for_each_group(capsys, monkeypatch):
     assert text.count("--batch-size ") == 1
 
 
+def test_the_help_lists_each_option_once_and_under_a_heading(capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "100")
+    with pytest.raises(SystemExit):
+        parse(TrainConfig, "Trains.", ["--help"], "train.py", TrainConfig())
+    text = capsys.readouterr().out
+    listed = re.findall(r"^\W (--[a-z][a-z0-9-]+)[ ,]", text, re.MULTILINE)
+    assert listed == [
+        f"--{name.replace('_', '-')}"
+        for group in groups_of(TrainConfig)
+        for name in fields_of(group)
+    ]
+
+
 def test_options_become_flat_settings_again():
     words = [
         "--batch-size",

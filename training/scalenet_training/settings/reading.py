@@ -66,7 +66,8 @@ def typed(value: Any, hint: Any) -> Any:
     Lists become tuples, and a whole number becomes a float where a float is wanted.
 
     Raises:
-        ValueError: It is of another type; the message says what is wanted.
+        ValueError: It is of another type, or too large for it; the message says what
+            is wanted.
     """
     if isinstance(value, list):
         value = tuple(value)
@@ -81,7 +82,12 @@ def typed(value: Any, hint: Any) -> Any:
         shown = list(value) if isinstance(value, tuple) else value
         raise ValueError(f"{reason}. Received: {shown!r}") from error
     whole = isinstance(value, int) and not isinstance(value, bool)
-    return float(value) if whole and not _takes(hint, int) else value
+    if not whole or _takes(hint, int):
+        return value
+    try:
+        return float(value)
+    except OverflowError:
+        raise ValueError("is too large") from None
 
 
 def check_type(value: Any, hint: Any) -> None:

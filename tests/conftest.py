@@ -100,6 +100,13 @@ def tiny_cifar_file(tmp_path):
     return str(path)
 
 
+@pytest.fixture
+def here(tmp_path, monkeypatch):
+    """An empty folder, which is the current one."""
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
 def unpack_written(folder):
     """Puts what version 0.1.0 wrote into a folder."""
     archive = pathlib.Path(__file__).parent / "data" / "written-by-0.1.0.tar.xz"

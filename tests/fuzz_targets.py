@@ -21,6 +21,8 @@ from scalenet_training.data.files.manifest import list_manifest
 from scalenet_training.data.files.rows import read_rows, write_rows
 from scalenet_training.networks.exported_files import open_intact, training_data
 from scalenet_training.networks.starting_point import start_from
+from scalenet_training.recipes.presets import PRESETS
+from scalenet_training.recipes.recipe import read_recipe
 from scalenet_training.runs.checkpoints import Checkpoints
 from scalenet_training.runs.run_folder import RunFolder
 from scalenet_training.settings.base import fields_of
@@ -83,6 +85,7 @@ def copy_written(written: pathlib.Path, folder: pathlib.Path) -> None:
     results = DATA.parent.parent / "results" / "allocation-0.25"
     for name in ("results.csv", "study.toml"):
         shutil.copy(results / name, folder / name)
+    shutil.copy(PRESETS["photos"].recipe.path, folder / "recipe.toml")
 
 
 def checkpoints(folder: pathlib.Path) -> Checkpoints:
@@ -204,6 +207,12 @@ TARGETS: dict[str, Target] = {
         mutations.changed_bytes,
         ("study.toml",),
         8,
+    ),
+    "recipe": Target(
+        lambda folder: read_recipe(str(folder / "recipe.toml")),
+        mutations.changed_bytes,
+        ("recipe.toml",),
+        4,
     ),
     "index": Target(
         lambda folder: read_rows(str(folder / "rows.csv.gz"), ["a", "b"], tuple),

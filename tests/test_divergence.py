@@ -19,12 +19,12 @@ from scalenet_training.allocate.learning import learn_allocation
 from scalenet_training.errors import RunError, UsageError
 from scalenet_training.evaluate.config import EvaluateConfig
 from scalenet_training.evaluate.exported import evaluate_exported
+from scalenet_training.recipes.presets import PRESETS
 from scalenet_training.runs.run_folder import RunFolder
 from scalenet_training.settings import Settings
 from scalenet_training.settings.training import TrainConfig
 from scalenet_training.train.divergence import NotFiniteError
 from scalenet_training.train.loop import Trainer, train_and_evaluate
-from scalenet_training.train.presets import PRESETS
 from scalenet_training.train.step import sums
 from situations import situation
 from test_commands import in_process

@@ -7,9 +7,9 @@ from scalenet_training.evaluate.config import EvaluateConfig
 from scalenet_training.evaluate.exported import evaluate_exported
 from scalenet_training.export.config import ExportConfig
 from scalenet_training.export.exporter import export_model
+from scalenet_training.recipes.presets import PRESETS
 from scalenet_training.settings.training import TrainConfig
 from scalenet_training.train.loop import train_and_evaluate
-from scalenet_training.train.presets import PRESETS
 
 
 @pytest.mark.slow

@@ -17,9 +17,9 @@ from scalenet_training.allocate.report import print_allocation, training_command
 from scalenet_training.errors import RunError, UsageError
 from scalenet_training.networks.figures import plot_allocations
 from scalenet_training.networks.starting_point import resolve_architecture
+from scalenet_training.recipes.presets import PRESETS, options_of
 from scalenet_training.settings.training import TrainConfig
 from scalenet_training.train.loop import train_and_evaluate
-from scalenet_training.train.presets import PRESETS, options_of
 
 import scalenet_tf
 from scalenet_tf import allocation
@@ -261,6 +261,11 @@ def test_options_give_the_settings_back(preset):
     )
     line = shlex.split(shlex.join(options_of(before)))
     assert tyro.cli(TrainConfig, default=PRESETS[preset].config, args=line) == before
+    assert options_of(PRESETS[preset].config)[:2] == ["--preset", preset]
+
+
+@pytest.mark.parametrize("preset", ["digits", "cifar10", "cifar100", "imagenet"])
+def test_a_preset_that_depends_on_no_data_is_an_option_alone(preset):
     assert options_of(PRESETS[preset].config) == ["--preset", preset]
 
 

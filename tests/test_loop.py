@@ -12,10 +12,10 @@ import tensorflow as tf
 from PIL import Image
 from processes import ROOT
 from scalenet_training.errors import InterruptedRunError, RunError, UsageError
+from scalenet_training.recipes.presets import PRESETS
 from scalenet_training.runs.run_folder import RunFolder
 from scalenet_training.train.loop import train_and_evaluate
 from scalenet_training.train.plan import prepare
-from scalenet_training.train.presets import PRESETS
 from scalenet_training.train.progress import ScalarSummaries
 
 import scalenet_tf

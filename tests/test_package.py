@@ -86,6 +86,7 @@ def test_a_wheel_works_outside_the_repository(tmp_path):
         for data in (
             "scalenet_tf/py.typed",
             "scalenet_training/pages/page.html",
+            "scalenet_training/recipes/shipped/photos.toml",
         ):
             assert data in archive.namelist()
         modules = {name for name in archive.namelist() if name.endswith(".py")}
@@ -128,6 +129,7 @@ def test_a_room_of_the_commands_has_few_modules():
         *("allocate.config", "evaluate.config", "runs.position", "runs.record"),
         *("runs.run_folder", "runs.locking", "tune.roles", "tune.processes"),
         *("overview.config", "overview.tables", "overview.finding"),
+        *("recipes.choice", "cli.recipes"),
     ],
 )
 def test_settings_import_no_tensorflow(module):

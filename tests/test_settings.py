@@ -50,12 +50,12 @@ def test_a_value_out_of_bounds_names_the_field(changes, message):
 def test_every_field_of_a_training_is_in_one_group():
     grouped = [name for g in groups_of(TrainConfig) for name in fields_of(g)]
     assert sorted(grouped) == sorted(fields_of(TrainConfig))
-    assert grouped[:2] == ["preset", "model"]
+    assert grouped[:3] == ["preset", "recipe", "model"]
 
 
 def test_a_run_goes_on_with_another_place_and_length():
     assert resumable_fields(TrainConfig) == {
-        *("preset", "strategy", "tpu", "virtual_devices", "jit"),
+        *("preset", "recipe", "strategy", "tpu", "virtual_devices", "jit"),
         *("data_dir", "download", "max_steps", "workdir"),
         *("checkpoint_minutes", "checkpoint_steps", "checkpoints_kept"),
     }
@@ -89,6 +89,19 @@ def test_the_help_has_a_heading_for_each_group(capsys, monkeypatch):
         *("optimisation", "run", "selection", "latency", "allocation"),
     ]
     assert text.count("--batch-size ") == 1
+
+
+def test_the_help_lists_each_option_once_and_under_a_heading(capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "100")
+    with pytest.raises(SystemExit):
+        parse(TrainConfig, "Trains.", ["--help"], "train.py", TrainConfig())
+    text = capsys.readouterr().out
+    listed = re.findall(r"^\W (--[a-z][a-z0-9-]+)[ ,]", text, re.MULTILINE)
+    assert listed == [
+        f"--{name.replace('_', '-')}"
+        for group in groups_of(TrainConfig)
+        for name in fields_of(group)
+    ]
 
 
 def test_options_become_flat_settings_again():

@@ -10,16 +10,20 @@ import shlex
 from collections.abc import Sequence
 
 from scalenet_training.allocate.config import AllocateConfig
-from scalenet_training.cli.running import parse_with_preset
+from scalenet_training.cli.recipes import TrainingCommand, parse_training
+from scalenet_training.devices.cluster import is_chief
 
 SETTINGS = (AllocateConfig,)
 
 
 def main(arguments: Sequence[str], program: str) -> None:
     """Runs the command line."""
-    config = parse_with_preset(
-        lambda preset: AllocateConfig(train=preset), __doc__, arguments, program
+    command = TrainingCommand(
+        AllocateConfig, lambda config: config.seed_folder, inside="train"
     )
+    config, decided = parse_training(command, __doc__, arguments, program)
+    if config.seed_run is None and is_chief(os.environ):
+        print(decided, flush=True)
 
     if config.threads is not None:  # TensorFlow reads them when it begins
         os.environ["TF_NUM_INTRAOP_THREADS"] = str(config.threads)
@@ -35,5 +39,5 @@ def main(arguments: Sequence[str], program: str) -> None:
         report.print_correlation(learned.correlation)
     path = config.output_file
     print(f"Written: {path}. To train the network:")
-    command = report.training_command(learned.architecture, path, config.seed_folder)
-    print(shlex.join(command))
+    following = report.training_command(learned.architecture, path, config.seed_folder)
+    print(shlex.join(following))

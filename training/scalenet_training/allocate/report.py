@@ -13,8 +13,8 @@ from scalenet_tf.allocation import RankCorrelation
 from scalenet_training.allocate.latency import Timed
 from scalenet_training.allocate.learning import Learned
 from scalenet_training.invocation import typed_as
+from scalenet_training.recipes.presets import options_of
 from scalenet_training.runs.run_folder import RunFolder
-from scalenet_training.train.presets import options_of
 
 
 def print_allocation(learned: Learned) -> None:

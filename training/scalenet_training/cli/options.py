@@ -81,7 +81,8 @@ def parse(
         description=description,
         args=arguments,
         prog=program,
-        config=(tyro.conf.OmitArgPrefixes,),
+        # Comments beside the fields are no help; to look for them takes time.
+        config=(tyro.conf.OmitArgPrefixes, tyro.conf.HelptextFromCommentsOff),
     )
     with usage_errors():
         settings = _settings(kind, vars(read))

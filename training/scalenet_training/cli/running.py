@@ -2,52 +2,20 @@
 
 from __future__ import annotations
 
-import argparse
 import sys
 from collections.abc import Callable, Sequence
-from typing import NoReturn, TypeVar
+from typing import NoReturn
 
 from scalenet_training.cli.options import check_options, parse, with_flags
 from scalenet_training.cli.patience import signs_of_life
 from scalenet_training.cli.quiet import silence_tensorflow
 from scalenet_training.errors import RunError, UsageError
 from scalenet_training.settings.base import Settings
-from scalenet_training.settings.training import TrainConfig
 from scalenet_training.text import printable
-from scalenet_training.train.presets import PRESETS
 
-__all__ = ["parse", "parse_with_preset", "run", "warn"]
-
-T = TypeVar("T", bound=Settings)
+__all__ = ["parse", "run", "warn"]
 
 _MOST = 2000  # characters of the beginning and of the end of a message
-
-
-def parse_with_preset(
-    wrap: Callable[[TrainConfig], T],
-    description: str | None,
-    arguments: Sequence[str],
-    program: str,
-) -> T:
-    """As `parse`, for a training: the preset chooses the other defaults.
-
-    Args:
-        wrap: Makes the settings of the command from those of a preset.
-        description: What the command does, for the help.
-        arguments: The words of the command line after the command.
-        program: How the command is called in its help.
-    """
-    finder = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
-    finder.add_argument("--preset", default="digits")
-    name = finder.parse_known_args(arguments)[0].preset
-    # An unknown preset is left for tyro, which says what is allowed.
-    default = wrap(PRESETS.get(name, PRESETS["digits"]).config)
-    presets = "\n".join(
-        f"  {key}: `{preset.command}` ({preset.expectation})"
-        for key, preset in PRESETS.items()
-    )
-    described = f"{description}\n\nPresets:\n{presets}"
-    return parse(type(default), described, arguments, program, default)
 
 
 def run(

@@ -1,12 +1,14 @@
-"""How data without splits are divided."""
+"""How data are divided into splits. Imports no TensorFlow."""
 
 from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
+
+from scalenet_training.data.files.listing import ImageFile
 
 _DIVISION_SEED = 0
 _HELD_OUT = 0.1
@@ -21,6 +23,16 @@ def split_once(size: int, validation: float) -> dict[str, np.ndarray]:
         "train": np.sort(order[count:]),
         "validation": np.sort(order[:count]),
         "all": np.arange(size),
+    }
+
+
+def divide(files: Sequence[ImageFile], names: Sequence[str]) -> dict[str, np.ndarray]:
+    """The numbers of the files in each split; by `hold_out` where there is none."""
+    if not names:
+        return hold_out([f.name for f in files], [f.label for f in files])
+    return {
+        name: np.array([n for n, file in enumerate(files) if file.split == name], int)
+        for name in names
     }
 
 
@@ -58,3 +70,28 @@ def _hash(name: str) -> float:
     """A number from 0 to below 1, evenly distributed over names."""
     digest = hashlib.blake2b(os.fsencode(name), digest_size=8).digest()
     return int.from_bytes(digest, "big") / 2**64
+
+
+def select(splits: Mapping[str, np.ndarray], spec: str, name: str) -> np.ndarray:
+    """The numbers of the examples that a split's name, or a slice of it, stands for.
+
+    Raises:
+        ValueError: There is no such split, or it has no examples.
+    """
+    if spec in splits:
+        return splits[spec]
+    # The grammar of slices is that of TensorFlow Datasets, for all datasets.
+    import tensorflow_datasets as tfds
+
+    infos = {
+        key: tfds.core.SplitInfo(name=key, shard_lengths=[len(indices)], num_bytes=0)
+        for key, indices in splits.items()
+    }
+    try:
+        parts = tfds.core.ReadInstruction.from_spec(spec).to_absolute(infos)
+    except (ValueError, AssertionError, KeyError, NotImplementedError) as error:
+        raise ValueError(
+            f"no split {spec!r} in {name}: its splits are {', '.join(splits)}, sliced "
+            "as in 'train[:100]' or 'train[:50%]'."
+        ) from error
+    return np.concatenate([splits[p.splitname][p.from_ : p.to] for p in parts])

@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from scalenet_training.data.division import BY_NAME
+from scalenet_training.data.division import BY_NAME, select
 from scalenet_training.data.files.index import Index
 from scalenet_training.data.files.listing import ImageFile, Unused
 from scalenet_training.data.inventory import Inventory
-from scalenet_training.data.splits import IndexedSplit, Split, select
+from scalenet_training.data.splits import IndexedSplit, Split
 
 
 @dataclasses.dataclass(frozen=True)

@@ -9,7 +9,7 @@ import os
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
-from scalenet_training.data.files.folder import is_folder_name, list_folder
+from scalenet_training.data.files.folder import is_folder, list_folder
 from scalenet_training.data.files.listing import Reading
 from scalenet_training.data.files.manifest import is_manifest, list_manifest
 from scalenet_training.data.kinds.digits import open_digits
@@ -46,12 +46,6 @@ class Kind(NamedTuple):
     of_files: bool = False
 
 
-def _is_folder(request: Request) -> bool:
-    if is_folder_name(request.name):
-        return True
-    return request.data_dir is None and os.path.isdir(request.name)
-
-
 # The first kind that is meant is opened.
 KINDS: Sequence[Kind] = (
     Kind(
@@ -61,7 +55,7 @@ KINDS: Sequence[Kind] = (
     ),
     Kind(lambda request: request.name == "digits", lambda _: open_digits()),
     Kind(
-        _is_folder,
+        lambda request: is_folder(request.name, request.data_dir),
         lambda request: open_images(list_folder(request.path), request.reading),
         of_files=True,
     ),

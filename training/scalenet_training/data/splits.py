@@ -68,28 +68,3 @@ class IndexedSplit:
         size = self.size // count
         own = self.indices[index * size : (index + 1) * size]
         return dataclasses.replace(self, indices=own)
-
-
-def select(splits: Mapping[str, np.ndarray], spec: str, name: str) -> np.ndarray:
-    """The numbers of the examples that a split's name, or a slice of it, stands for.
-
-    Raises:
-        ValueError: There is no such split, or it has no examples.
-    """
-    if spec in splits:
-        return splits[spec]
-    # The grammar of slices is that of TensorFlow Datasets, for all datasets.
-    import tensorflow_datasets as tfds
-
-    infos = {
-        key: tfds.core.SplitInfo(name=key, shard_lengths=[len(indices)], num_bytes=0)
-        for key, indices in splits.items()
-    }
-    try:
-        parts = tfds.core.ReadInstruction.from_spec(spec).to_absolute(infos)
-    except (ValueError, AssertionError, KeyError, NotImplementedError) as error:
-        raise ValueError(
-            f"no split {spec!r} in {name}: its splits are {', '.join(splits)}, sliced "
-            "as in 'train[:100]' or 'train[:50%]'."
-        ) from error
-    return np.concatenate([splits[p.splitname][p.from_ : p.to] for p in parts])

@@ -39,7 +39,7 @@ def _evaluate(
     from scalenet_training.evaluate.exported import evaluate_exported
     from scalenet_training.evaluate.saved import evaluate_saved
     from scalenet_training.networks.exported_files import check_complete
-    from scalenet_training.runs.metrics import errors_in_words
+    from scalenet_training.runs.metrics import errors_in_words, interval_in_words
 
     if find_exported(config.run_or_model):
         result = evaluate_exported(config, observer=observer)
@@ -51,6 +51,9 @@ def _evaluate(
         f"{result['examples']:.0f} examples: {errors_in_words(result, classes)}, "
         f"loss {result['loss']:.4f}, {result['images_per_second']:.1f} images/s"
     )
+    interval = interval_in_words(result["top1_error"], int(result["examples"]))
+    if interval:
+        print(interval)
     if "agreement" in result:
         print(
             f"{config.compare}: {errors_in_words(result, classes, 'compared_')}; the "

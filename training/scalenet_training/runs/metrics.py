@@ -20,6 +20,7 @@ _COLUMNS = (
     *("epoch", "loss", "top1_error", "top5_error"),
     *("val_loss", "val_top1_error", "val_top5_error", "images_per_second"),
 )
+_FEW = 100  # examples, below which an error is told with its interval
 _TOP = 5  # of as many classes as that or fewer, one is always right
 
 
@@ -55,13 +56,20 @@ def _numbers(row: Mapping[str, Any], line: int) -> dict[str, Any]:
 
 
 def worth_telling(values: Mapping[str, Any], classes: int) -> dict[str, Any]:
-    """The values without top-5 errors, where there are too few classes for them."""
+    """What people are shown of these values.
+
+    Without top-5 errors, where there are too few classes for them; with the accuracy
+    of the validation images beside their error.
+    """
     few = classes <= _TOP
-    return {k: v for k, v in values.items() if not (few and "top5_error" in k)}
+    told = {k: v for k, v in values.items() if not (few and "top5_error" in k)}
+    if "val_top1_error" in told:
+        told["val_accuracy"] = 1 - told["val_top1_error"]
+    return told
 
 
 def errors_in_words(values: Mapping[str, Any], classes: int, prefix: str = "") -> str:
-    """Top-1 error and, where there are enough classes, top-5 error.
+    """Top-1 error and, where there are enough classes, top-5 error; the accuracy.
 
     Args:
         values: `top1_error` and `top5_error`, fractions.
@@ -70,10 +78,34 @@ def errors_in_words(values: Mapping[str, Any], classes: int, prefix: str = "") -
     """
     told = [("top-1", "top1_error"), ("top-5", "top5_error")]
     shown = worth_telling(values, classes)
-    return ", ".join(
+    errors = [
         f"{title} error {shown[prefix + name]:.2%}"
         for title, name in told
         if prefix + name in shown
+    ]
+    return ", ".join([*errors, f"accuracy {1 - shown[f'{prefix}top1_error']:.2%}"])
+
+
+def interval_in_words(error: float, examples: int) -> str:
+    """The 95 % interval of an error of few examples, as a line; "" of 100 or more.
+
+    Source: Wilson, "Probable inference, the law of succession, and statistical
+    inference", 1927.
+
+    Args:
+        error: Fraction of the examples.
+        examples: Number of examples.
+    """
+    if examples >= _FEW:
+        return ""
+
+    from scipy.stats import binomtest
+
+    test = binomtest(round(error * examples), examples)
+    interval = test.proportion_ci(0.95, method="wilson")
+    return (
+        f"{error:.2%} of {examples} examples: the 95 % interval of the error is "
+        f"{interval.low:.1%} to {interval.high:.1%} (Wilson)."
     )
 
 

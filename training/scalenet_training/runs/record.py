@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-import types
 from collections.abc import Mapping
-from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
-
-import typeguard
+from typing import Any, get_type_hints
 
 from scalenet_training.settings.base import SIDE
+from scalenet_training.settings.reading import check_type
 from scalenet_training.settings.training import TrainConfig
+
+CONFIG_FILE = "config.json"
 
 # What a run keeps when it goes on, beside its settings and its data.
 _LASTING = (
@@ -117,7 +117,11 @@ def _fields(kind: type, values: Mapping[str, Any], prefix: str) -> dict[str, Any
     for field, hint in _hinted(kind):
         name = f"{prefix}{field.name}"
         if field.name in values:
-            found[field.name] = _checked(name, values[field.name], hint)
+            try:
+                check_type(values[field.name], hint)
+            except ValueError as error:
+                raise ValueError(f"its field {name!r} is wrong: {error}") from error
+            found[field.name] = values[field.name]
         elif field.default is dataclasses.MISSING:
             raise ValueError(f"it has no field {name!r}")
     return found
@@ -128,28 +132,3 @@ def _hinted(kind: type) -> list[tuple[dataclasses.Field, Any]]:
     """The fields of a dataclass with their types."""
     hints = get_type_hints(kind)
     return [(field, hints[field.name]) for field in dataclasses.fields(kind)]
-
-
-def _checked(name: str, value: Any, hint: Any) -> Any:
-    if _is_plainly(value, hint):
-        return value
-    try:
-        return typeguard.check_type(
-            value,
-            hint,
-            collection_check_strategy=typeguard.CollectionCheckStrategy.ALL_ITEMS,
-        )
-    except typeguard.TypeCheckError as error:
-        raise ValueError(f"its field {name!r} is wrong: {error}") from error
-
-
-def _is_plainly(value: Any, hint: Any) -> bool:
-    """Whether a value has just this type; typeguard takes much longer to say so."""
-    if isinstance(hint, type):  # list[str] is none
-        return type(value) is hint
-    origin, parts = get_origin(hint), get_args(hint)
-    if origin in (Union, types.UnionType):
-        return any(_is_plainly(value, part) for part in parts)
-    if origin is Literal:
-        return type(value) is str and value in parts
-    return origin is list is type(value) and {*map(type, value)} <= {*parts}

@@ -22,13 +22,12 @@ from scalenet_training.runs.files import (
     written,
 )
 from scalenet_training.runs.metrics import METRICS_FILE, best_row, read_rows
-from scalenet_training.runs.record import RunRecord
+from scalenet_training.runs.record import CONFIG_FILE, RunRecord
 from scalenet_training.settings.training import TrainConfig
 
 if TYPE_CHECKING:
     import keras
 
-CONFIG_FILE = "config.json"
 CURVES_FILE = "curves.png"
 DIVERGED_FILE = "diverged.txt"
 CHECKPOINTS, TENSORBOARD = "checkpoints", "tensorboard"  # folders

@@ -8,21 +8,25 @@ import shlex
 from collections.abc import Mapping
 
 from scalenet_training.invocation import typed_as
-from scalenet_training.runs.metrics import errors_in_words
+from scalenet_training.runs.metrics import errors_in_words, interval_in_words
 from scalenet_training.runs.run_folder import RunFolder
 
 
 def describe_end(folder: RunFolder) -> str:
     """The lines for a run that has finished one epoch or more."""
     last, best = folder.rows()[-1], folder.best_row()
-    classes = len(folder.read_record().class_names)
+    record = folder.read_record()
+    classes, examples = len(record.class_names), record.evaluation_examples
+    interval = interval_in_words(best["val_top1_error"], examples)
     commands = "\n".join(f"  {shlex.join(command)}" for command in _next(folder.path))
-    return (
-        f"best epoch:  {_errors(best, classes)}\n"
-        f"last epoch:  {_errors(last, classes)}\n"
-        f"run folder:  {folder.path}\n"
-        f"Next, with the best epoch's weights:\n{commands}"
-    )
+    lines = [
+        f"best epoch:  {_errors(best, classes)}",
+        *([f"             {interval}"] if interval else []),
+        f"last epoch:  {_errors(last, classes)}",
+        f"run folder:  {folder.path}",
+        f"Next, with the best epoch's weights:\n{commands}",
+    ]
+    return "\n".join(lines)
 
 
 def _errors(row: Mapping[str, float], classes: int) -> str:

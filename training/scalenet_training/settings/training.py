@@ -21,10 +21,10 @@ from scalenet_training.settings.groups import (
     DeviceOptions,
     StorageOptions,
 )
-from scalenet_training.settings.inputs import NETWORK, WEIGHTS
+from scalenet_training.settings.inputs import FILE, NETWORK, WEIGHTS
 from scalenet_training.text import shown
 
-PresetName = Literal["digits", "cifar10", "cifar100", "imagenet"]
+PresetName = Literal["digits", "cifar10", "cifar100", "imagenet", "photos", "finetune"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -35,7 +35,13 @@ class PresetOptions(OptionGroup):
 
     preset: PresetName = "digits"
     """Which defaults the other options start from. digits: scikit-learn's digits, runs
-    anywhere; cifar10, cifar100, imagenet: the published recipes."""
+    anywhere; cifar10, cifar100, imagenet: the published recipes; photos: images of your
+    own, from scratch; finetune: the same from --weights. Default: what fits --dataset
+    and --weights, as the first lines of a run say (docs/recipes.md)."""
+
+    recipe: Annotated[str | None, FILE] = None
+    """A TOML file of options, or the config.json of a run: its options hold where they
+    are not given here, those of the preset where it has none."""
 
 
 @dataclasses.dataclass(frozen=True)

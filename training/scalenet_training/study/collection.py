@@ -15,6 +15,7 @@ import tensorflow as tf
 from scalenet_tf.files import read_bounded
 from scalenet_training.errors import usage_errors
 from scalenet_training.invocation import typed_as
+from scalenet_training.recipes.presets import options_of
 from scalenet_training.runs.files import disk_errors, replacing, written
 from scalenet_training.runs.metrics import METRICS_FILE
 from scalenet_training.runs.run_folder import RunFolder
@@ -27,7 +28,6 @@ from scalenet_training.study.results import (
     write_results,
 )
 from scalenet_training.study.spec import Study, StudyRun
-from scalenet_training.train.presets import options_of
 
 _HARDWARE_FILE = "hardware.txt"
 

@@ -20,6 +20,7 @@ from scalenet_training.errors import RunError, usage_errors
 from scalenet_training.invocation import process_of, typed_as
 from scalenet_training.networks.allocation_file import write_allocation
 from scalenet_training.networks.starting_point import resolve_architecture
+from scalenet_training.recipes.presets import options_of
 from scalenet_training.runs.files import check_writable
 from scalenet_training.runs.locking import FolderInUseError, locked_folder
 from scalenet_training.study.allocations import make_allocation
@@ -34,7 +35,6 @@ from scalenet_training.study.spec import (
     StudyRun,
     read_study,
 )
-from scalenet_training.train.presets import options_of
 
 
 def run_study(config: StudyConfig) -> None:

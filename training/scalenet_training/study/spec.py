@@ -5,23 +5,24 @@ from __future__ import annotations
 import dataclasses
 import os
 import re
-import tomllib
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Literal, get_args
 
 from scalenet_training.networks.targets import parse_target
+from scalenet_training.recipes.presets import PRESETS
+from scalenet_training.recipes.recipe import typed_options
 from scalenet_training.settings.base import fields_of
+from scalenet_training.settings.reading import read_toml
 from scalenet_training.settings.training import TrainConfig
-from scalenet_training.train.presets import PRESETS
 
 Kind = Literal["learned", "even", "published", "random", "twin", "seed"]
 Importance = Literal["gamma", "gamma-by-scale"]
 
-_MAX_BYTES = 2**20
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.+-]*")
 # What a study decides for each of its runs, or the machine that it runs on.
 _NOT_OPTIONS = (
     *("seed", "workdir", "model", "data_dir", "strategy", "virtual_devices"),
+    "recipe",  # its options would hide behind a name
     "max_steps",  # a run has ended after its epochs
 )
 
@@ -167,13 +168,8 @@ def read_study(path: str | os.PathLike[str]) -> Study:
         ValueError: It is no study; the message names the file and the key.
     """
     try:
-        # Without `scalenet_tf.files`, which TensorFlow comes with.
-        with open(path, "rb") as file:
-            data = file.read(_MAX_BYTES + 1)
-        if len(data) > _MAX_BYTES:
-            raise ValueError(f"it must have at most {_MAX_BYTES:,} bytes, and has more")
-        return _study(tomllib.loads(data.decode("utf-8")))
-    except (ValueError, TypeError, AttributeError, RecursionError) as error:
+        return _study(read_toml(path))
+    except (ValueError, TypeError, AttributeError) as error:
         raise ValueError(f"{os.fspath(path)!r}: {error}") from error
 
 
@@ -258,12 +254,9 @@ def _arm(
             f"Received: {preset!r}."
         )
     default = PRESETS[preset].config
-    values: dict[str, Any] = {
-        key: tuple(value) if isinstance(value, list) else value
-        for key, value in options.items()
-    }
     try:
-        config = dataclasses.replace(default, **values, model=model or default.model)
+        values = typed_options({**options, "model": model or default.model})
+        config = dataclasses.replace(default, **values)
     except (ValueError, TypeError) as error:
         raise ValueError(f"{where}: {error}") from error
     return Arm(name, config, allocations.get(allocation))

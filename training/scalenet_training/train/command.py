@@ -6,7 +6,8 @@ The same command run again resumes the run.
 import os
 from collections.abc import Sequence
 
-from scalenet_training.cli.running import parse_with_preset
+from scalenet_training.cli.recipes import TrainingCommand, parse_training
+from scalenet_training.devices.cluster import is_chief
 from scalenet_training.settings.training import TrainConfig
 
 SETTINGS = (TrainConfig,)
@@ -14,9 +15,11 @@ SETTINGS = (TrainConfig,)
 
 def main(arguments: Sequence[str], program: str) -> None:
     """Runs the command line."""
-    config = parse_with_preset(lambda preset: preset, __doc__, arguments, program)
+    command = TrainingCommand(TrainConfig, lambda config: config.run_folder)
+    config, decided = parse_training(command, __doc__, arguments, program)
+    if is_chief(os.environ):
+        print(decided, flush=True)
 
-    from scalenet_training.devices.cluster import is_chief
     from scalenet_training.runs.run_folder import RunFolder
     from scalenet_training.runs.summary import describe_end
     from scalenet_training.train.loop import train_and_evaluate

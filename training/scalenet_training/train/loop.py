@@ -40,6 +40,7 @@ from scalenet_training.train.progress import (
     MOST_WAITING,
     Timer,
     announcement,
+    lag_message,
     make_callbacks,
     waiting_message,
 )
@@ -181,6 +182,8 @@ class Trainer:
             row = self._finish_epoch(epoch, images_per_second)
             told = {name: row[name] for name in row if name != "epoch"}
             callbacks.on_epoch_end(epoch, self._worth_telling(told))
+            if epoch == 0 and self.chief and (lag := lag_message(row)):
+                print(lag, flush=True)
         callbacks.on_train_end()
         return row
 

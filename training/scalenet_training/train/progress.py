@@ -52,6 +52,17 @@ def waiting_message(waiting: float) -> str:
     )
 
 
+def lag_message(row: Mapping[str, float]) -> str:
+    """What to say of a first epoch whose validation is far worse than its training."""
+    if row["val_loss"] <= _LAG * row["loss"]:
+        return ""
+    return (
+        "Validation is far worse than training after this first epoch: the running "
+        "statistics of batch norm, which evaluation uses, lag behind weights that "
+        "change fast. Later epochs change them less."
+    )
+
+
 def make_callbacks(plan: Plan, folder: RunFolder) -> keras.callbacks.CallbackList:
     """A progress bar and a log for TensorBoard; neither in workers but the chief."""
     chief, people = plan.placement.chief, sys.stdout.isatty()
@@ -163,6 +174,9 @@ class ScalarSummaries(keras.callbacks.Callback):
                     tf.summary.scalar(name, value)
             self.writer.flush()
 
+
+# Times the training loss, above which the first validation loss is explained.
+_LAG = 2.0
 
 # Above it, a run says that the images do not come as fast as the network takes them.
 MOST_WAITING = 0.1

@@ -26,6 +26,11 @@ def is_folder_name(name: str) -> bool:
     return name.startswith(("/", "./", "../", "~"))
 
 
+def is_folder(name: str, data_dir: str | None) -> bool:
+    """Whether the name of a dataset is meant as a folder, and not as one of TFDS."""
+    return is_folder_name(name) or (data_dir is None and os.path.isdir(name))
+
+
 def list_folder(path: str) -> Listing:
     """Lists a folder with a sub-folder for each class, or such a folder for each split.
 

@@ -6,10 +6,9 @@ import dataclasses
 import os
 from collections.abc import Sequence
 
-import numpy as np
 import tensorflow as tf
 
-from scalenet_training.data.division import BY_NAME, hold_out
+from scalenet_training.data.division import BY_NAME, divide
 from scalenet_training.data.files.index import Index
 from scalenet_training.data.files.listing import ImageFile, Listing, Reading, Unused
 from scalenet_training.data.inventory import Inventory, inventory_of_images
@@ -44,7 +43,7 @@ def open_images(listing: Listing, reading: Reading) -> Source:
     ]
     files = [file for file, _ in known]
     _check_classes(listing, files)
-    splits = _splits(files, listing.split_names)
+    splits = divide(files, listing.split_names)
 
     def inventory() -> Inventory:
         return dataclasses.replace(
@@ -72,15 +71,6 @@ def open_images(listing: Listing, reading: Reading) -> Source:
         images=ImageFiles(files, damaged, index),
         inventory=inventory,
     )
-
-
-def _splits(files: Sequence[ImageFile], names: Sequence[str]) -> dict[str, np.ndarray]:
-    if not names:
-        return hold_out([f.name for f in files], [f.label for f in files])
-    return {
-        name: np.array([n for n, file in enumerate(files) if file.split == name], int)
-        for name in names
-    }
 
 
 def _check_classes(listing: Listing, files: Sequence[ImageFile]) -> None:

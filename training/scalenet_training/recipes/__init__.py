@@ -1,0 +1,1 @@
+"""Recipes: files of options, which of them a training takes, what follows from data."""

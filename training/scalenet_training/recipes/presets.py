@@ -1,0 +1,84 @@
+"""The recipes that `--preset` names. Imports no TensorFlow."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Any, get_args
+
+from scalenet_training.recipes.fit import FITTED
+from scalenet_training.recipes.recipe import Recipe, read_recipe
+from scalenet_training.settings.training import PresetName, TrainConfig
+
+_FOLDER = os.path.join(os.path.dirname(__file__), "shipped")
+
+
+@dataclasses.dataclass(frozen=True)
+class Preset:
+    """A recipe that comes with the package.
+
+    Attributes:
+        recipe: The content of its file.
+        config: The settings.
+    """
+
+    recipe: Recipe
+    config: TrainConfig
+
+    @property
+    def command(self) -> str:
+        """The exact command that trains by it."""
+        return self.recipe.about.command
+
+    @property
+    def expectation(self) -> str:
+        """The result to expect."""
+        return self.recipe.about.expectation
+
+
+def _shipped(name: PresetName) -> Preset:
+    recipe = read_recipe(os.path.join(_FOLDER, f"{name}.toml"))
+    return Preset(recipe, TrainConfig(preset=name, **recipe.options))
+
+
+PRESETS: Mapping[str, Preset] = MappingProxyType(
+    {name: _shipped(name) for name in get_args(PresetName)}
+)
+# Of the datasets that have one, the preset.
+OF_DATASETS: Mapping[str, str] = MappingProxyType(
+    {
+        str(preset.recipe.options["dataset"]): name
+        for name, preset in PRESETS.items()
+        if "dataset" in preset.recipe.options
+    }
+)
+
+
+def options_of(config: TrainConfig) -> list[str]:
+    """The options of `train.py` that give these settings, beside their defaults."""
+    preset = PRESETS[config.preset]
+    defaults = preset.config.to_json()
+    # What would follow from the data if it were left out, or has to be given.
+    always = {*FITTED, "dataset"} if preset.recipe.fit is not None else set()
+    beside = {
+        name: value
+        for name, value in config.to_json().items()
+        if name not in ("preset", "recipe")
+        and (value != defaults[name] or name in always)
+    }
+    return ["--preset", config.preset, *as_options(beside)]
+
+
+def as_options(values: Mapping[str, Any]) -> list[str]:
+    """Settings as they are typed."""
+    options = []
+    for name, value in values.items():
+        option = name.replace("_", "-")
+        if isinstance(value, bool):
+            options.append(f"--{option}" if value else f"--no-{option}")
+        else:
+            parts = value if isinstance(value, (list, tuple)) else [value]
+            options += [f"--{option}", *map(str, parts)]
+    return options

@@ -22,6 +22,10 @@ from scalenet_training.settings.groups import (
     StorageOptions,
 )
 from scalenet_training.settings.inputs import NETWORK, WEIGHTS
+from scalenet_training.settings.optimisation import (
+    OptimiserOptions,
+    check_optimisation,
+)
 from scalenet_training.text import shown
 
 PresetName = Literal["digits", "cifar10", "cifar100", "imagenet"]
@@ -81,7 +85,7 @@ class BatchOptions(OptionGroup):
 
 @dataclasses.dataclass(frozen=True)
 class OptimisationOptions(OptionGroup):
-    """SGD with momentum, its schedule and its penalties."""
+    """The schedule of the learning rate, and the penalties."""
 
     epochs: Annotated[int, POSITIVE] = 8
     """Epochs in all. A run that has ended goes on with a larger number."""
@@ -99,10 +103,12 @@ class OptimisationOptions(OptionGroup):
     """Epochs over which the learning rate rises linearly from zero."""
 
     momentum: Annotated[float, FRACTION] = 0.9
-    """Momentum of SGD."""
+    """Momentum of sgd and muon; 0.95 is published for muon."""
 
     weight_decay: Annotated[float, NOT_NEGATIVE] = 1e-4
-    """L2 penalty: weight_decay / 2 times the sum of the squared kernels."""
+    """For sgd, an L2 penalty: weight_decay / 2 times the sum of the squared kernels.
+    For adamw, lamb and muon the decoupled decay: a step takes that part, times the
+    learning rate, of the kernels (lamb: times its trust ratio, too)."""
 
     decay_all: bool = False
     """Also decay batch norms' scales and offsets and biases, as PyTorch's SGD does."""
@@ -153,6 +159,7 @@ class RunOptions(OptionGroup):
 @dataclasses.dataclass(frozen=True)
 class TrainConfig(
     RunOptions,
+    OptimiserOptions,
     OptimisationOptions,
     BatchOptions,
     DeviceOptions,
@@ -163,6 +170,11 @@ class TrainConfig(
     Settings,
 ):
     """One training run."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        defaults = {field.name: field.default for field in dataclasses.fields(self)}
+        check_optimisation(vars(self), defaults)
 
     @property
     def run_folder(self) -> str:

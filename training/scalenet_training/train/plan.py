@@ -29,6 +29,7 @@ from scalenet_training.runs.run_data import RunData
 from scalenet_training.runs.versions import versions
 from scalenet_training.settings.training import TrainConfig
 from scalenet_training.train.examples import open_examples
+from scalenet_training.train.optimizers import OPTIMIZERS, make_optimizer
 from scalenet_training.train.schedule import RecipeSchedule
 from scalenet_training.train.step import Learner, LossScale, Objective
 
@@ -79,10 +80,11 @@ class Plan:
     @property
     def objective(self) -> Objective:
         """What is minimised."""
+        decoupled = OPTIMIZERS[self.config.optimizer].decoupled
         return Objective(
             global_batch=self.config.batch_size,
             label_smoothing=self.config.label_smoothing,
-            weight_decay=self.config.weight_decay,
+            weight_decay=0.0 if decoupled else self.config.weight_decay,
             decay_all=self.config.decay_all,
             gamma_l1=self.config.gamma_l1,
             clip_norm=self.config.clip_norm,
@@ -233,8 +235,7 @@ def _build(
         _freeze_all_but_the_classifier(model)
         if average is not None:  # it is what is saved
             _freeze_all_but_the_classifier(average)
-    optimizer = keras.optimizers.SGD(schedule, momentum=config.momentum)
-    optimizer.build(model.trainable_variables)
+    optimizer = make_optimizer(config, schedule, model.trainable_variables)
     loss_scale = LossScale() if config.mixed_precision == "float16" else None
     return Learner(model, optimizer, average, loss_scale), start
 

@@ -7,7 +7,7 @@ outside it (`steps`); then every replica makes the same update (`update`).
 
 from scalenet_training.train.step.gradients import logits_of
 from scalenet_training.train.step.loss_scale import LossScale
-from scalenet_training.train.step.objective import Objective
+from scalenet_training.train.step.objective import Objective, decays
 from scalenet_training.train.step.steps import (
     Step,
     StepReport,
@@ -25,6 +25,7 @@ __all__ = [
     "Step",
     "StepReport",
     "cross_entropy",
+    "decays",
     "logits_of",
     "make_evaluation_step",
     "make_train_step",

@@ -1,0 +1,69 @@
+"""How the weights of a run move beyond its recipe's rate and penalties.
+
+Imports no TensorFlow. `TrainConfig` inherits from these groups.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal
+
+from scalenet_training.errors import SettingError
+from scalenet_training.settings.base import FRACTION, POSITIVE, OptionGroup
+
+# The names in scalenet_training.train.optimizers.OPTIMIZERS, which needs TensorFlow.
+OptimizerName = Literal["sgd", "adamw", "lamb", "muon"]
+
+# What an optimizer has of its own: the settings of the others stay at their defaults.
+OWN_SETTINGS: Mapping[str, tuple[str, ...]] = {
+    "sgd": ("momentum",),
+    "adamw": ("beta_1", "beta_2", "epsilon"),
+    "lamb": ("beta_1", "beta_2", "epsilon"),
+    "muon": ("momentum", "beta_1", "beta_2", "epsilon"),
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class OptimiserOptions(OptionGroup):
+    """Which rule turns gradients into steps."""
+
+    optimizer: OptimizerName = "sgd"
+    """sgd: with momentum, the decay a penalty in the gradient; adamw, lamb, muon: with
+    decoupled decay. lamb: for large batches, the decay inside the trust ratio; muon:
+    orthogonal steps for the kernels of convolutions, AdamW's for the rest."""
+
+    beta_1: Annotated[float, FRACTION] = 0.9
+    """For adamw, lamb and muon's AdamW: decay of the mean of gradients."""
+
+    beta_2: Annotated[float, FRACTION] = 0.999
+    """For adamw, lamb and muon's AdamW: decay of the mean of squared gradients."""
+
+    epsilon: Annotated[float, POSITIVE] = 1e-7
+    """For adamw, lamb and muon's AdamW: added to the root of the mean of squares."""
+
+
+def check_optimisation(values: Mapping[str, Any], defaults: Mapping[str, Any]) -> None:
+    """Checks the settings of a run's optimisation against each other.
+
+    Args:
+        values: The settings by name.
+        defaults: Those that hold where nothing is said.
+
+    Raises:
+        SettingError: Two of them exclude each other; both are named.
+    """
+    _check_own(values, defaults)
+
+
+def _check_own(values: Mapping[str, Any], defaults: Mapping[str, Any]) -> None:
+    optimizer = values["optimizer"]
+    every = dict.fromkeys(name for own in OWN_SETTINGS.values() for name in own)
+    for name in every:
+        if name in OWN_SETTINGS[optimizer] or values[name] == defaults[name]:
+            continue
+        having = [kind for kind, own in OWN_SETTINGS.items() if name in own]
+        raise SettingError(
+            f"`{name}` needs `optimizer` {' or '.join(having)}. Received: "
+            f"{values[name]!r} with {optimizer!r}."
+        )

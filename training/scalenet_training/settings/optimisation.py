@@ -23,6 +23,9 @@ OWN_SETTINGS: Mapping[str, tuple[str, ...]] = {
     "muon": ("momentum", "beta_1", "beta_2", "epsilon"),
 }
 
+# What is about the body of the network -> the value that leaves it as it is.
+_OF_THE_BODY = {"stochastic_depth": 0.0}
+
 
 @dataclasses.dataclass(frozen=True)
 class OptimiserOptions(OptionGroup):
@@ -43,6 +46,16 @@ class OptimiserOptions(OptionGroup):
     """For adamw, lamb and muon's AdamW: added to the root of the mean of squares."""
 
 
+@dataclasses.dataclass(frozen=True)
+class RegularisationOptions(OptionGroup):
+    """What makes training harder than inference, beside the images' augmentation."""
+
+    stochastic_depth: Annotated[float, FRACTION] = 0.0
+    """Chance that an example skips the last residual branch in training, such as 0.05;
+    it falls linearly to the first branch's share. The saved network has all branches.
+    0: never."""
+
+
 def check_optimisation(values: Mapping[str, Any], defaults: Mapping[str, Any]) -> None:
     """Checks the settings of a run's optimisation against each other.
 
@@ -54,6 +67,12 @@ def check_optimisation(values: Mapping[str, Any], defaults: Mapping[str, Any]) -
         SettingError: Two of them exclude each other; both are named.
     """
     _check_own(values, defaults)
+    for name, neutral in _OF_THE_BODY.items():
+        if values["freeze"] and values[name] != neutral:
+            raise SettingError(
+                f"`{name}` and `freeze` exclude each other: the classifier alone "
+                f"trains. Received: {values[name]!r} with `freeze`."
+            )
 
 
 def _check_own(values: Mapping[str, Any], defaults: Mapping[str, Any]) -> None:

@@ -24,6 +24,7 @@ from scalenet_training.settings.groups import (
 from scalenet_training.settings.inputs import NETWORK, WEIGHTS
 from scalenet_training.settings.optimisation import (
     OptimiserOptions,
+    RegularisationOptions,
     check_optimisation,
 )
 from scalenet_training.text import shown
@@ -159,6 +160,7 @@ class RunOptions(OptionGroup):
 @dataclasses.dataclass(frozen=True)
 class TrainConfig(
     RunOptions,
+    RegularisationOptions,
     OptimiserOptions,
     OptimisationOptions,
     BatchOptions,

@@ -90,6 +90,8 @@ class Plan:
             clip_norm=self.config.clip_norm,
             accumulate=self.config.accumulate,
             average_decay=self.config.ema,
+            stochastic_depth=self.config.stochastic_depth,
+            seed=self.config.seed,
         )
 
     @property

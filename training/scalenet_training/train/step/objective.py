@@ -29,6 +29,9 @@ class Objective:
             penalties, as in PyTorch; 0 for no limit.
         accumulate: Parts in which a replica computes its batch, one after the other.
         average_decay: Decay of the moving average of the weights.
+        stochastic_depth: Chance that the last residual branch is left out; see
+            `StochasticDepth`.
+        seed: Decides what is left out.
     """
 
     global_batch: int
@@ -39,6 +42,8 @@ class Objective:
     clip_norm: float = 0.0
     accumulate: int = 1
     average_decay: float = 0.0
+    stochastic_depth: float = 0.0
+    seed: int = 0
 
     def penalty_gradient(
         self, variable: keras.Variable, is_sa_gamma: bool

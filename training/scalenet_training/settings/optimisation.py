@@ -10,7 +10,13 @@ from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
 from scalenet_training.errors import SettingError
-from scalenet_training.settings.base import FRACTION, POSITIVE, OptionGroup
+from scalenet_training.settings.base import (
+    FRACTION,
+    NOT_NEGATIVE,
+    POSITIVE,
+    Bound,
+    OptionGroup,
+)
 
 # The names in scalenet_training.train.optimizers.OPTIMIZERS, which needs TensorFlow.
 OptimizerName = Literal["sgd", "adamw", "lamb", "muon"]
@@ -23,8 +29,10 @@ OWN_SETTINGS: Mapping[str, tuple[str, ...]] = {
     "muon": ("momentum", "beta_1", "beta_2", "epsilon"),
 }
 
+SHARE = Bound("must be above 0, to 1", lambda value: 0 < value <= 1)
+
 # What is about the body of the network -> the value that leaves it as it is.
-_OF_THE_BODY = {"stochastic_depth": 0.0}
+_OF_THE_BODY = {"stochastic_depth": 0.0, "layer_decay": 1.0, "freeze_epochs": 0}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -45,6 +53,15 @@ class OptimiserOptions(OptionGroup):
     epsilon: Annotated[float, POSITIVE] = 1e-7
     """For adamw, lamb and muon's AdamW: added to the root of the mean of squares."""
 
+    layer_decay: Annotated[float, SHARE] = 1.0
+    """Learning rates fall towards the input: that of the classifier times this number
+    for the last bottleneck, times its square for the one before, and so on to the
+    stem. 1: the same for all."""
+
+    freeze_epochs: Annotated[int, NOT_NEGATIVE] = 0
+    """Train the classifier alone for that many epochs, as --freeze does, then all
+    layers."""
+
 
 @dataclasses.dataclass(frozen=True)
 class RegularisationOptions(OptionGroup):
@@ -54,6 +71,24 @@ class RegularisationOptions(OptionGroup):
     """Chance that an example skips the last residual branch in training, such as 0.05;
     it falls linearly to the first branch's share. The saved network has all branches.
     0: never."""
+
+
+@dataclasses.dataclass(frozen=True)
+class OutcomeOptions(OptionGroup):
+    """What is saved in the end, and when the end is."""
+
+    best: Literal["top1", "top5", "loss"] = "top1"
+    """What is lowest in the epoch of best.keras, of the evaluation: the top-1 error,
+    the top-5 error or the loss."""
+
+    early_stopping: Annotated[int, NOT_NEGATIVE] = 0
+    """End after that many epochs without a new best. A run that has ended so goes on
+    with a larger number. 0: never."""
+
+    swa_start: Annotated[float, FRACTION] = 0.0
+    """From this fraction of the epochs on, evaluate and save the equal average of the
+    weights at the ends of epochs (batch norms' statistics are averaged, too). In place
+    of --ema. 0: never."""
 
 
 def check_optimisation(values: Mapping[str, Any], defaults: Mapping[str, Any]) -> None:
@@ -73,6 +108,17 @@ def check_optimisation(values: Mapping[str, Any], defaults: Mapping[str, Any]) -
                 f"`{name}` and `freeze` exclude each other: the classifier alone "
                 f"trains. Received: {values[name]!r} with `freeze`."
             )
+    if values["ema"] and values["swa_start"]:
+        raise SettingError(
+            "`ema` and `swa_start` exclude each other: one average is saved. Received: "
+            f"{values['ema']} and {values['swa_start']}."
+        )
+    frozen, epochs = values["freeze_epochs"], values["epochs"]
+    if frozen and frozen >= epochs:
+        raise SettingError(
+            "`freeze_epochs` must be less than `epochs`; with `freeze` the classifier "
+            f"trains alone to the end. Received: {frozen} of {epochs}."
+        )
 
 
 def _check_own(values: Mapping[str, Any], defaults: Mapping[str, Any]) -> None:

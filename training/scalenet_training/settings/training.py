@@ -24,6 +24,7 @@ from scalenet_training.settings.groups import (
 from scalenet_training.settings.inputs import NETWORK, WEIGHTS
 from scalenet_training.settings.optimisation import (
     OptimiserOptions,
+    OutcomeOptions,
     RegularisationOptions,
     check_optimisation,
 )
@@ -156,10 +157,15 @@ class RunOptions(OptionGroup):
     resumes the run that is there."""
 
 
+# What a run goes on with if there is more of it.
+_MAY_GROW = ("epochs", "early_stopping")
+
+
 # Python takes the fields of the last base first.
 @dataclasses.dataclass(frozen=True)
 class TrainConfig(
     RunOptions,
+    OutcomeOptions,
     RegularisationOptions,
     OptimiserOptions,
     OptimisationOptions,
@@ -207,12 +213,14 @@ class TrainConfig(
         """Fields in which this is another run than the recorded one.
 
         Returns:
-            Field -> (recorded, now). More epochs are no difference, nor is where or
-            on how many devices the run computes.
+            Field -> (recorded, now). More epochs are no difference, nor is more
+            patience, where a run had some, nor where or on how many devices it
+            computes.
         """
         before, now = recorded.identity(), self.identity()
         return {
             name: (before[name], value)
             for name, value in now.items()
-            if before[name] != value and not (name == "epochs" and value > before[name])
+            if before[name] != value
+            and not (name in _MAY_GROW and value > before[name] > 0)
         }

@@ -14,9 +14,10 @@ import tensorflow as tf
 from scalenet_tf.profiling import count_parameters
 from scalenet_training.data.batches import Batch
 from scalenet_training.runs.files import disk_errors
-from scalenet_training.runs.metrics import worth_telling
+from scalenet_training.runs.metrics import BEST_COLUMNS, worth_telling
 from scalenet_training.runs.position import Position
 from scalenet_training.runs.run_folder import RunFolder
+from scalenet_training.settings.training import TrainConfig
 from scalenet_training.train.plan import Plan
 
 
@@ -33,10 +34,13 @@ def announcement(plan: Plan, folder: RunFolder, position: Position) -> str:
         f"{placement.describe()}, XLA {'on' if plan.xla else 'off'}. "
         f"Run folder: {folder.path}"
     ]
-    if not position.step and (config.weights or config.freeze):
+    freezes = config.freeze or config.freeze_epochs > 0
+    if not position.step and (config.weights or freezes):
         lines.append(f"Start: {plan.describe_start()}.")
     step = f"step {position.step} of {plan.total_steps}"
-    if position.finished:
+    if position.finished and position.step < plan.total_steps:
+        lines.append(f"Stopped early at {step}: nothing to do.")
+    elif position.finished:
         lines.append(f"Already at {step}: nothing to do.")
     elif position.step:
         lines.append(f"Resuming at {step}.")
@@ -49,6 +53,15 @@ def waiting_message(waiting: float) -> str:
         f"The epoch waited for images {waiting:.0%} of its time: they are read and "
         f"decoded on {os.cpu_count()} CPU cores, more slowly than the network takes "
         "them."
+    )
+
+
+def stopping_message(config: TrainConfig) -> str:
+    """What to say where a run ends by `early_stopping`."""
+    column = BEST_COLUMNS[config.best]
+    return (
+        f"Stopped early: no lower {column} in {config.early_stopping} epochs. A larger "
+        "--early-stopping goes on."
     )
 
 

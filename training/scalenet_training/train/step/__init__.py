@@ -15,7 +15,7 @@ from scalenet_training.train.step.steps import (
     make_train_step,
 )
 from scalenet_training.train.step.sums import SUMS, cross_entropy, means, sums
-from scalenet_training.train.step.update import Learner
+from scalenet_training.train.step.update import Learner, set_body_trainable
 
 __all__ = [
     "SUMS",
@@ -30,5 +30,6 @@ __all__ = [
     "make_evaluation_step",
     "make_train_step",
     "means",
+    "set_body_trainable",
     "sums",
 ]

@@ -28,7 +28,8 @@ class Objective:
         clip_norm: Largest global norm of the gradient of the loss, without that of the
             penalties, as in PyTorch; 0 for no limit.
         accumulate: Parts in which a replica computes its batch, one after the other.
-        average_decay: Decay of the moving average of the weights.
+        average_decay: Decay of the moving average of the weights; 0 where the average
+            does not move in steps.
         stochastic_depth: Chance that the last residual branch is left out; see
             `StochasticDepth`.
         seed: Decides what is left out.

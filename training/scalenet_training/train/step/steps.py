@@ -69,7 +69,7 @@ def make_train_step(
     """Makes the function that updates the learner with one global batch."""
     statistics = learner.statistics
     replicas = strategy.num_replicas_in_sync
-    depth = _stochastic_depth(learner.model, objective)
+    depth = _stochastic_depth(learner, objective)
     gradients_of = make_gradients(learner.model, objective, xla, depth)
     change = _make_change(learner, objective, replicas, xla)
 
@@ -102,17 +102,18 @@ def make_train_step(
         if learner.loss_scale is not None:
             learner.loss_scale.update(usable)
         learner.optimizer.iterations.assign_add(1)
+        if learner.late is not None and not learner.waits:
+            learner.late.iterations.assign_add(1)
         return report
 
     return Step(step)
 
 
-def _stochastic_depth(
-    model: keras.Model, objective: Objective
-) -> StochasticDepth | None:
-    if not objective.stochastic_depth:
+def _stochastic_depth(learner: Learner, objective: Objective) -> StochasticDepth | None:
+    # What is frozen computes as it does in inference.
+    if learner.waits or not objective.stochastic_depth:
         return None
-    return StochasticDepth(model, objective.stochastic_depth, objective.seed)
+    return StochasticDepth(learner.model, objective.stochastic_depth, objective.seed)
 
 
 def _make_change(

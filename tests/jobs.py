@@ -55,26 +55,35 @@ def run(job):
 
 
 def train(job, prepared, stop):
-    trainer = loop.Trainer(prepared, RunFolder(job["workdir"]), stop)
-    losses, step = [], trainer.train_step
+    losses, inspected, trainers = [], {}, []
+    make_train_step = loop.make_train_step
 
-    def noted(batch, stop):
-        if job.get("inspected") and not losses:
-            inspected.update(inspect(step.traced, batch))
-        name, worker, moment = job.get("signal") or (None, None, None)
-        if trainer.step == moment and prepared.placement.worker == worker:
-            os.kill(os.getpid(), signal.Signals[name])
-        report = step(batch, stop)
-        losses.append(report.sums.numpy()[0])
-        return report
+    def make_noted(*arguments):  # once, or again where more layers begin to train
+        step = make_train_step(*arguments)
 
-    inspected = {}
-    trainer.train_step = noted
-    row = trainer.run()
+        def noted(batch, stop):
+            if job.get("inspected") and not losses:
+                inspected.update(inspect(step.traced, batch))
+            name, worker, moment = job.get("signal") or (None, None, None)
+            if trainers[0].step == moment and prepared.placement.worker == worker:
+                os.kill(os.getpid(), signal.Signals[name])
+            report = step(batch, stop)
+            losses.append(report.sums.numpy()[0])
+            return report
+
+        return noted
+
+    loop.make_train_step = make_noted
+    try:
+        trainers.append(loop.Trainer(prepared, RunFolder(job["workdir"]), stop))
+        row = trainers[0].run()
+    finally:
+        loop.make_train_step = make_train_step
     learner = prepared.learner
     arrays = {f"weight/{v.path}": v.numpy() for v in learner.model.weights}
     # By position: their names count the optimizers of the process.
-    slots = enumerate(learner.optimizer.variables)
+    late = learner.late.variables if learner.late is not None else []
+    slots = enumerate([*learner.optimizer.variables, *late])
     arrays |= {f"slot/{number}": v.numpy() for number, v in slots}
     if learner.average is not None:
         arrays |= {f"average/{v.path}": v.numpy() for v in learner.average.weights}

@@ -36,6 +36,18 @@ ALL_OPTIONS = {
     "weight_decay": 0.01,
     "label_smoothing": 0.1,
 }
+OPTIMISATION = {
+    "optimizer": "lamb",
+    "weight_decay": 0.02,
+    "epsilon": 1e-4,  # less divides rounding by rounding, where a gradient is zero
+    "layer_decay": 0.75,
+    "freeze_epochs": 1,
+    "stochastic_depth": 0.5,
+    "clip_norm": 1.0,
+    "swa_start": 0.5,
+    "early_stopping": 2,
+    "best": "loss",
+}
 
 
 def write_noise(folder, side, count=16):
@@ -123,6 +135,7 @@ def tiny_results(tmp_path_factory):
         "xla": job(inspected=True, jit="on"),
         "frozen": job(**frozen),
         "accumulated": job(accumulate=4, **frozen),
+        "optimisation": job(sync_batch_norm=True, **OPTIMISATION),
         "float32": job(float64=False, sync_batch_norm=True),
     }
     return run_layouts(
@@ -176,6 +189,14 @@ def test_xla_in_each_replica_changes_nothing(tiny_results, layout):
 @pytest.mark.parametrize("layout", ["two", "four", "workers"])
 def test_clipping_average_and_decay_do_not_depend_on_the_split(tiny_results, layout):
     assert_same(tiny_results[layout, "frozen"], tiny_results["one", "frozen"])
+
+
+@processes
+@pytest.mark.parametrize("layout", ["two", "workers"])
+def test_optimisers_depth_and_outcome_do_not_depend_on_the_split(tiny_results, layout):
+    one = tiny_results["one", "optimisation"]
+    assert len(one["losses"]) == 20
+    assert_same(tiny_results[layout, "optimisation"], one)
 
 
 @processes

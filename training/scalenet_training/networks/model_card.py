@@ -93,14 +93,15 @@ def _training(record: RunRecord, path: str) -> dict[str, Any]:
     }
 
 
-def _metrics(path: str, saved: str) -> dict[str, float] | None:
+def _metrics(path: str, saved: str) -> Mapping[str, float] | None:
     """The row of metrics.csv at whose end the model was saved."""
-    rows = RunFolder(os.path.dirname(path)).rows()
+    folder = RunFolder(os.path.dirname(path))
+    rows = folder.rows()
     if not rows or saved not in ("best", "last"):
         return None
     if saved == "last":
         return rows[-1]
-    return min(rows, key=lambda row: row["val_top1_error"])
+    return folder.best_row()
 
 
 def _without_paths(command: Sequence[str]) -> list[str]:

@@ -7,12 +7,8 @@ from collections.abc import Iterable, Iterator
 
 from scalenet_training.errors import UsageError
 from scalenet_training.runs.metrics import METRICS_FILE
-from scalenet_training.runs.run_folder import (
-    CHECKPOINTS,
-    CONFIG_FILE,
-    TENSORBOARD,
-    RunFolder,
-)
+from scalenet_training.runs.record import CONFIG_FILE
+from scalenet_training.runs.run_folder import CHECKPOINTS, TENSORBOARD, RunFolder
 
 
 def find_runs(folders: Iterable[str]) -> list[str]:

@@ -10,8 +10,8 @@ from typing import Any, Literal
 from scalenet_training.errors import UsageError
 from scalenet_training.runs.locking import is_locked
 from scalenet_training.runs.metrics import METRICS_FILE, best_row
-from scalenet_training.runs.record import RunRecord
-from scalenet_training.runs.run_folder import CONFIG_FILE, RunFolder
+from scalenet_training.runs.record import CONFIG_FILE, RunRecord
+from scalenet_training.runs.run_folder import RunFolder
 
 State = Literal["ended", "running", "stopped", "diverged", "damaged"]
 

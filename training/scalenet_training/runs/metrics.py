@@ -21,6 +21,12 @@ _COLUMNS = (
     *("val_loss", "val_top1_error", "val_top5_error", "images_per_second"),
 )
 _FEW = 100  # examples, below which an error is told with its interval
+# What "best" can mean -> the column in which less is better.
+BEST_COLUMNS = {
+    "top1": "val_top1_error",
+    "top5": "val_top5_error",
+    "loss": "val_loss",
+}
 _TOP = 5  # of as many classes as that or fewer, one is always right
 
 
@@ -109,7 +115,14 @@ def interval_in_words(error: float, examples: int) -> str:
     )
 
 
-def best_row(rows: Sequence[Mapping[str, Any]]) -> Mapping[str, Any]:
-    """The row of the epoch that `best.keras` is from: the first of the lowest error."""
+def best_row(
+    rows: Sequence[Mapping[str, Any]], best: str = "top1"
+) -> Mapping[str, Any]:
+    """The row of the epoch that `best.keras` is from: the first of the lowest value.
+
+    Args:
+        rows: One or more.
+        best: A key of `BEST_COLUMNS`.
+    """
     numbers = [row for row in rows if math.isfinite(row["val_loss"])]
-    return min(numbers or rows, key=lambda row: row["val_top1_error"])
+    return min(numbers or rows, key=lambda row: row[BEST_COLUMNS[best]])

@@ -141,7 +141,8 @@ class RunFolder:
         rows = self.rows()
         if not rows:
             raise UsageError(f"{self.file(METRICS_FILE)!r} is missing, or has no row.")
-        return best_row(rows)
+        best = self.read_record().config.best if self.has_record else "top1"
+        return best_row(rows, best)
 
     def write_row(self, row: Mapping[str, Any]) -> None:
         """Adds the row of an epoch; it replaces that epoch's and all later rows."""

@@ -22,6 +22,12 @@ from scalenet_training.settings.groups import (
     StorageOptions,
 )
 from scalenet_training.settings.inputs import FILE, NETWORK, WEIGHTS
+from scalenet_training.settings.optimisation import (
+    OptimiserOptions,
+    OutcomeOptions,
+    RegularisationOptions,
+    check_optimisation,
+)
 from scalenet_training.text import shown
 
 PresetName = Literal["digits", "cifar10", "cifar100", "imagenet", "photos", "finetune"]
@@ -87,7 +93,7 @@ class BatchOptions(OptionGroup):
 
 @dataclasses.dataclass(frozen=True)
 class OptimisationOptions(OptionGroup):
-    """SGD with momentum, its schedule and its penalties."""
+    """The schedule of the learning rate, and the penalties."""
 
     epochs: Annotated[int, POSITIVE] = 8
     """Epochs in all. A run that has ended goes on with a larger number."""
@@ -105,10 +111,12 @@ class OptimisationOptions(OptionGroup):
     """Epochs over which the learning rate rises linearly from zero."""
 
     momentum: Annotated[float, FRACTION] = 0.9
-    """Momentum of SGD."""
+    """Momentum of sgd and muon; 0.95 is published for muon."""
 
     weight_decay: Annotated[float, NOT_NEGATIVE] = 1e-4
-    """L2 penalty: weight_decay / 2 times the sum of the squared kernels."""
+    """For sgd, an L2 penalty: weight_decay / 2 times the sum of the squared kernels.
+    For adamw, lamb and muon the decoupled decay: a step takes that part, times the
+    learning rate, of the kernels (lamb: times its trust ratio, too)."""
 
     decay_all: bool = False
     """Also decay batch norms' scales and offsets and biases, as PyTorch's SGD does."""
@@ -155,10 +163,17 @@ class RunOptions(OptionGroup):
     resumes the run that is there."""
 
 
+# What a run goes on with if there is more of it.
+_MAY_GROW = ("epochs", "early_stopping")
+
+
 # Python takes the fields of the last base first.
 @dataclasses.dataclass(frozen=True)
 class TrainConfig(
     RunOptions,
+    OutcomeOptions,
+    RegularisationOptions,
+    OptimiserOptions,
     OptimisationOptions,
     BatchOptions,
     DeviceOptions,
@@ -169,6 +184,11 @@ class TrainConfig(
     Settings,
 ):
     """One training run."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        defaults = {field.name: field.default for field in dataclasses.fields(self)}
+        check_optimisation(vars(self), defaults)
 
     @property
     def run_folder(self) -> str:
@@ -208,12 +228,14 @@ class TrainConfig(
         """Fields in which this is another run than the recorded one.
 
         Returns:
-            Field -> (recorded, now). More epochs are no difference, nor is where or
-            on how many devices the run computes.
+            Field -> (recorded, now). More epochs are no difference, nor is more
+            patience, where a run had some, nor where or on how many devices it
+            computes.
         """
         before, now = recorded.identity(), self.identity()
         return {
             name: (before[name], value)
             for name, value in now.items()
-            if before[name] != value and not (name == "epochs" and value > before[name])
+            if before[name] != value
+            and not (name in _MAY_GROW and value > before[name] > 0)
         }

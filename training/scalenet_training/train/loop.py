@@ -9,7 +9,6 @@ import signal
 from collections.abc import Callable, Mapping
 
 import keras
-import numpy as np
 import tensorflow as tf
 
 from scalenet_tf.finite import first_not_finite
@@ -35,6 +34,7 @@ from scalenet_training.train.divergence import (
 )
 from scalenet_training.train.evaluation import Evaluator
 from scalenet_training.train.interruption import StoppedError, StopRequest
+from scalenet_training.train.outcome import Outcome
 from scalenet_training.train.plan import Plan, prepare
 from scalenet_training.train.progress import (
     MOST_WAITING,
@@ -42,9 +42,10 @@ from scalenet_training.train.progress import (
     announcement,
     lag_message,
     make_callbacks,
+    stopping_message,
     waiting_message,
 )
-from scalenet_training.train.step import SUMS, StepReport, make_train_step, means
+from scalenet_training.train.step import SUMS, Step, StepReport, make_train_step, means
 
 # The progress bar reads numbers of the current step: not at every step, since the host
 # waits for the devices then.
@@ -102,8 +103,8 @@ class Trainer:
     """A run in progress.
 
     All that a continuation needs is in its checkpoint: weights, optimizer, moving
-    average, loss scale, the sums of the epoch so far, the best error, and which step
-    was evaluated last. The step says how far the run is in which epoch.
+    average, loss scale, the sums of the epoch so far, what the evaluations decided, and
+    which step was evaluated last. The step says how far the run is in which epoch.
     """
 
     def __init__(self, plan: Plan, folder: RunFolder, stop: StopRequest):
@@ -116,9 +117,13 @@ class Trainer:
         self.saved_step = 0
         self.told_of_waiting = False
         self.totals = tf.Variable(tf.zeros(SUMS, tf.float64), name="epoch_sums")
-        self.best_error = tf.Variable(np.inf, dtype=tf.float64, name="best_error")
+        self.outcome = Outcome(plan.config, plan.learner)
         self.evaluated_step = tf.Variable(0, dtype=tf.int64, name="evaluated_step")
-        parts = {"average": plan.learner.average, "scale": plan.learner.loss_scale}
+        parts = {
+            "average": plan.learner.average,
+            "scale": plan.learner.loss_scale,
+            "late_optimizer": plan.learner.late,
+        }
         self.checkpoints = Checkpoints(
             folder.file(CHECKPOINTS),
             plan.config.checkpoints_kept,
@@ -126,13 +131,11 @@ class Trainer:
             model=plan.learner.model,
             optimizer=plan.learner.optimizer,
             totals=self.totals,
-            best_error=self.best_error,
             evaluated_step=self.evaluated_step,
+            **self.outcome.state,
             **{name: part for name, part in parts.items() if part is not None},
         )
-        self.train_step = make_train_step(
-            plan.learner, plan.objective, plan.placement.strategy, plan.xla
-        )
+        self.train_step = self._new_train_step()
         self.evaluator = Evaluator(
             plan.final_model,
             plan.eval_split,
@@ -174,6 +177,7 @@ class Trainer:
         row: dict[str, float] = {}
         while not self.position.finished:
             epoch = self.position.epoch
+            self._begin_late(epoch)
             # The last of them, where the run ends within the epoch.
             steps = self.position.batches.stop
             callbacks.set_params({**callbacks.params, "steps": steps})
@@ -185,7 +189,25 @@ class Trainer:
             if epoch == 0 and self.chief and (lag := lag_message(row)):
                 print(lag, flush=True)
         callbacks.on_train_end()
+        if self.chief and self.step < self.plan.total_steps:
+            print(stopping_message(self.plan.config), flush=True)
         return row
+
+    def _new_train_step(self) -> Step:
+        plan = self.plan
+        return make_train_step(
+            plan.learner, plan.objective, plan.placement.strategy, plan.xla
+        )
+
+    def _begin_late(self, epoch: int) -> None:
+        """Lets all layers train, once the epochs of the classifier alone are over."""
+        learner = self.plan.learner
+        if not learner.waits or epoch < self.plan.config.freeze_epochs:
+            return
+        learner.begin_late()
+        self.train_step = self._new_train_step()
+        if self.chief:
+            print(f"From epoch {epoch + 1} on all layers train.", flush=True)
 
     def _train_epoch(
         self, epoch: int, callbacks: keras.callbacks.CallbackList
@@ -289,6 +311,8 @@ class Trainer:
 
     def _finish_epoch(self, epoch: int, images_per_second: float) -> dict[str, float]:
         """Evaluates and saves; the checkpoint comes last, as it ends the epoch."""
+        whole = self.step % self.plan.steps_per_epoch == 0
+        self.outcome.average(epoch, whole)
         evaluation = self._evaluate(epoch)
         row = {
             "epoch": epoch,
@@ -297,9 +321,7 @@ class Trainer:
             "learning_rate": float(self.plan.schedule(self.step - 1)),
             "images_per_second": images_per_second,
         }
-        improved = row["val_top1_error"] < float(self.best_error)
-        if improved:
-            self.best_error.assign(row["val_top1_error"])
+        improved = self.outcome.improved(row, whole)
         self.evaluated_step.assign(self.step)
         if self.chief:
             self._write(row, improved)
@@ -332,7 +354,10 @@ class Trainer:
     def position(self) -> Position:
         """How far the run is."""
         plan, evaluated = self.plan, int(self.evaluated_step) == self.step
-        return Position(self.step, evaluated, plan.steps_per_epoch, plan.total_steps)
+        total = plan.total_steps
+        if self.outcome.stopped_early:
+            total = min(total, self.step)
+        return Position(self.step, evaluated, plan.steps_per_epoch, total)
 
     def _interrupted(self) -> InterruptedRunError:
         received = self.stop.signal or signal.SIGTERM

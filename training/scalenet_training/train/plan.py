@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
-import functools
 import math
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 
 import keras
 
 import scalenet_tf
 from scalenet_tf import Architecture
-from scalenet_tf.models import HEAD
 from scalenet_tf.profiling import count_parameters
 from scalenet_tf.weights import LoadReport
 from scalenet_training.data.augmentation import AUGMENTATIONS, Augmentation
@@ -23,14 +20,16 @@ from scalenet_training.data.transform import Transform
 from scalenet_training.devices import placement as distribution
 from scalenet_training.devices.placement import Placement
 from scalenet_training.errors import usage_errors
-from scalenet_training.networks.starting_point import resolve_architecture, start_from
+from scalenet_training.networks.starting_point import resolve_architecture
 from scalenet_training.runs.record import RunRecord
 from scalenet_training.runs.run_data import RunData
 from scalenet_training.runs.versions import versions
 from scalenet_training.settings.training import TrainConfig
+from scalenet_training.train.building import build, precision
 from scalenet_training.train.examples import open_examples
+from scalenet_training.train.optimizers import OPTIMIZERS
 from scalenet_training.train.schedule import RecipeSchedule
-from scalenet_training.train.step import Learner, LossScale, Objective
+from scalenet_training.train.step import Learner, Objective
 
 
 @dataclasses.dataclass(frozen=True)
@@ -78,15 +77,18 @@ class Plan:
     @property
     def objective(self) -> Objective:
         """What is minimised."""
+        decoupled = OPTIMIZERS[self.config.optimizer].decoupled
         return Objective(
             global_batch=self.config.batch_size,
             label_smoothing=self.config.label_smoothing,
-            weight_decay=self.config.weight_decay,
+            weight_decay=0.0 if decoupled else self.config.weight_decay,
             decay_all=self.config.decay_all,
             gamma_l1=self.config.gamma_l1,
             clip_norm=self.config.clip_norm,
             accumulate=self.config.accumulate,
             average_decay=self.config.ema,
+            stochastic_depth=self.config.stochastic_depth,
+            seed=self.config.seed,
         )
 
     @property
@@ -105,6 +107,8 @@ class Plan:
         model = self.learner.model
         trained = sum(math.prod(weight.shape) for weight in model.trainable_weights)
         trains = f"{trained:,} of {count_parameters(model):,} parameters train"
+        if self.config.freeze_epochs:
+            trains += f" to the end of epoch {self.config.freeze_epochs}, then all"
         return trains if self.start is None else f"{self.start}; {trains}"
 
     def record(self) -> RunRecord:
@@ -164,9 +168,9 @@ def prepare(
     with (
         distribution.lost_workers(placement),
         placement.strategy.scope(),
-        _precision(config.mixed_precision),
+        precision(config.mixed_precision),
     ):
-        learner, start = _build(config, architecture, examples.transform, schedule)
+        learner, start = build(config, architecture, examples.transform, schedule)
     return Plan(
         config=config,
         architecture=architecture,
@@ -191,53 +195,3 @@ def _schedule(config: TrainConfig, steps_per_epoch: int) -> RecipeSchedule:
         kind=config.schedule,
         milestones=config.milestones,
     )
-
-
-@contextlib.contextmanager
-def _precision(mixed: str) -> Iterator[None]:
-    """Keras' policy while a model is built."""
-    before = keras.config.dtype_policy()
-    if mixed != "off":
-        keras.config.set_dtype_policy(f"mixed_{mixed}")
-    try:
-        yield
-    finally:
-        keras.config.set_dtype_policy(before)
-
-
-def _build(
-    config: TrainConfig,
-    architecture: Architecture,
-    transform: Transform,
-    schedule: RecipeSchedule,
-) -> tuple[Learner, LoadReport | None]:
-    build = functools.partial(
-        scalenet_tf.ScaleNet,
-        architecture,
-        input_shape=(transform.image_size, transform.image_size, 3),
-        classes=transform.classes,
-        synchronized=config.sync_batch_norm,
-    )
-    keras.utils.set_random_seed(config.seed)
-    model = build()
-    start = None
-    if config.weights is not None:
-        with usage_errors():
-            start = start_from(model, config.weights)
-    average = None
-    if config.ema:
-        average = build()
-        average.set_weights(model.get_weights())
-    if config.freeze:
-        _freeze_all_but_the_classifier(model)
-        if average is not None:  # it is what is saved
-            _freeze_all_but_the_classifier(average)
-    optimizer = keras.optimizers.SGD(schedule, momentum=config.momentum)
-    optimizer.build(model.trainable_variables)
-    loss_scale = LossScale() if config.mixed_precision == "float16" else None
-    return Learner(model, optimizer, average, loss_scale), start
-
-
-def _freeze_all_but_the_classifier(model: keras.Model) -> None:
-    for layer in model.layers:
-        layer.trainable = layer.name == HEAD

@@ -14,10 +14,14 @@ import tensorflow as tf
 from scalenet_tf.profiling import count_parameters
 from scalenet_training.data.batches import Batch
 from scalenet_training.runs.files import disk_errors
-from scalenet_training.runs.metrics import worth_telling
+from scalenet_training.runs.metrics import BEST_COLUMNS, worth_telling
 from scalenet_training.runs.position import Position
 from scalenet_training.runs.run_folder import TENSORBOARD, RunFolder
+from scalenet_training.settings.training import TrainConfig
 from scalenet_training.train.plan import Plan
+
+# Times the training loss, above which the first validation loss is explained.
+_LAG = 2.0
 
 
 def announcement(plan: Plan, folder: RunFolder, position: Position) -> str:
@@ -33,10 +37,13 @@ def announcement(plan: Plan, folder: RunFolder, position: Position) -> str:
         f"{placement.describe()}, XLA {'on' if plan.xla else 'off'}. "
         f"Run folder: {folder.path}"
     ]
-    if not position.step and (config.weights or config.freeze):
+    freezes = config.freeze or config.freeze_epochs > 0
+    if not position.step and (config.weights or freezes):
         lines.append(f"Start: {plan.describe_start()}.")
     step = f"step {position.step} of {plan.total_steps}"
-    if position.finished:
+    if position.finished and position.step < plan.total_steps:
+        lines.append(f"Stopped early at {step}: nothing to do.")
+    elif position.finished:
         lines.append(f"Already at {step}: nothing to do.")
     elif position.step:
         lines.append(f"Resuming at {step}.")
@@ -60,6 +67,15 @@ def lag_message(row: Mapping[str, float]) -> str:
         "Validation is far worse than training after this first epoch: the running "
         "statistics of batch norm, which evaluation uses, lag behind weights that "
         "change fast. Later epochs change them less."
+    )
+
+
+def stopping_message(config: TrainConfig) -> str:
+    """What to say where a run ends by `early_stopping`."""
+    column = BEST_COLUMNS[config.best]
+    return (
+        f"Stopped early: no lower {column} in {config.early_stopping} epochs. A larger "
+        "--early-stopping goes on."
     )
 
 
@@ -173,10 +189,6 @@ class ScalarSummaries(keras.callbacks.Callback):
                 if name != "epoch":
                     tf.summary.scalar(name, value)
             self.writer.flush()
-
-
-# Times the training loss, above which the first validation loss is explained.
-_LAG = 2.0
 
 # Above it, a run says that the images do not come as fast as the network takes them.
 MOST_WAITING = 0.1

@@ -7,7 +7,7 @@ outside it (`steps`); then every replica makes the same update (`update`).
 
 from scalenet_training.train.step.gradients import logits_of
 from scalenet_training.train.step.loss_scale import LossScale
-from scalenet_training.train.step.objective import Objective
+from scalenet_training.train.step.objective import Objective, decays
 from scalenet_training.train.step.steps import (
     Step,
     StepReport,
@@ -15,7 +15,7 @@ from scalenet_training.train.step.steps import (
     make_train_step,
 )
 from scalenet_training.train.step.sums import SUMS, cross_entropy, means, sums
-from scalenet_training.train.step.update import Learner
+from scalenet_training.train.step.update import Learner, set_body_trainable
 
 __all__ = [
     "SUMS",
@@ -25,9 +25,11 @@ __all__ = [
     "Step",
     "StepReport",
     "cross_entropy",
+    "decays",
     "logits_of",
     "make_evaluation_step",
     "make_train_step",
     "means",
+    "set_body_trainable",
     "sums",
 ]

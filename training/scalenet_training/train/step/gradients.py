@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import keras
 import tensorflow as tf
 
 from scalenet_tf.models import HEAD
-from scalenet_training.data.batches import Batch
 from scalenet_training.train.step.objective import Objective
 from scalenet_training.train.step.sums import cross_entropy, sums
 
-# (batch, loss scale) -> gradients of the scaled loss, sums over the batch
-Gradients = Callable[[Batch, tf.Tensor], tuple[list[tf.Tensor], tf.Tensor]]
+# (batch, loss scale) -> gradients of the scaled loss, sums over the batch; what follows
+# the batch's weights goes to the network with the images
+Gradients = Callable[[tuple[Any, ...], tf.Tensor], tuple[list[tf.Tensor], tf.Tensor]]
 
 
 def logits_of(model: keras.Model) -> keras.Model:
@@ -26,17 +27,30 @@ def full_precision(logits: tf.Tensor) -> tf.Tensor:
     return tf.cast(logits, keras.config.floatx())
 
 
-def make_gradients(model: keras.Model, objective: Objective, xla: bool) -> Gradients:
-    """Makes the function that computes one replica's gradients and sums."""
-    logits_model = logits_of(model)
+def make_gradients(
+    model: keras.Model,
+    objective: Objective,
+    xla: bool,
+    forward: Callable[..., tf.Tensor] | None = None,
+) -> Gradients:
+    """Makes the function that computes one replica's gradients and sums.
+
+    Args:
+        model: The network.
+        objective: What is minimised.
+        xla: Whether XLA compiles the function.
+        forward: Gives the logits of images in training, if not the network as it is.
+    """
+    logits_in_training = logits_of(model) if forward is None else forward
     values = [variable.value for variable in model.trainable_variables]
 
     def gradients_of(
-        batch: Batch, scale: tf.Tensor
+        batch: tuple[Any, ...], scale: tf.Tensor
     ) -> tuple[list[tf.Tensor], tf.Tensor]:
-        images, labels, weights = batch
+        images, labels, weights, *more = batch
         with tf.GradientTape() as tape:
-            logits = full_precision(logits_model(images, training=True))
+            logits = logits_in_training(images, *more, training=True)
+            logits = full_precision(logits)
             losses = cross_entropy(logits, labels, objective.label_smoothing)
             loss = tf.reduce_sum(losses * weights) / objective.global_batch
             scaled = loss * tf.cast(scale, loss.dtype)
@@ -56,7 +70,7 @@ def _accumulated(gradients_of: Gradients, parts: int) -> Gradients:
         return gradients_of
 
     def of_all_parts(
-        batch: Batch, scale: tf.Tensor
+        batch: tuple[Any, ...], scale: tf.Tensor
     ) -> tuple[list[tf.Tensor], tf.Tensor]:
         split = zip(*(tf.split(values, parts) for values in batch), strict=True)
         gradients, totals = gradients_of(next(split), scale)

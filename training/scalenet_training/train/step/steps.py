@@ -16,6 +16,10 @@ from scalenet_training.train.step.gradients import (
     make_gradients,
 )
 from scalenet_training.train.step.objective import Objective
+from scalenet_training.train.step.stochastic_depth import (
+    StochasticDepth,
+    part_of_replica,
+)
 from scalenet_training.train.step.sums import cross_entropy, sums
 from scalenet_training.train.step.update import Learner, update
 
@@ -65,13 +69,15 @@ def make_train_step(
     """Makes the function that updates the learner with one global batch."""
     statistics = learner.statistics
     replicas = strategy.num_replicas_in_sync
-    gradients_of = make_gradients(learner.model, objective, xla)
+    depth = _stochastic_depth(learner, objective)
+    gradients_of = make_gradients(learner.model, objective, xla, depth)
     change = _make_change(learner, objective, replicas, xla)
 
     def replica_step(
-        batch: Batch, stop: tf.Tensor, scale: tf.Tensor
+        batch: Batch, stop: tf.Tensor, scale: tf.Tensor, *drawn: tf.Tensor
     ) -> tuple[StepReport, tf.Tensor]:
-        gradients, totals = gradients_of(batch, scale)
+        more = (part_of_replica(values, replicas) for values in drawn)
+        gradients, totals = gradients_of((*batch, *more), scale)
         own = [variable.read_value() for variable in statistics]
         gradients, own, (totals, stops) = _sum_over_replicas(
             [gradients, own, [totals, stop]], replicas
@@ -87,14 +93,27 @@ def make_train_step(
         scale = tf.ones((), keras.config.floatx())
         if learner.loss_scale is not None:
             scale = learner.loss_scale.value()
-        outputs = strategy.run(replica_step, args=(batch, stop, scale))
+        drawn = []
+        if depth is not None:
+            made = learner.optimizer.iterations.value
+            drawn.append(depth.draw(made, objective.global_batch))
+        outputs = strategy.run(replica_step, args=(batch, stop, scale, *drawn))
         report, usable = _of_one_replica(outputs, strategy)
         if learner.loss_scale is not None:
             learner.loss_scale.update(usable)
         learner.optimizer.iterations.assign_add(1)
+        if learner.late is not None and not learner.waits:
+            learner.late.iterations.assign_add(1)
         return report
 
     return Step(step)
+
+
+def _stochastic_depth(learner: Learner, objective: Objective) -> StochasticDepth | None:
+    # What is frozen computes as it does in inference.
+    if learner.waits or not objective.stochastic_depth:
+        return None
+    return StochasticDepth(learner.model, objective.stochastic_depth, objective.seed)
 
 
 def _make_change(

@@ -1,0 +1,111 @@
+"""Which epoch is the best, when a run ends, and what the average of epochs is."""
+
+import dataclasses
+import types
+
+import numpy as np
+import pytest
+from scalenet_training.errors import SettingError, UsageError
+from scalenet_training.runs.metrics import best_row
+from scalenet_training.runs.run_folder import RunFolder
+from scalenet_training.settings.training import TrainConfig
+from scalenet_training.train.loop import train_and_evaluate
+from scalenet_training.train.outcome import Outcome, Patience
+from scalenet_training.train.step import Learner
+from test_fine_tuning import config  # noqa: F401
+
+ROWS = [
+    {"epoch": 0, "val_top1_error": 0.3, "val_top5_error": 0.2, "val_loss": 1.0},
+    {"epoch": 1, "val_top1_error": 0.2, "val_top5_error": 0.2, "val_loss": 1.2},
+    {"epoch": 2, "val_top1_error": 0.2, "val_top5_error": 0.1, "val_loss": 1.1},
+]
+
+
+@pytest.mark.parametrize(("best", "epoch"), [("top1", 1), ("top5", 2), ("loss", 0)])
+def test_best_is_the_first_of_the_lowest(best, epoch):
+    assert best_row(ROWS, best)["epoch"] == epoch
+    outcome = Outcome(TrainConfig(best=best), Learner(None, None))
+    improved = [row["epoch"] for row in ROWS if outcome.improved(row, whole=True)]
+    assert improved[-1] == epoch
+
+
+def test_patience_ends_after_that_many_epochs_without_a_lower_value():
+    patience = Patience(2)
+    seen = []
+    for value in (1.0, 1.0, 0.9, 0.9, 0.95):
+        patience.saw(value)
+        seen.append((int(patience.without), patience.exhausted))
+    assert seen == [(0, False), (1, False), (0, False), (1, False), (2, True)]
+
+
+def test_what_ends_within_an_epoch_does_not_try_the_patience():
+    outcome = Outcome(TrainConfig(early_stopping=1), Learner(None, None))
+    for whole in (False, True, False):
+        outcome.improved(ROWS[0], whole)
+    assert not outcome.stopped_early
+    outcome.improved(ROWS[0], whole=True)
+    assert outcome.stopped_early
+
+
+class Weights(types.SimpleNamespace):
+    """What an average needs of a network."""
+
+    def get_weights(self):
+        return [np.array(self.value)]
+
+    def set_weights(self, weights):
+        (self.value,) = weights
+
+
+def test_the_average_is_the_mean_of_the_ends_of_epochs():
+    model, average = Weights(value=[0.0, 0.0]), Weights(value=[9.0, 9.0])
+    outcome = Outcome(
+        TrainConfig(epochs=6, swa_start=0.5), Learner(model, None, average)
+    )
+    ends = np.random.default_rng(0).standard_normal((6, 2))
+    for epoch, end in enumerate(ends):
+        model.value = end + 7.0
+        outcome.average(epoch, whole=False)  # a run may end here, and go on
+        model.value = end
+        outcome.average(epoch, whole=True)
+        expected = end if epoch < 2 else ends[2 : epoch + 1].mean(axis=0)
+        np.testing.assert_allclose(average.value, expected, rtol=1e-12)
+
+
+def test_a_run_ends_early_also_when_it_is_resumed(config, tmp_path, capsys):  # noqa: F811
+    folder = str(tmp_path / "run")
+    config = dataclasses.replace(
+        config,
+        freeze=True,
+        learning_rate=1e-30,  # no epoch is better than the first
+        best="loss",
+        epochs=9,
+        early_stopping=2,
+    )
+    train_and_evaluate(dataclasses.replace(config, max_steps=3), folder)
+    train_and_evaluate(config, folder)
+    assert len(RunFolder(folder).rows()) == 3
+    assert RunFolder(folder).best_row()["epoch"] == 0
+    out = capsys.readouterr().out
+    assert "Stopped early: no lower val_loss in 2 epochs. A larger --early" in out
+    train_and_evaluate(config, folder)
+    assert "Stopped early at step 6 of 18: nothing to do." in capsys.readouterr().out
+    with pytest.raises(UsageError, match=r"early_stopping \(2 there, 1 now\)"):
+        train_and_evaluate(dataclasses.replace(config, early_stopping=1), folder)
+    more = dataclasses.replace(config, early_stopping=3)
+    train_and_evaluate(more, folder)
+    assert len(RunFolder(folder).rows()) == 4
+
+
+def test_patience_cannot_begin_within_a_run():
+    patient = TrainConfig(early_stopping=2)
+    assert patient.differences(TrainConfig()) == {"early_stopping": (0, 2)}
+
+
+def test_one_average_excludes_the_other():
+    with pytest.raises(SettingError) as refused:
+        TrainConfig(ema=0.9, swa_start=0.5)
+    assert str(refused.value) == (
+        "`ema` and `swa_start` exclude each other: one average is saved. "
+        "Received: 0.9 and 0.5."
+    )

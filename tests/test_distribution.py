@@ -36,6 +36,21 @@ ALL_OPTIONS = {
     "weight_decay": 0.01,
     "label_smoothing": 0.1,
 }
+# Everything that draws, changes and mixes examples, and what their loss is.
+VARIED = {
+    "policy": "randaugment",
+    "policy_magnitude": 7.0,
+    "policy_deviation": 0.5,
+    "color_jitter": 0.4,
+    "random_erasing": 0.5,
+    "mixup": 0.4,
+    "cutmix": 1.0,
+    "repeats": 3,
+    "balance": "weights",
+    "loss": "binary",
+    "label_smoothing": 0.1,
+    "train_split": "train[:150]",  # the last class has 6 examples, the others 16
+}
 
 
 def write_noise(folder, side, count=16):
@@ -124,6 +139,7 @@ def tiny_results(tmp_path_factory):
         "xla": job(TINY_CIFAR, jit="on"),
         "frozen": job(TINY_CIFAR, **frozen),
         "accumulated": job(TINY_CIFAR, accumulate=4, **frozen),
+        "varied": job(TINY_CIFAR, freeze_batch_norm=True, **VARIED),
         "float32": job(TINY_CIFAR, float64=False, sync_batch_norm=True),
     }
     return run_layouts(
@@ -183,6 +199,14 @@ def test_clipping_average_and_decay_do_not_depend_on_the_split(tiny_results, lay
 @pytest.mark.parametrize("layout", ["one", "two", "workers"])
 def test_accumulation_gives_the_step_of_the_whole_batch(tiny_results, layout):
     assert_same(tiny_results[layout, "accumulated"], tiny_results["one", "frozen"])
+
+
+@processes
+@pytest.mark.parametrize("layout", ["two", "workers"])
+def test_how_examples_vary_does_not_depend_on_the_split(tiny_results, layout):
+    one = tiny_results["one", "varied"]
+    assert len(one["losses"]) == 18
+    assert_same(tiny_results[layout, "varied"], one)
 
 
 @processes

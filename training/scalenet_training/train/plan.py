@@ -31,6 +31,7 @@ from scalenet_training.settings.training import TrainConfig
 from scalenet_training.train.examples import open_examples
 from scalenet_training.train.schedule import RecipeSchedule
 from scalenet_training.train.step import Learner, LossScale, Objective
+from scalenet_training.train.variation import check_pairs, loss_of
 
 
 @dataclasses.dataclass(frozen=True)
@@ -81,7 +82,7 @@ class Plan:
         """What is minimised."""
         return Objective(
             global_batch=self.config.batch_size,
-            label_smoothing=self.config.label_smoothing,
+            loss=loss_of(self.config, self.train_split, self.transform.classes),
             weight_decay=self.config.weight_decay,
             decay_all=self.config.decay_all,
             gamma_l1=self.config.gamma_l1,
@@ -157,6 +158,7 @@ def prepare(
     distribution.check_global_batch(
         config.batch_size, placement.strategy, config.accumulate
     )
+    check_pairs(config, placement.replicas)
     xla = distribution.uses_xla(config.jit, placement, config.sync_batch_norm)
     with usage_errors():
         examples = open_examples(config, architecture, workdir, augmentations)

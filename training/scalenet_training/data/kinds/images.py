@@ -68,6 +68,7 @@ def open_images(listing: Listing, reading: Reading) -> Source:
             tf.gather(labels, number),
         ),
         [file.path for file in files],
+        np.array([file.label for file in files], np.int64),
         identity={"kind": listing.kind, "division": division},
         images=ImageFiles(files, damaged, index),
         inventory=inventory,

@@ -7,6 +7,8 @@ import dataclasses
 import keras
 import tensorflow as tf
 
+from scalenet_training.train.step.losses import SOFTMAX, Loss
+
 
 @dataclasses.dataclass(frozen=True)
 class Objective:
@@ -14,7 +16,7 @@ class Objective:
 
     Attributes:
         global_batch: Examples of a step over all replicas; losses are divided by it.
-        label_smoothing: Part of the target that is spread evenly over all classes.
+        loss: The loss of an example.
         weight_decay: L2 penalty of the decayed weights, weight_decay / 2 x |w|^2.
         decay_all: Whether batch norm weights and biases decay too, not kernels alone.
         gamma_l1: L1 penalty of the SA blocks' batch norm scales, gamma_l1 x
@@ -26,7 +28,7 @@ class Objective:
     """
 
     global_batch: int
-    label_smoothing: float = 0.0
+    loss: Loss = SOFTMAX
     weight_decay: float = 0.0
     decay_all: bool = False
     gamma_l1: float = 0.0

@@ -30,6 +30,10 @@ class Bound:
 
 
 POSITIVE = Bound("must be more than 0", lambda value: value > 0)
+EVEN = Bound(
+    "must be an even number of 2 or more",
+    lambda value: value >= 2 and value % 2 == 0,
+)
 NOT_NEGATIVE = Bound("must be 0 or more", lambda value: value >= 0)
 FRACTION = Bound("must be from 0 to below 1", lambda value: 0 <= value < 1)
 PART = Bound("must be from 0 to 1", lambda value: 0 <= value <= 1)

@@ -5,7 +5,7 @@ import dataclasses
 import keras
 import numpy as np
 import pytest
-from scalenet_training.errors import SettingError, UsageError
+from scalenet_training.errors import UsageError
 from scalenet_training.runs.run_folder import RunFolder
 from scalenet_training.settings.training import TrainConfig
 from scalenet_training.train.loop import train_and_evaluate
@@ -70,7 +70,6 @@ def test_what_does_not_fit_is_found_before_anything_is_written(
     config, changes, message, tmp_path
 ):
     config = dataclasses.replace(config, **changes)
-    with pytest.raises(UsageError, match=message) as refused:
+    with pytest.raises(UsageError, match=message):
         train_and_evaluate(config, str(tmp_path / "run"))
-    assert isinstance(refused.value, SettingError)
     assert not (tmp_path / "run/config.json").exists()

@@ -8,6 +8,7 @@ import pytest
 import tensorflow as tf
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from PIL import Image
 from scalenet_training.data.augmentation import find_augmentation
 from scalenet_training.data.batches import training_batches
 from scalenet_training.data.mixing import Mixing
@@ -194,8 +195,16 @@ def test_balance_needs_labels(balance):
     check_drawing(TrainConfig(), Streamed())
 
 
-@pytest.mark.parametrize("name", ["train", "validation[:20]"])
-def test_splits_know_their_labels(digits, name):
+@pytest.mark.parametrize("name", ["train", "validation"])
+@pytest.mark.parametrize("kind", ["digits", "folder"])
+def test_splits_know_their_labels(digits, tmp_path, kind, name):
+    if kind == "folder":
+        for number in range(24):
+            path = tmp_path / "ab"[number % 2] / f"{number}.png"
+            path.parent.mkdir(exist_ok=True)
+            Image.fromarray(np.full((4, 4, 3), number, np.uint8)).save(path)
+        digits = open_source(str(tmp_path), None, False)
     split = digits.open_split(name)
     found = [int(split.fetch(number)["label"]) for number in split.indices[:20]]
     assert split.labels[:20].tolist() == found
+    assert len(set(found)) > 1

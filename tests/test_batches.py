@@ -191,6 +191,7 @@ def test_cifar10_in_memory_and_streamed_are_the_same(data_dir, monkeypatch):
     ]
     np.testing.assert_array_equal(results[0][0], results[1][0])
     np.testing.assert_array_equal(results[0][1], results[1][1])
+    np.testing.assert_array_equal(split.labels, results[0][1])
     batches = [
         list(training_batches(streamed, transform, 32, 0, 0, start)(context()))
         for start in (0, 0, 1)

@@ -13,11 +13,13 @@ from conftest import TINY, TINY_CIFAR
 from scalenet_training.benchmark.config import (
     ChecksConfig,
     ModelsConfig,
+    PipelineConfig,
     ProfileConfig,
     ScalingConfig,
 )
 from scalenet_training.benchmark.models import measure_models
 from scalenet_training.benchmark.peers import PEERS
+from scalenet_training.benchmark.pipeline import PIPELINES, measure_pipelines
 from scalenet_training.benchmark.profile import profile
 from scalenet_training.benchmark.pytorch import network as pytorch
 from scalenet_training.benchmark.pytorch.peer import description
@@ -187,6 +189,31 @@ def test_what_checks_cost_is_told_for_each_signature(tiny, tmp_path):
         assert float(row["milliseconds"]) > 0
         assert float(row["cost"]) > -1
         assert float(row["noise"]) > -1
+
+
+def test_pipelines_are_compared_with_the_first(tmp_path, capsys, monkeypatch):
+    few = {"nothing else": {}, "mixup": {"mixup": 0.2}}
+    assert PIPELINES.items() > {"nothing else": {}}.items()
+    monkeypatch.setattr("scalenet_training.benchmark.pipeline.PIPELINES", few)
+    table = tmp_path / "pipelines.csv"
+    config = PipelineConfig(
+        image_size=16, batch_size=4, steps=2, rounds=2, output=str(table)
+    )
+    rows = measure_pipelines(config)
+    assert [row.name for row in rows] == list(few)
+    assert rows[0].ratio == 1.0
+    assert min(row.lowest for row in rows) > 0
+    assert f"written: {table}" in capsys.readouterr().out
+    with table.open(newline="") as file:
+        assert [row["name"] for row in csv.DictReader(file)] == list(few)
+
+
+def test_pipelines_need_pairs_and_an_augmentation():
+    message = r"`batch_size` must be an even number of 2 or more\. Received: 3\."
+    with pytest.raises(SettingError, match=message):
+        PipelineConfig(batch_size=3)
+    with pytest.raises(UsageError, match="`augment` must be one of none, crop"):
+        measure_pipelines(PipelineConfig(augment="flip", batch_size=2, steps=1))
 
 
 @pytest.mark.parametrize("name", scalenet_tf.list_models())

@@ -31,9 +31,10 @@ def test_a_run_resumes_where_it_was_stopped(written):
 def test_a_record_keeps_what_was_written(written):
     content = json.loads((written / "run/config.json").read_text())
     again = RunFolder("run").read_record().to_json()
-    # A setting that did not exist has its default.
-    defaults = TrainConfig().to_json()
-    assert again.pop("config") == defaults | content.pop("config")
+    # Settings that did not exist have their defaults.
+    written_settings = content.pop("config")
+    assert again.pop("config") == TrainConfig().to_json() | written_settings
+    assert "on_damaged" not in written_settings
     assert list(again.items()) == list(content.items())
 
 

@@ -48,6 +48,21 @@ OPTIMISATION = {
     "early_stopping": 2,
     "best": "loss",
 }
+# Everything that draws, changes and mixes examples, and what their loss is.
+VARIED = {
+    "policy": "randaugment",
+    "policy_magnitude": 7.0,
+    "policy_deviation": 0.5,
+    "color_jitter": 0.4,
+    "random_erasing": 0.5,
+    "mixup": 0.4,
+    "cutmix": 1.0,
+    "repeats": 3,
+    "balance": "weights",
+    "loss": "binary",
+    "label_smoothing": 0.1,
+    "train_split": "train[:150]",  # the last class has 6 examples, the others 16
+}
 
 
 def write_noise(folder, side, count=16):
@@ -135,7 +150,7 @@ def tiny_results(tmp_path_factory):
         "xla": job(inspected=True, jit="on"),
         "frozen": job(**frozen),
         "accumulated": job(accumulate=4, **frozen),
-        "optimisation": job(sync_batch_norm=True, **OPTIMISATION),
+        "recipe": job(sync_batch_norm=True, **OPTIMISATION, **VARIED),
         "float32": job(float64=False, sync_batch_norm=True),
     }
     return run_layouts(
@@ -193,10 +208,11 @@ def test_clipping_average_and_decay_do_not_depend_on_the_split(tiny_results, lay
 
 @processes
 @pytest.mark.parametrize("layout", ["two", "workers"])
-def test_optimisers_depth_and_outcome_do_not_depend_on_the_split(tiny_results, layout):
-    one = tiny_results["one", "optimisation"]
-    assert len(one["losses"]) == 20
-    assert_same(tiny_results[layout, "optimisation"], one)
+def test_a_modern_recipe_does_not_depend_on_the_split(tiny_results, layout):
+    """Optimizer, depth, averages, and how examples are drawn, changed and mixed."""
+    one = tiny_results["one", "recipe"]
+    assert len(one["losses"]) == 18
+    assert_same(tiny_results[layout, "recipe"], one)
 
 
 @processes

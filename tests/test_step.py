@@ -8,6 +8,7 @@ from conftest import TINY_CIFAR
 from scalenet_training.train.schedule import RecipeSchedule
 from scalenet_training.train.step import (
     Learner,
+    Loss,
     LossScale,
     Objective,
     cross_entropy,
@@ -115,7 +116,7 @@ def assert_close(actual, expected, tolerance=1e-9):
 @pytest.mark.parametrize(
     "options",
     [
-        {"label_smoothing": 0.1, "weight_decay": 0.1},
+        {"loss": Loss(label_smoothing=0.1), "weight_decay": 0.1},
         {"weight_decay": 0.1, "decay_all": True, "clip_norm": 0.5},
     ],
     ids=str,

@@ -9,6 +9,7 @@ from scalenet_training.benchmark.config import (
     ChecksConfig,
     ExportSpeedConfig,
     ModelsConfig,
+    PipelineConfig,
     ProfileConfig,
     ScalingConfig,
 )
@@ -21,6 +22,7 @@ SETTINGS = (
     ModelsConfig,
     ProfileConfig,
     ChecksConfig,
+    PipelineConfig,
 )
 
 app = tyro.extras.SubcommandApp()
@@ -71,6 +73,16 @@ def checks(config: Annotated[ChecksConfig, tyro.conf.arg(name="")]) -> None:
     from scalenet_training.benchmark.checks import measure_checks
 
     measure_checks(config)
+
+
+@app.command
+def pipeline(config: Annotated[PipelineConfig, tyro.conf.arg(name="")]) -> None:
+    """Images a second of the input pipeline, by what is done to the images."""
+    check_inputs(config)
+
+    from scalenet_training.benchmark.pipeline import measure_pipelines
+
+    measure_pipelines(config)
 
 
 def main(arguments: Sequence[str], program: str) -> None:

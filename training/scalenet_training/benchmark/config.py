@@ -7,9 +7,11 @@ from typing import Annotated, Literal, get_args
 
 import tyro
 
+from scalenet_training.data.augmentation import AugmentationName
 from scalenet_training.errors import UsageError
 from scalenet_training.export.config import Format
 from scalenet_training.settings.base import (
+    EVEN,
     IN_A_FOLDER,
     POSITIVE,
     POSITIVE_NUMBERS,
@@ -179,6 +181,32 @@ class ChecksConfig(Settings):
 
     calls: Annotated[int, POSITIVE] = 2000
     """Of each signature of each SavedModel."""
+
+    output: CsvFile = None
+    """A .csv file to write the table to as well."""
+
+
+@dataclasses.dataclass(frozen=True)
+class PipelineConfig(Settings):
+    """Times the input pipeline with each augmentation, in turns.
+
+    On noise that is in memory, decoded; nothing is trained. Ratios are of processor
+    time, which other work on the machine changes little, to that of --augment alone.
+    """
+
+    image_size: Annotated[int, SIDE] = 32
+    """Side of the images."""
+
+    augment: AugmentationName = "crop-flip"
+
+    batch_size: Annotated[int, EVEN] = 64
+    """Images of a batch."""
+
+    steps: Annotated[int, POSITIVE] = 20
+    """Batches of each pipeline in a round."""
+
+    rounds: Annotated[int, POSITIVE] = 5
+    """Times that each pipeline runs; medians are reported."""
 
     output: CsvFile = None
     """A .csv file to write the table to as well."""

@@ -1,7 +1,8 @@
 """Batches of a replica: which examples, and in which order.
 
 The order of examples is a function of (seed, epoch), their augmentation of (seed,
-epoch, example): neither depends on how many replicas or workers share a global batch.
+epoch, example and its copy), what images are mixed by of (seed, epoch, step): none
+depends on how many replicas or workers share a global batch.
 """
 
 from __future__ import annotations
@@ -13,10 +14,19 @@ import numpy as np
 import tensorflow as tf
 
 from scalenet_training.data.errors import checked_label
+from scalenet_training.data.mixing import NO_MIXING, Mixing, mixed
+from scalenet_training.data.sampling import (
+    EACH_ONCE,
+    Epoch,
+    Sampling,
+    copy_seed,
+    draw,
+)
 from scalenet_training.data.splits import Split
 from scalenet_training.data.transform import Transform
 
-# images (batch, size, size, 3), labels (batch,), weights (batch,): 0 marks padding
+# images (batch, size, size, 3), labels (batch,) or, mixed, (batch, classes), weights
+# (batch,): 0 marks padding
 Batch = tuple[tf.Tensor, tf.Tensor, tf.Tensor]
 
 
@@ -28,6 +38,8 @@ def training_batches(
     epoch: int,
     start_step: int,
     sharding: str = "data",
+    sampling: Sampling = EACH_ONCE,
+    mixing: Mixing = NO_MIXING,
 ) -> Callable[[tf.distribute.InputContext], tf.data.Dataset]:
     """The full global batches of an epoch, from `start_step` on.
 
@@ -41,15 +53,20 @@ def training_batches(
         sharding: `"data"`: every worker goes through all references and keeps its
             part of each global batch; `"file"`: every worker goes through its own
             contiguous part of the split.
+        sampling: How examples are drawn.
+        mixing: How images are mixed; replicas need an even number of them.
 
     Returns:
         A function for `distribute_datasets_from_function`.
     """
-    mixed = np.random.default_rng((seed, epoch)).integers(2**31)
+    epoch_seed = np.random.default_rng((seed, epoch)).integers(2**31)
+    steps = split.size // batch_size
 
-    def load(reference: Any) -> Batch:
+    def load(reference: Any, copy: tf.Tensor) -> Batch:
         example = split.fetch(reference)
-        pair = tf.stack([tf.constant(mixed), tf.cast(example["id"], tf.int64)])
+        pair = tf.stack([tf.constant(epoch_seed), tf.cast(example["id"], tf.int64)])
+        if sampling.copies:
+            pair = copy_seed(pair, copy)
         image = transform.for_training(example["image"], pair)
         label = checked_label(example["label"], transform.classes)
         return image, label, tf.ones((), image.dtype)
@@ -60,12 +77,16 @@ def training_batches(
         if sharding == "file":
             own = split.part(context.input_pipeline_id, workers)
             taken, workers = batch_size // workers, 1
-        references = own.references((seed, epoch))
-        references = references.take(split.size // batch_size * taken)
-        references = references.skip(start_step * taken)
+        drawn = draw(own, sampling, Epoch((seed, epoch), steps, start_step, taken))
         if workers > 1:
-            references = _own_references(references, batch_size, context)
-        return _loaded(references, load, batch_size, context)
+            drawn = _own_references(drawn, batch_size, context)
+        loaded = _loaded(drawn, load, batch_size, context)
+        if mixing.active:
+            size, classes = transform.image_size, transform.classes
+            areas = mixing.areas((seed, epoch), steps, size)
+            parts = context.num_replicas_in_sync // context.num_input_pipelines
+            loaded = mixed(loaded, areas, size, classes, start_step, parts)
+        return loaded.prefetch(tf.data.AUTOTUNE)
 
     return batches
 
@@ -94,7 +115,8 @@ def evaluation_batches(
         )
         if context.num_input_pipelines > 1:
             weighted = _own_references(weighted, batch_size, context)
-        return _loaded(weighted, load, batch_size, context)
+        loaded = _loaded(weighted, load, batch_size, context)
+        return loaded.prefetch(tf.data.AUTOTUNE)
 
     return batches
 
@@ -127,4 +149,4 @@ def _loaded(
         load, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True
     )
     replica_batch = context.get_per_replica_batch_size(batch_size)
-    return examples.batch(replica_batch, drop_remainder=True).prefetch(tf.data.AUTOTUNE)
+    return examples.batch(replica_batch, drop_remainder=True)

@@ -72,17 +72,21 @@ def indexed_source(
     splits: Mapping[str, np.ndarray],
     lookup: Callable[[tf.Tensor], tuple[tf.Tensor, tf.Tensor]],
     files: Sequence[str] | None = None,
+    labels: np.ndarray | None = None,
     **fields: Any,
 ) -> Source:
     """A source whose examples are looked up by their numbers.
 
-    `fields` are the other attributes of `Source`.
+    `files` and `labels` are those of each example; `fields` are the other attributes of
+    `Source`.
     """
     return Source(
         name=name,
         class_names=class_names,
         split_names=tuple(splits),
-        open_split=lambda spec: IndexedSplit(select(splits, spec, name), lookup, files),
+        open_split=lambda spec: IndexedSplit(
+            select(splits, spec, name), lookup, files, labels
+        ),
         **fields,
     )
 

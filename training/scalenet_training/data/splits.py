@@ -40,11 +40,25 @@ class Split(Protocol):
 
 @dataclasses.dataclass(frozen=True)
 class IndexedSplit:
-    """Examples that can be fetched in any order by their number."""
+    """Examples that can be fetched in any order by their number.
+
+    Attributes:
+        indices: Their numbers.
+        lookup: From a number to the image and the label.
+        files: The file of each example of the dataset.
+        dataset_labels: The label of each example of the dataset.
+    """
 
     indices: np.ndarray
     lookup: Callable[[tf.Tensor], tuple[tf.Tensor, tf.Tensor]]
     files: Sequence[str] | None = None
+    dataset_labels: np.ndarray | None = None
+
+    @property
+    def labels(self) -> np.ndarray | None:
+        """The label of each example, in the order of `indices`, where it is known."""
+        labels = self.dataset_labels
+        return None if labels is None else labels[self.indices]
 
     @property
     def size(self) -> int:

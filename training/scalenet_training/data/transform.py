@@ -8,6 +8,7 @@ import tensorflow as tf
 
 from scalenet_tf.preprocessing import EvaluationTransform
 from scalenet_training.data.augmentation import NO_AUGMENTATION, Augmentation, decoded
+from scalenet_training.data.pixels.changes import Change
 
 
 @dataclasses.dataclass(frozen=True)
@@ -17,12 +18,14 @@ class Transform:
     Attributes:
         evaluation: What evaluation does to an image; it has the normalisation, too.
         classes: Number of classes.
-        augmentation: How training images are changed.
+        augmentation: How training images are cropped.
+        changes: What is done to their pixels then.
     """
 
     evaluation: EvaluationTransform
     classes: int
     augmentation: Augmentation = NO_AUGMENTATION
+    changes: tuple[Change, ...] = ()
 
     @property
     def image_size(self) -> int:
@@ -36,8 +39,11 @@ class Transform:
     def for_training(self, image: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
         """Augments the image as the seed `(2,)` decides, and normalises it."""
         if self.augmentation.image is None:
-            return self.for_evaluation(image)
-        pixels = self.augmentation.image(image, self.image_size, seed)
+            pixels = self.evaluation.crop(decoded(image))
+        else:
+            pixels = self.augmentation.image(image, self.image_size, seed)
+        for change in self.changes:
+            pixels = change(pixels, seed)
         return self.evaluation.normalize(pixels)
 
 

@@ -30,8 +30,13 @@ class Bound:
 
 
 POSITIVE = Bound("must be more than 0", lambda value: value > 0)
+EVEN = Bound(
+    "must be an even number of 2 or more",
+    lambda value: value >= 2 and value % 2 == 0,
+)
 NOT_NEGATIVE = Bound("must be 0 or more", lambda value: value >= 0)
 FRACTION = Bound("must be from 0 to below 1", lambda value: 0 <= value < 1)
+PART = Bound("must be from 0 to 1", lambda value: 0 <= value <= 1)
 # That of `scalenet_tf.architectures.MAX_SIDE`, which needs TensorFlow.
 MAX_SIDE = 4096
 SIDE = Bound(
@@ -82,6 +87,13 @@ class OptionGroup:
         """The words before "options"."""
         return cls.__name__.removesuffix("Options").lower()
 
+    def check_together(self) -> None:
+        """Checks fields of the group against each other.
+
+        Raises:
+            SettingError: They exclude each other; the message names them.
+        """
+
 
 class Settings:
     """Base of the dataclasses that hold a command's settings.
@@ -89,7 +101,7 @@ class Settings:
     Raises:
         SettingError: A value is out of its bounds or none of its choices; or a number,
             also one in a tuple, is NaN or infinite, or a text is not UTF-8, which
-            TensorFlow cannot write to.
+            TensorFlow cannot write to; or values exclude each other.
     """
 
     def __post_init__(self) -> None:
@@ -104,6 +116,9 @@ class Settings:
             for bound in bounds if value is not None else ():
                 if not bound.holds(value):
                     raise SettingError.of(name, bound.rule, value)
+        for group in groups_of(kind):
+            if isinstance(self, group):
+                group.check_together(self)
 
 
 def groups_of(kind: type) -> list[type[OptionGroup]]:

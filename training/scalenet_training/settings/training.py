@@ -7,6 +7,7 @@ import os
 from typing import Annotated, Any, ClassVar, Literal
 
 from scalenet_training.data.files.manifest import is_manifest
+from scalenet_training.settings.augmentation import AugmentationOptions, LossOptions
 from scalenet_training.settings.base import (
     ASCENDING_FRACTIONS,
     FRACTION,
@@ -175,9 +176,11 @@ class TrainConfig(
     RegularisationOptions,
     OptimiserOptions,
     OptimisationOptions,
+    LossOptions,
     BatchOptions,
     DeviceOptions,
     StorageOptions,
+    AugmentationOptions,
     DataOptions,
     NetworkOptions,
     PresetOptions,

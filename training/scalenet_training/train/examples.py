@@ -15,12 +15,14 @@ from scalenet_training.data.augmentation import (
 )
 from scalenet_training.data.files.index import INDEX_FILE
 from scalenet_training.data.files.listing import Reading
+from scalenet_training.data.pixels.changes import changes_of
 from scalenet_training.data.source import Source, open_split
 from scalenet_training.data.sources import open_source
 from scalenet_training.data.splits import Split
 from scalenet_training.data.transform import Transform, check_sizes
 from scalenet_training.runs.run_data import RunData
 from scalenet_training.settings.training import TrainConfig
+from scalenet_training.train.variation import check_drawing
 
 
 @dataclasses.dataclass(frozen=True)
@@ -78,6 +80,8 @@ def open_examples(
             f"`train_split` {config.train_split}. Received: {config.batch_size}."
         )
     eval_name = config.eval_split or source.evaluation_split
-    transform = Transform(evaluation, len(source.class_names), augmentation)
+    check_drawing(config, train_split)
+    classes = len(source.class_names)
+    transform = Transform(evaluation, classes, augmentation, changes_of(config))
     eval_split = open_split(source, eval_name, "`eval_split`")
     return Examples(source, train_split, eval_split, transform)

@@ -46,6 +46,7 @@ from scalenet_training.train.progress import (
     waiting_message,
 )
 from scalenet_training.train.step import SUMS, Step, StepReport, make_train_step, means
+from scalenet_training.train.variation import mixing_of, sampling_of
 
 # The progress bar reads numbers of the current step: not at every step, since the host
 # waits for the devices then.
@@ -254,6 +255,8 @@ class Trainer:
                 epoch,
                 start,
                 plan.config.sharding,
+                sampling_of(plan.config),
+                mixing_of(plan.config),
             )
         )
 

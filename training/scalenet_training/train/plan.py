@@ -30,6 +30,7 @@ from scalenet_training.train.examples import open_examples
 from scalenet_training.train.optimizers import OPTIMIZERS
 from scalenet_training.train.schedule import RecipeSchedule
 from scalenet_training.train.step import Learner, Objective
+from scalenet_training.train.variation import check_pairs, loss_of
 
 
 @dataclasses.dataclass(frozen=True)
@@ -80,7 +81,7 @@ class Plan:
         decoupled = OPTIMIZERS[self.config.optimizer].decoupled
         return Objective(
             global_batch=self.config.batch_size,
-            label_smoothing=self.config.label_smoothing,
+            loss=loss_of(self.config, self.train_split, self.transform.classes),
             weight_decay=0.0 if decoupled else self.config.weight_decay,
             decay_all=self.config.decay_all,
             gamma_l1=self.config.gamma_l1,
@@ -160,6 +161,7 @@ def prepare(
     distribution.check_global_batch(
         config.batch_size, placement.strategy, config.accumulate
     )
+    check_pairs(config, placement.replicas)
     xla = distribution.uses_xla(config.jit, placement, config.sync_batch_norm)
     with usage_errors():
         examples = open_examples(config, architecture, workdir, augmentations)

@@ -190,6 +190,7 @@ class ScalarSummaries(keras.callbacks.Callback):
                     tf.summary.scalar(name, value)
             self.writer.flush()
 
+
 # Above it, a run says that the images do not come as fast as the network takes them.
 MOST_WAITING = 0.1
 

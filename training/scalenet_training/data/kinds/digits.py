@@ -25,6 +25,7 @@ def open_digits() -> Source:
         class_names,
         splits,
         lambda index: (tf.gather(pixels, index), tf.gather(numbers, index)),
+        labels=labels,
         identity={"kind": "digits"},
         inventory=lambda: inventory_of_labels(class_names, splits, labels),
     )

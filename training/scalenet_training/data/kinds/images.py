@@ -6,6 +6,7 @@ import dataclasses
 import os
 from collections.abc import Sequence
 
+import numpy as np
 import tensorflow as tf
 
 from scalenet_training.data.division import BY_NAME, divide
@@ -67,6 +68,7 @@ def open_images(listing: Listing, reading: Reading) -> Source:
             tf.gather(labels, number),
         ),
         [file.path for file in files],
+        np.array([file.label for file in files], np.int64),
         identity={"kind": listing.kind, "division": division},
         images=ImageFiles(files, damaged, index),
         inventory=inventory,

@@ -144,4 +144,5 @@ def _in_memory(split: StreamedSplit) -> IndexedSplit:
     return IndexedSplit(
         np.arange(len(labels)),
         lambda index: (tf.gather(images, index), tf.gather(labels, index)),
+        dataset_labels=labels.numpy(),
     )

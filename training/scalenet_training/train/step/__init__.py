@@ -7,6 +7,7 @@ outside it (`steps`); then every replica makes the same update (`update`).
 
 from scalenet_training.train.step.gradients import logits_of
 from scalenet_training.train.step.loss_scale import LossScale
+from scalenet_training.train.step.losses import Loss, cross_entropy
 from scalenet_training.train.step.objective import Objective, decays
 from scalenet_training.train.step.steps import (
     Step,
@@ -14,12 +15,13 @@ from scalenet_training.train.step.steps import (
     make_evaluation_step,
     make_train_step,
 )
-from scalenet_training.train.step.sums import SUMS, cross_entropy, means, sums
+from scalenet_training.train.step.sums import SUMS, means, sums
 from scalenet_training.train.step.update import Learner, set_body_trainable
 
 __all__ = [
     "SUMS",
     "Learner",
+    "Loss",
     "LossScale",
     "Objective",
     "Step",

@@ -9,8 +9,9 @@ import keras
 import tensorflow as tf
 
 from scalenet_tf.models import HEAD
+from scalenet_training.train.step.losses import dominant
 from scalenet_training.train.step.objective import Objective
-from scalenet_training.train.step.sums import cross_entropy, sums
+from scalenet_training.train.step.sums import sums
 
 # (batch, loss scale) -> gradients of the scaled loss, sums over the batch; what follows
 # the batch's weights goes to the network with the images
@@ -51,11 +52,11 @@ def make_gradients(
         with tf.GradientTape() as tape:
             logits = logits_in_training(images, *more, training=True)
             logits = full_precision(logits)
-            losses = cross_entropy(logits, labels, objective.label_smoothing)
+            losses = objective.loss(logits, labels)
             loss = tf.reduce_sum(losses * weights) / objective.global_batch
             scaled = loss * tf.cast(scale, loss.dtype)
         gradients = tape.gradient(scaled, values)
-        totals = sums(losses, logits, labels, weights)
+        totals = sums(losses, logits, dominant(labels), weights)
         return gradients, tf.cast(totals, keras.config.floatx())
 
     # Synchronised batch norm needs the replica's context, which ends at the border of

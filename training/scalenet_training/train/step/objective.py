@@ -7,6 +7,8 @@ import dataclasses
 import keras
 import tensorflow as tf
 
+from scalenet_training.train.step.losses import SOFTMAX, Loss
+
 
 def decays(variable: keras.Variable, decay_all: bool) -> bool:
     """Whether weight decay is for a variable: the kernels alone, unless for all."""
@@ -19,7 +21,7 @@ class Objective:
 
     Attributes:
         global_batch: Examples of a step over all replicas; losses are divided by it.
-        label_smoothing: Part of the target that is spread evenly over all classes.
+        loss: The loss of an example.
         weight_decay: L2 penalty of the decayed weights, weight_decay / 2 x |w|^2; 0
             where the optimizer decays them itself.
         decay_all: Whether batch norm weights and biases decay too, not kernels alone.
@@ -36,7 +38,7 @@ class Objective:
     """
 
     global_batch: int
-    label_smoothing: float = 0.0
+    loss: Loss = SOFTMAX
     weight_decay: float = 0.0
     decay_all: bool = False
     gamma_l1: float = 0.0

@@ -15,12 +15,13 @@ from scalenet_training.train.step.gradients import (
     logits_of,
     make_gradients,
 )
+from scalenet_training.train.step.losses import cross_entropy
 from scalenet_training.train.step.objective import Objective
 from scalenet_training.train.step.stochastic_depth import (
     StochasticDepth,
     part_of_replica,
 )
-from scalenet_training.train.step.sums import cross_entropy, sums
+from scalenet_training.train.step.sums import sums
 from scalenet_training.train.step.update import Learner, update
 
 T = TypeVar("T")

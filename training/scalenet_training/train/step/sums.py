@@ -1,4 +1,4 @@
-"""Loss and errors as sums over examples, which add up over batches and replicas."""
+"""Losses and errors as sums over examples, which add up over batches and replicas."""
 
 from __future__ import annotations
 
@@ -8,16 +8,6 @@ import tensorflow as tf
 
 # Sums over examples: loss, top-1 errors, top-5 errors, number of examples.
 SUMS = 4
-
-
-def cross_entropy(
-    logits: tf.Tensor, labels: tf.Tensor, label_smoothing: float = 0.0
-) -> tf.Tensor:
-    """Loss of each example, `(batch,)`."""
-    classes = logits.shape[-1]
-    targets = tf.one_hot(labels, classes, dtype=logits.dtype)
-    targets = targets * (1.0 - label_smoothing) + label_smoothing / classes
-    return tf.nn.softmax_cross_entropy_with_logits(targets, logits)
 
 
 def sums(

@@ -1,0 +1,1 @@
+"""Changes of an image's pixels, after it was cropped and before it is normalised."""

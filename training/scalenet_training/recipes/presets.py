@@ -46,11 +46,11 @@ def _shipped(name: PresetName) -> Preset:
 PRESETS: Mapping[str, Preset] = MappingProxyType(
     {name: _shipped(name) for name in get_args(PresetName)}
 )
-# Of the datasets that have one, the preset.
+# Of the datasets that have presets, the first.
 OF_DATASETS: Mapping[str, str] = MappingProxyType(
     {
         str(preset.recipe.options["dataset"]): name
-        for name, preset in PRESETS.items()
+        for name, preset in reversed([*PRESETS.items()])
         if "dataset" in preset.recipe.options
     }
 )

@@ -31,7 +31,16 @@ from scalenet_training.settings.optimisation import (
 )
 from scalenet_training.text import shown
 
-PresetName = Literal["digits", "cifar10", "cifar100", "imagenet", "photos", "finetune"]
+PresetName = Literal[
+    "digits",
+    "cifar10",
+    "cifar100",
+    "imagenet",
+    "rsb-a2",
+    "rsb-a3",
+    "photos",
+    "finetune",
+]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -42,9 +51,10 @@ class PresetOptions(OptionGroup):
 
     preset: PresetName = "digits"
     """Which defaults the other options start from. digits: scikit-learn's digits, runs
-    anywhere; cifar10, cifar100, imagenet: the published recipes; photos: images of your
-    own, from scratch; finetune: the same from --weights. Default: what fits --dataset
-    and --weights, as the first lines of a run say (docs/recipes.md)."""
+    anywhere; cifar10, cifar100, imagenet: the published recipes; rsb-a2, rsb-a3: those
+    of "ResNet strikes back"; photos: images of your own, from scratch; finetune: the
+    same from --weights. Default: what fits --dataset and --weights, as the first lines
+    of a run say (docs/recipes.md)."""
 
     recipe: Annotated[str | None, FILE] = None
     """A TOML file of options, or the config.json of a run: its options hold where they

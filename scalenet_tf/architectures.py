@@ -90,7 +90,7 @@ class Architecture:
         blocks_per_stage: Number of bottlenecks by stage.
         budget_per_stage: SA neurons of a block, summed over its scales, by stage;
             `None` where blocks of a stage may differ.
-        allocation: Neurons by scale, a row a block, from the first stage to the last.
+        allocation: Neurons by scale, one row per block, from the first stage to the last.
         learned_on: Dataset on which the allocation was learned, for information.
 
     Raises:

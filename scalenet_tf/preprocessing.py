@@ -247,7 +247,7 @@ def decode_predictions(
         WordNet id for ImageNet, else the class's number.
 
     Raises:
-        ValueError: `preds` does not have one column a class, or is not finite.
+        ValueError: `preds` does not have one column per class, or is not finite.
     """
     preds = np.asarray(preds)
     if class_names is None:
@@ -256,7 +256,7 @@ def decode_predictions(
         classes = tuple((str(index), name) for index, name in enumerate(class_names))
     if preds.ndim != 2 or preds.shape[1] != len(classes):
         raise ValueError(
-            f"`preds` must be of shape (batch, {len(classes)}), one column a class"
+            f"`preds` must be of shape (batch, {len(classes)}), one column per class"
             f"{' of ImageNet' if class_names is None else ' of `class_names`'}. "
             f"Received: shape {preds.shape}."
         )

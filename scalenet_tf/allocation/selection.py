@@ -26,7 +26,7 @@ def allocate(importance: Importance, budgets: Sequence[int], minimum: int = 0) -
         minimum: Least neurons to keep at each scale that the block has.
 
     Returns:
-        Neurons by scale, a row a block: `allocation` of an `Architecture`.
+        Neurons by scale, one row per block: `allocation` of an `Architecture`.
 
     Raises:
         ValueError: The importance is not finite, or is negative, or a number is not
@@ -106,7 +106,7 @@ def rows_of(
     budgets: Sequence[int],
     blocks: Blocks,
 ) -> Rows:
-    """Neurons by scale that budgets take of each block's order, a row a block."""
+    """Neurons by scale that budgets take of each block's order, one row per block."""
     return tuple(
         tuple(np.bincount(order[:budget], minlength=len(block)).tolist())
         for order, budget, block in zip(orders, budgets, blocks, strict=True)

@@ -75,7 +75,7 @@ class ImageInput:
 
     @property
     def highest_mean_square(self) -> float:
-        """Of the values of an image; there must be `values`."""
+        """Largest mean of the squares of an image; there must be `values`."""
         assert self.values is not None
         low, high = self.values
         return (_LEEWAY * max(abs(low), abs(high))) ** 2

@@ -26,7 +26,7 @@ class Requests(NamedTuple):
 def requests(
     images: Sequence[bytes], transform: EvaluationTransform
 ) -> dict[str, Requests]:
-    """Makes the requests to each signature, one entry an image.
+    """Makes the requests to each signature, one entry per image.
 
     Raises:
         ExportError: An image cannot be decoded; the message names its index.

@@ -82,7 +82,7 @@ class ModelMetadata:
 def predictions(
     outputs: Mapping[str, Any], count: int, top_k: int | None, server: str
 ) -> list[Prediction]:
-    """Reads the outputs of a classifying signature: lists or arrays, a row an image.
+    """Reads the outputs of a classifying signature: lists or arrays, one row per image.
 
     Raises:
         ServerFaultError: They are not those of such a signature.
@@ -109,7 +109,7 @@ def predictions(
 
 
 def _rows(outputs: Mapping[str, Any], name: str, count: int) -> Sequence[Any]:
-    """An output, one entry an image."""
+    """An output, one entry per image."""
     rows = [True] * count if name == _VALID else None
     rows = outputs.get(name, rows)
     if not isinstance(rows, list | np.ndarray):

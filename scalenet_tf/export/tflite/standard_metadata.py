@@ -43,7 +43,7 @@ def standard_metadata(name: str, normalization: str, outputs: Sequence[str]) -> 
     )
     unit = (_NORMALIZATION_OPTIONS, statistics)
     image = ("images", "RGB, of the size of the tensor", None, content, [unit])
-    labels = (LABELS_FILE, "a name of a class a line", _TENSOR_AXIS_LABELS)
+    labels = (LABELS_FILE, "one class name per line", _TENSOR_AXIS_LABELS)
     classes = [
         (output, None, None, (_FEATURE_PROPERTIES, ()), None, None, [labels])
         for output in outputs

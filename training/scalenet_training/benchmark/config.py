@@ -146,7 +146,7 @@ class ExportSpeedConfig(Settings):
     """Folder of a run, or a .keras file."""
 
     saved: Literal["best", "last"] = "best"
-    """Of a run: the model with the lowest validation error, or the last."""
+    """For a run: the model with the lowest validation error, or the last."""
 
     image_size: Annotated[int | None, SIDE] = None
     """Side of the images, for a model that takes any size. Default: the run's."""
@@ -174,13 +174,13 @@ class ChecksConfig(Settings):
     """A public name (see scalenet_tf.list_models), or an architecture's JSON file."""
 
     threads: Annotated[int, POSITIVE] = 1
-    """Of TensorFlow, within an operation and between operations."""
+    """Threads of TensorFlow, within an operation and between operations."""
 
     constants: bool = False
     """Weights as constants of the graph, as `export --constants` makes them."""
 
     calls: Annotated[int, POSITIVE] = 2000
-    """Of each signature of each SavedModel."""
+    """Calls of each signature of each SavedModel."""
 
     output: CsvFile = None
     """A .csv file to write the table to as well."""

@@ -65,7 +65,7 @@ class ExportConfig(SavedNetworkConfig):
     """Folder of images to verify with. Default: the evaluation split's."""
 
     class_names: Annotated[str | None, FILE] = None
-    """Text file with the name of a class a line. Default: the run's, else the
+    """Text file with one class name per line. Default: the run's, else the
     dataset's."""
 
     temperature: Annotated[str | None, _TEMPERATURE] = None
@@ -74,26 +74,26 @@ class ExportConfig(SavedNetworkConfig):
     taken. The logits stay the network's own. Default: 1."""
 
     no_fold: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
-    """Of a SavedModel: leave the batch norms, and do not fold them into the
+    """For a SavedModel: leave the batch norms, and do not fold them into the
     convolutions."""
 
     constants: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
-    """Of a SavedModel: make the weights constants of the graph. Requests of few images
+    """For a SavedModel: make the weights constants of the graph. Requests of few images
     take less time on a CPU, loading takes longer, and several times the memory."""
 
     top_k: int | None = None
-    """Of a SavedModel: how many classes a request is answered with. Default: 5."""
+    """For a SavedModel: how many classes a request is answered with. Default: 5."""
 
     on_corrupt: Literal["error", "flag"] | None = None
-    """Of a SavedModel: whether an image that cannot be decoded is marked in the answer
+    """For a SavedModel: whether an image that cannot be decoded is marked in the answer
     or fails its request, and those that the server joined with it. Default: flag."""
 
     quantization: Literal["none", "float16", "dynamic", "int8"] | None = None
-    """Of a TFLite file: float16 and dynamic (int8) keep the weights so, int8 computes
+    """For a TFLite file: float16 and dynamic (int8) keep the weights so, int8 computes
     so too. Default: none."""
 
     input_type: Literal["float32", "uint8"] | None = None
-    """Of other formats than SavedModel: whether they take normalised images (float32)
+    """For other formats than SavedModel: whether they take normalised images (float32)
     or pixels (uint8). Default: float32."""
 
     calibration_dir: Annotated[str | None, FOLDER] = None

@@ -76,7 +76,7 @@ def opened_lines(path: str) -> Iterator[Writer]:
 
 @contextlib.contextmanager
 def opened_table(path: str, top_k: int) -> Iterator[Writer]:
-    """A CSV file of one row an image, which appears whole; or standard output.
+    """A CSV file of one row per image, which appears whole; or standard output.
 
     Columns: `file`, `error`, `true_name`, and for each rank from 1 to `top_k`
     `class_RANK`, `name_RANK` and `probability_RANK`. What is not known is empty.

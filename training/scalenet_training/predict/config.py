@@ -72,31 +72,31 @@ class PredictConfig(Settings):
     """Images that are decoded and computed, or sent, at a time."""
 
     timeout: Annotated[float, POSITIVE] = 30.0
-    """Of a served model: seconds from a request to the end of its answer."""
+    """For a served model: seconds from a request to the end of its answer."""
 
     attempts: Annotated[int, POSITIVE] = 4
-    """Of a served model: how often to ask, at most, while there is no server or it is
+    """For a served model: how often to ask, at most, while there is no server or it is
     unavailable."""
 
     header: tuple[str, ...] = ()
-    """Of a served model: sent with each request, as "Authorization: Bearer TOKEN"."""
+    """For a served model: sent with each request, as "Authorization: Bearer TOKEN"."""
 
     ca_file: str | None = None
-    """Of a served model at https:// or grpcs://: a PEM file with the certificates to
+    """For a served model at https:// or grpcs://: a PEM file with the certificates to
     trust. Default: the system's."""
 
     normalization: NormalizationName | None = None
-    """Of a .keras file: mean and deviation of the pixels. Default: the run's."""
+    """For a .keras file: mean and deviation of the pixels. Default: the run's."""
 
     image_size: Annotated[int | None, SIDE] = None
-    """Of a .keras file that takes any size: side of the images. Default: the run's."""
+    """For a .keras file that takes any size: side of the images. Default: the run's."""
 
     eval_resize: Annotated[int | None, SIDE] = None
-    """Of a .keras file: resize the shorter side to this and crop the centre. Default:
+    """For a .keras file: resize the shorter side to this and crop the centre. Default:
     the run's, else the model's input size."""
 
     class_names: Annotated[str | None, FILE] = None
-    """Of a .keras file: text file with the name of a class a line. Default: the run's,
+    """For a .keras file: text file with one class name per line. Default: the run's,
     else the numbers of the classes."""
 
     def __post_init__(self) -> None:

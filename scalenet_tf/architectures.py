@@ -90,7 +90,7 @@ class Architecture:
         blocks_per_stage: Number of bottlenecks by stage.
         budget_per_stage: SA neurons of a block, summed over its scales, by stage;
             `None` where blocks of a stage may differ.
-        allocation: Neurons by scale, one row per block, from the first stage to the last.
+        allocation: Neurons by scale, one row per block, first stage first.
         learned_on: Dataset on which the allocation was learned, for information.
 
     Raises:
@@ -367,7 +367,7 @@ def _check_stages(architecture: Architecture) -> None:
     if len(set(lengths.values())) != 1:
         raise ValueError(
             "`stage_widths`, `blocks_per_stage` and `budget_per_stage` must have one "
-            f"entry a stage each. Received lengths: {lengths}."
+            f"entry per stage. Received lengths: {lengths}."
         )
     if list(architecture.scales) != sorted(set(architecture.scales)):
         raise ValueError(

@@ -178,9 +178,9 @@ def allocation(row):
         ({"scales": [1, 4, 2, 7]}, r"`scales` must ascend.*\[1, 4, 2, 7\]"),
         ({"scales": []}, r"`scales` must be a list of positive whole numbers.*\[\]"),
         ({"scales": [1, 2, 4]}, r"row 0 .* must have 3 numbers.*\[2, 2, 2, 2\]"),
-        ({"stage_widths": [4, 4]}, r"one entry a stage each.*'stage_widths': 2"),
+        ({"stage_widths": [4, 4]}, r"one entry per stage.*'stage_widths': 2"),
         ({"stage_widths": [4, 4, 8, 8.5]}, r"`stage_widths` must be a list of pos"),
-        ({"budget_per_stage": [8, 7]}, r"one entry a stage.*'budget_per_stage': 2"),
+        ({"budget_per_stage": [8, 7]}, r"one entry per stage.*'budget_per_stage': 2"),
         ({"budget_per_stage": [0] * 4}, r"`budget_per_stage` must be .*\(or None\)"),
         (
             {"budget_per_stage": None, "allocation": allocation([0, 0, 0, 0])},

@@ -38,7 +38,7 @@ class Subject:
     temperature: float = 1.0
 
     def example_names(self) -> list[str]:
-        """Names of files in the dataset's folder; without files, numbers in the split."""
+        """Names of files in the dataset's folder; else numbers in the split."""
         if self.source.images is None or not isinstance(self.split, IndexedSplit):
             return [str(number) for number in range(self.split.size)]
         files = self.source.images.files

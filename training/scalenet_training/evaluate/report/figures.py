@@ -79,7 +79,7 @@ def draw_confusion(
 
 
 def _size(width: float) -> float:
-    """Size of a font, in points, that is 10 to 12 pixels high on a page of 1,030 pixels.
+    """Size of a font, in points: 10 to 12 pixels high on a page of 1,030 pixels.
 
     Args:
         width: Of the figure, in inches.

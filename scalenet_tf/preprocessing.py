@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from scalenet_tf.decoding.resizing import MAX_RESIZED_PIXELS, resize_and_crop_array
 from scalenet_tf.extras import deferred
-from scalenet_tf.resizing import MAX_RESIZED_PIXELS, resize_and_crop_array
 
 if TYPE_CHECKING:
     import tensorflow as tf

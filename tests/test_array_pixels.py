@@ -9,8 +9,12 @@ from test_decoding import FILES, WHOLE, decode_all
 
 from scalenet_tf import decoding
 from scalenet_tf.decoding import pillow
+from scalenet_tf.decoding.resizing import (
+    MAX_RESIZED_PIXELS,
+    ResizeError,
+    resize_and_crop_array,
+)
 from scalenet_tf.preprocessing import EvaluationTransform, resize_and_crop
-from scalenet_tf.resizing import MAX_RESIZED_PIXELS, ResizeError, resize_and_crop_array
 
 TURNED = {f"turned, {value}": samples.jpeg_exif(value) for value in range(1, 9)}
 

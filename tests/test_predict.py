@@ -365,7 +365,8 @@ def test_a_served_model_needs_neither_its_own_runtime_nor_another_client(exports
         "    assert exit_.code == 1\n"
         "loaded = {name.split('.')[0] for name in sys.modules}\n"
         "assert not {'ai_edge_litert', 'grpc', 'tensorflow_serving'} & loaded\n"
-        "assert 'requests' in loaded\n"
+        "assert not {'tensorflow', 'keras'} & loaded\n"
+        "assert 'aiohttp' in loaded\n"
         "print('checked')\n"
     )
     (port,) = free_ports(1)

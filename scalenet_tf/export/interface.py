@@ -1,6 +1,6 @@
 """What the formats of exported models have in common: what they are given and give.
 
-Imports no TensorFlow by itself.
+Imports neither TensorFlow nor NumPy by itself.
 """
 
 from __future__ import annotations
@@ -10,10 +10,9 @@ import typing
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol
 
-import numpy as np
-
 if TYPE_CHECKING:
     import keras
+    import numpy as np
 
     from scalenet_tf.preprocessing import EvaluationTransform
 
@@ -115,11 +114,12 @@ class FileOptions(FormatOptions):
 
 
 # From a batch, as the function takes it, to outputs by name.
-Function = Callable[[np.ndarray], Mapping[str, Any]]
+Function = Callable[["np.ndarray"], Mapping[str, Any]]
 
 
 def in_parts(run: Function, largest: Callable[[np.ndarray], int]) -> Function:
     """A function that takes more images than `run` does, `largest` of a batch."""
+    import numpy as np
 
     def run_parts(values: np.ndarray) -> Mapping[str, Any]:
         most = largest(values)

@@ -50,8 +50,8 @@ class PredictConfig(Settings):
 
     model: Annotated[str, _MODEL]
     """A run's folder or a .keras file; what export.py wrote: the folder of a
-    SavedModel, or that of a name, for the highest version, or a .tflite or .onnx file;
-    or a served model:
+    SavedModel, or that of a name, for the highest version, a .tflite or .onnx file, or
+    the folder of an OpenVINO model; or a served model:
     http[s]://HOST:PORT/v1/models/NAME[/versions/NUMBER | /labels/LABEL] (REST) or
     grpc[s]://HOST[:8500]/NAME[/NUMBER | /versions/NUMBER | /labels/LABEL]."""
 

@@ -14,8 +14,8 @@ import numpy as np
 
 from scalenet_tf.decoding.headers import ImageFormatError
 from scalenet_tf.decoding.pillow import decode_array
+from scalenet_tf.decoding.resizing import ResizeError
 from scalenet_tf.preprocessing import EvaluationTransform
-from scalenet_tf.resizing import ResizeError
 
 if TYPE_CHECKING:
     import tensorflow as tf

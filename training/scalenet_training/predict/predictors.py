@@ -127,7 +127,8 @@ def open_predictor(
         yield LocalPredictor(exported, decoder(exported.transform))
     elif _is_network(path):
         with usage_errors(about=about):
-            loaded = _load_network(config)
+            content = _load_network(config)
+        loaded = _as_exported(content)
         yield LocalPredictor(loaded, GraphDecoder(loaded.transform))
     else:
         check_complete(path)
@@ -167,10 +168,17 @@ def _is_network(path: str) -> bool:
     return path.endswith(".keras") and os.path.isfile(path)
 
 
-def _load_network(config: PredictConfig) -> Exported:
-    """The network of a .keras file, as if it had been exported."""
-    from scalenet_tf.export.classifier import Classifier, check_classifier
+def _as_exported(content: Exportable) -> Exported:
+    """A network as if it had been exported."""
+    from scalenet_tf.export.classifier import Classifier
     from scalenet_tf.export.metadata import metadata
+
+    run = Classifier(content.model, fold=False)
+    return Exported(metadata(content), {DEFAULT: run})
+
+
+def _load_network(config: PredictConfig) -> Exportable:
+    from scalenet_tf.export.classifier import check_classifier
     from scalenet_training.networks.saved_network import (
         find_network,
         read_class_names,
@@ -191,8 +199,7 @@ def _load_network(config: PredictConfig) -> Exported:
     names = names or [str(index) for index in range(model.output_shape[-1])]
     content = Exportable(model, network.transform(model, settings), names)
     check_classifier(content)
-    run = Classifier(content.model, fold=False)
-    return Exported(metadata(content), {DEFAULT: run})
+    return content
 
 
 def _ranked(

@@ -15,6 +15,11 @@ import tensorflow as tf
 from conftest import TINY_CIFAR
 from processes import TRAINING, finish, start
 from scalenet_training.errors import UsageError
+from scalenet_training.evaluate.config import EvaluateConfig
+from scalenet_training.evaluate.exported import evaluate_exported
+from scalenet_training.evaluate.report.calibration import negative_log_likelihood
+from scalenet_training.evaluate.report.predictions import Collector
+from scalenet_training.evaluate.saved import evaluate_saved
 from scalenet_training.export import exporter as export_model
 from scalenet_training.export import versions as version_folder
 from scalenet_training.networks.model_card import file_hashes
@@ -24,6 +29,7 @@ from scalenet_training.train.loop import train_and_evaluate
 from test_commands import in_process
 from test_export import PHOTOS
 from test_models import relative_error
+from test_temperature import report as write_facts
 
 from scalenet_tf import export
 from scalenet_tf.export import savedmodel
@@ -198,45 +204,39 @@ def test_every_format_is_verified_and_can_be_evaluated(
         assert first == second
 
 
-def test_the_temperature_of_a_report_goes_into_the_export(
-    exported, run, tmp_path, monkeypatch, capsys
-):
+def test_the_temperature_of_a_report_goes_into_the_export(exported, run, tmp_path):
     pytest.importorskip("onnx", reason="needs the extra `onnx`")
-    part = ["--eval-split", "validation[:100]"]
-    report = ["evaluate.py", str(run), *part, "--report", "report"]
-    assert in_process(monkeypatch, *report) == 0
-    told = json.loads((tmp_path / "report" / "report.json").read_text())
-    found = told["calibration"]
-    assert found["applied_temperature"] == 1
-    assert abs(found["temperature"] - 1) > 1e-3
-    code, output = exported("--format", "onnx", "--temperature", "report")
+    part = "validation[:100]"
+    write_facts(tmp_path, calibration={"temperature": 2.0}, eval_split=part)
+    code, output = exported("--format", "onnx", "--temperature", "report.json")
     assert code == 0, output
     path = tmp_path / "savedmodels/tiny/onnx/1/tiny.onnx"
-    assert export.read_metadata(path)["temperature"] == found["temperature"]
+    assert export.read_metadata(path)["temperature"] == 2
     settings = card_of(path)["export"]
-    assert settings["temperature"] == found["temperature"]
+    assert settings["temperature"] == 2
     assert settings["temperature_fitted_to"] == {
         "dataset": "digits",
-        "eval_split": "validation[:100]",
-        "examples": 100,
+        "eval_split": part,
+        "examples": 9,
         "classes": 10,
     }
-    again = ["evaluate.py", str(path), *part, "--report", "again"]
-    assert in_process(monkeypatch, *again) == 0
-    after = json.loads((tmp_path / "again" / "report.json").read_text())
-    assert after["top1_error"] == told["top1_error"]
-    assert after["loss"] == pytest.approx(found["nll_at_temperature"], abs=1e-5)
-    assert after["calibration"]["ece"] == pytest.approx(found["ece_at_temperature"])
-    assert after["calibration"]["temperature"] == pytest.approx(1, abs=1e-3)
-    assert after["calibration"]["applied_temperature"] == found["temperature"]
-    code, output = exported("--temperature", "again")
-    message = "--temperature must be one for this network: the report 'again' is of an"
-    assert (code, message in output) == (2, True), output
-    (tmp_path / "report" / "report.json").write_text(
-        json.dumps({**told, "eval_split": "train[:64]"})
+    own, calibrated = Collector(), Collector()
+    evaluate_saved(EvaluateConfig(str(run), eval_split=part), own)
+    result = evaluate_exported(
+        EvaluateConfig(str(path), eval_split=part), observer=calibrated
     )
-    code, output = exported("--temperature", "report")
-    assert (code, "is of the images that the run was trained" in output) == (2, True)
+    logits, labels = own.predictions.logits, own.predictions.labels
+    np.testing.assert_allclose(calibrated.predictions.logits, logits / 2, atol=1e-5)
+    expected = negative_log_likelihood(logits, labels, 2.0)
+    assert result["loss"] == pytest.approx(expected, abs=1e-5)
+    assert calibrated.subject.temperature == 2
+    for changes, message in (
+        ({"eval_split": "train[:64]"}, "the report is of the images that the run was"),
+        ({"classes": 11}, "the report has 11 classes, and the network 10."),
+    ):
+        write_facts(tmp_path, **changes)
+        code, output = exported("--temperature", ".")
+        assert (code, message in output) == (2, True), output
 
 
 def test_evaluation_takes_the_data_of_the_card(saved, monkeypatch, capsys):

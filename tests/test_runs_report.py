@@ -4,9 +4,12 @@ import html.parser
 import json
 import os
 import shlex
+import shutil
+import subprocess
 
 import numpy as np
 import pytest
+from PIL import Image
 from records import write_run
 from scalenet_training.cli.app import run_command
 from scalenet_training.evaluate.report.facts import CONFUSION, ERRORS
@@ -137,6 +140,26 @@ def test_wrong_input_is_named_and_writes_nothing(words, message, runs, command):
     assert code == 2
     assert err.startswith(f"error: {message}")
     assert sorted(os.listdir()) == before
+
+
+@pytest.mark.slow
+def test_a_browser_shows_the_page_and_is_refused_nothing(runs, command):
+    browser = shutil.which("chromium") or shutil.which("google-chrome")
+    if browser is None:
+        pytest.skip("needs a browser: chromium or google-chrome on PATH")
+    assert command(f"a '{HOSTILE}'")[0] == 0
+    options = ["--headless", "--no-sandbox", "--disable-gpu", "--enable-logging=stderr"]
+    options += ["--window-size=1200,1500", "--screenshot=seen.png"]
+    page = (runs / "report.html").as_uri()
+    shown = subprocess.run(
+        [browser, *options, page], capture_output=True, text=True, check=True
+    )
+    assert "CONSOLE" not in shown.stderr  # what the page's policy has refused
+    with Image.open(runs / "seen.png") as picture:
+        assert picture.size == (1200, 1500)
+        colours = {colour for _, colour in picture.convert("RGB").getcolors(2**20)}
+    # The lines of the figure; all else on the page is grey.
+    assert sum(max(colour) - min(colour) > 60 for colour in colours) > 10
 
 
 def test_the_time_of_a_report_is_not_that_of_the_network(monkeypatch):

@@ -50,11 +50,7 @@ def written(form, model, folder, **options):
 def test_a_classifier_divides_its_logits_for_its_probabilities_alone(model):
     images = evaluated()
     own, calibrated = (
-        {
-            k: v.numpy()
-            for k, v in Classifier(model, False, temperature=t)(images).items()
-        }
-        for t in (1.0, T)
+        Classifier(model, fold=False, temperature=value)(images) for value in (1.0, T)
     )
     np.testing.assert_array_equal(calibrated["logits"], own["logits"])
     expected = softmax_of(own["logits"].numpy(), T)

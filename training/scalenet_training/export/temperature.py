@@ -70,5 +70,5 @@ def _of_report(path: str) -> Temperature:
 
 def _unfit(reason: str) -> SettingError:
     return SettingError(
-        f"`temperature` must be one for this network: its report {reason}."
+        f"`temperature` must be one for this network: the report {reason}."
     )

@@ -15,6 +15,9 @@ def find_runs(folders: Iterable[str]) -> list[str]:
     """The runs in folders, below them, or that they are, in the order of their names.
 
     Hidden folders and links inside are passed over, so that each run is there once.
+
+    Raises:
+        UsageError: One of the folders cannot be read.
     """
     found: dict[str, str] = {}
     for folder in folders:
@@ -30,10 +33,12 @@ def _below(top: str) -> Iterator[str]:
         try:
             with os.scandir(folder) as entries:
                 listed = list(entries)
-        except OSError:
+        except OSError as error:
             if folder == top:
-                raise
-            continue  # as it is for everything else that may not be read
+                raise UsageError(
+                    f"`folders`: {folder!r} cannot be read: {error.strerror}."
+                ) from error
+            continue  # nothing is known of what may not be read
         if _is_run(folder, {entry.name for entry in listed}):
             yield folder
         waiting += [

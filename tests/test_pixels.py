@@ -103,7 +103,10 @@ ALL = {
 }
 
 
-@pytest.mark.parametrize("policy", ["randaugment", "trivialaugment"])
+@pytest.mark.parametrize(
+    "policy",
+    [pytest.param("randaugment", marks=pytest.mark.slow), "trivialaugment"],
+)
 def test_changes_are_a_function_of_the_seed_alone(policy):
     changes = changes_of(options(**ALL | {"policy": policy}))
     assert len(changes) == 3

@@ -131,7 +131,10 @@ def arrays(batches):
     return [tuple(part.numpy() for part in batch) for batch in batches]
 
 
-@pytest.mark.parametrize("sampling", [Sampling(3), Sampling(1, True)])
+@pytest.mark.parametrize(
+    "sampling",
+    [Sampling(3), pytest.param(Sampling(1, True), marks=pytest.mark.slow)],
+)
 def test_batches_do_not_depend_on_the_split(digits, sampling):
     split = digits.open_split("train[:50]")
 

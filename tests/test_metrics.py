@@ -6,6 +6,7 @@ from scalenet_training.runs.metrics import (
     interval_in_words,
     worth_telling,
 )
+from scalenet_training.settings.training import TrainConfig
 from scalenet_training.train.progress import lag_message
 
 VALUES = {"loss": 1.0, "val_top1_error": 0.25, "val_top5_error": 0.0125}
@@ -36,5 +37,8 @@ def test_the_error_of_few_examples_has_its_interval():
 
 
 def test_a_first_epoch_is_explained_where_validation_is_far_worse():
-    assert "lag behind" in lag_message({"loss": 2.0, "val_loss": 4.1})
-    assert lag_message({"loss": 2.0, "val_loss": 4.0}) == ""
+    row = {"loss": 2.0, "val_loss": 4.1}
+    assert "lag behind" in lag_message(row, TrainConfig())
+    assert lag_message({**row, "val_loss": 4.0}, TrainConfig()) == ""
+    # Training and evaluation have different losses then.
+    assert lag_message(row, TrainConfig(loss="binary")) == ""

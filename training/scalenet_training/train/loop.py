@@ -187,7 +187,8 @@ class Trainer:
             row = self._finish_epoch(epoch, images_per_second)
             told = {name: row[name] for name in row if name != "epoch"}
             callbacks.on_epoch_end(epoch, self._worth_telling(told))
-            if epoch == 0 and self.chief and (lag := lag_message(row)):
+            lag = lag_message(row, self.plan.config) if epoch == 0 else ""
+            if lag and self.chief:
                 print(lag, flush=True)
         callbacks.on_train_end()
         if self.chief and self.step < self.plan.total_steps:

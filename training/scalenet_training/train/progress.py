@@ -59,9 +59,10 @@ def waiting_message(waiting: float) -> str:
     )
 
 
-def lag_message(row: Mapping[str, float]) -> str:
+def lag_message(row: Mapping[str, float], config: TrainConfig) -> str:
     """What to say of a first epoch whose validation is far worse than its training."""
-    if row["val_loss"] <= _LAG * row["loss"]:
+    # Evaluation always has the loss of the softmax.
+    if config.loss != "softmax" or row["val_loss"] <= _LAG * row["loss"]:
         return ""
     return (
         "Validation is far worse than training after this first epoch: the running "

@@ -253,7 +253,7 @@ def test_the_command_to_train_is_the_recipe_of_the_seed(settings, folder, monkey
 def test_options_give_the_settings_back(preset):
     before = dataclasses.replace(
         PRESETS[preset].config,
-        freeze=True,
+        decay_all=True,
         ema=0.99,
         milestones=(0.25, 0.5),
         max_steps=3,

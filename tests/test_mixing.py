@@ -5,7 +5,7 @@ import pytest
 import tensorflow as tf
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from scalenet_training.data.mixing import MIXES, NO_MIXING, Areas, Mixing, mixed
+from scalenet_training.data.pixels.mixing import MIXES, NO_MIXING, Areas, Mixing, mixed
 from scalenet_training.errors import SettingError
 from scalenet_training.settings.training import TrainConfig
 from scalenet_training.train.variation import check_pairs, mixing_of

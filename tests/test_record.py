@@ -40,7 +40,7 @@ def test_data_that_were_not_recorded_are_not_written():
 
 def test_what_a_later_version_records_is_passed_over():
     later = content(wall_clock=1.0)
-    later["config"]["optimizer"] = "lamb"
+    later["config"]["fairy_dust"] = 3
     assert RunRecord.from_json(later) == RunRecord.from_json(content())
 
 

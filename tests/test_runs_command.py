@@ -220,6 +220,15 @@ def test_a_comparison_has_what_differs_and_the_results(folder, command):
     assert told["results"]["best_epoch"] == [2, None]
 
 
+def test_runs_on_different_data_are_not_drawn_in_one_figure(folder, command):
+    write_run("runs/other", (0.5,), dataclasses.replace(SHORT, dataset="cifar10"))
+    code, _, err = command("--compare runs/a runs/other --plot both.png")
+    assert code == 2
+    assert err.startswith("error: --plot must be left out: the runs are on different ")
+    assert "digits: 2 classes" in err
+    assert not os.path.exists("both.png")
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [

@@ -12,8 +12,8 @@ import pytest
 from PIL import Image
 from records import write_run
 from scalenet_training.cli.app import run_command
+from scalenet_training.drawing import new_figure, save
 from scalenet_training.evaluate.report.facts import CONFUSION, ERRORS
-from scalenet_training.runs.figures import plot_curves
 from scalenet_training.settings.training import TrainConfig
 from test_temperature import report as write_facts
 
@@ -73,10 +73,9 @@ def reported(folder, model="a", *figures):
     os.makedirs(folder)
     write_facts(folder, model=model, calibration={"ece": 0.125, "temperature": 1.75})
     for name in figures:
-        plot_curves({}, str(folder / name))
+        save(new_figure(4, 3), str(folder / name))
 
 
-@pytest.mark.filterwarnings("ignore:No artists with labels")
 def test_a_page_has_curves_results_and_what_differs_and_loads_nothing(runs, command):
     reported(runs / "a" / "evaluation", "a", CONFUSION, ERRORS)
     reported(runs / "elsewhere", "a/best.keras", CONFUSION)
@@ -111,6 +110,14 @@ def test_a_run_alone_and_one_without_an_epoch_have_a_page(runs, command):
     assert ["epochs", "0"] in page.rows
     assert command("new new a")[0] == 0  # in place of the other
     assert "What differs" in (runs / "report.html").read_text(encoding="utf-8")
+
+
+def test_runs_on_different_data_have_figures_of_their_own(runs, command):
+    other = TrainConfig(epochs=2, batch_size=4, dataset="cifar10")
+    write_run("other", (0.5,), other)
+    assert command(f"a '{HOSTILE}' other")[0] == 0
+    page = Read((runs / "report.html").read_text(encoding="utf-8"))
+    assert len(page.targets) == 2
 
 
 @pytest.mark.parametrize(

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from PIL import Image
 from scalenet_training.data.augmentation import find_augmentation
 from scalenet_training.data.batches import training_batches
-from scalenet_training.data.mixing import Mixing
 from scalenet_training.data.pixels.changes import changes_of
+from scalenet_training.data.pixels.mixing import Mixing
 from scalenet_training.data.sampling import Epoch, Sampling, balanced_order, draw
 from scalenet_training.data.sources import open_source
 from scalenet_training.data.splits import IndexedSplit

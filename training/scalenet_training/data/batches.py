@@ -14,7 +14,7 @@ import numpy as np
 import tensorflow as tf
 
 from scalenet_training.data.errors import checked_label
-from scalenet_training.data.mixing import NO_MIXING, Mixing, mixed
+from scalenet_training.data.pixels.mixing import NO_MIXING, Mixing, mixed
 from scalenet_training.data.sampling import (
     EACH_ONCE,
     Epoch,

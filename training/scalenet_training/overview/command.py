@@ -93,9 +93,16 @@ def _plot(path: str, names: Sequence[str], runs: Sequence[Run]) -> None:
                 f"Received: {run.path!r}."
             )
 
-    from scalenet_training.runs.figures import plot_curves
+    from scalenet_training.runs.figures import Data, plot_curves
     from scalenet_training.runs.files import replacing
 
+    data = [str(Data.of(run.record)) for run in runs]
+    if len(set(data)) > 1:
+        raise UsageError(
+            "`plot` must be left out: the runs are on different data, and `scalenet "
+            "plot curves RUN... --across-data` draws them in one figure. Received: "
+            f"{'; '.join(data)}."
+        )
     with replacing(path) as temporary:
         rows = {name: run.rows for name, run in zip(names, runs, strict=True)}
-        plot_curves(rows, temporary)
+        plot_curves(rows, temporary, data[0])

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 from scalenet_training.cli.running import parse
 from scalenet_training.report.config import ReportConfig
@@ -38,18 +38,18 @@ def main(arguments: Sequence[str], program: str) -> None:
     print(f"report: {printable(config.output)}")
 
 
-def _curves(runs: Sequence[Run], folder: str) -> str | None:
-    """The picture of the curves of runs, in a folder; None where there are none."""
+def _curves(runs: Sequence[Run], folder: str) -> list[str]:
+    """Pictures of the curves of runs, in a folder: one of the runs on equal data."""
     from scalenet_training.overview import words
-    from scalenet_training.runs.run_folder import CURVES_FILE
+    from scalenet_training.runs.figures import Data, plot_curves
 
     names = words.names([run.path for run in runs])
-    rows = {n: run.rows for n, run in zip(names, runs, strict=True) if run.rows}
-    if not rows:
-        return None
-
-    from scalenet_training.runs.figures import plot_curves
-
-    path = os.path.join(folder, CURVES_FILE)
-    plot_curves(rows, path)
-    return path
+    by_data: dict[str, dict[str, Sequence[Mapping[str, Any]]]] = {}
+    for name, run in zip(names, runs, strict=True):
+        if run.rows:
+            by_data.setdefault(str(Data.of(run.record)), {})[name] = run.rows
+    paths: list[str] = []
+    for about, rows in by_data.items():
+        paths.append(os.path.join(folder, f"{len(paths)}.png"))
+        plot_curves(rows, paths[-1], about)
+    return paths

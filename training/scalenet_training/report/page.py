@@ -15,21 +15,23 @@ from scalenet_training.pages.page import heading, image, paragraph, render, tabl
 from scalenet_training.report.evaluations import Evaluation
 from scalenet_training.text import printable
 
-_CAPTION = "Top-1 errors over the epochs: of the training images as they were trained "
-_CAPTION += "on, with augmentation, and of the validation images."
+_CAPTION = (
+    "Top-1 errors and losses over the epochs: of the training images as they were "
+    "trained on, with augmentation, and of the validation images."
+)
 
 
 def render_runs(
     runs: Sequence[Run],
     evaluations: Mapping[str, Sequence[Evaluation]],
-    curves: str | None,
+    curves: Sequence[str],
 ) -> str:
     """The page.
 
     Args:
         runs: One or more.
         evaluations: Folder of each run -> the reports that there are of it.
-        curves: PNG file with their curves; None where no run has any.
+        curves: PNG files with their curves; none where no run has any.
     """
     names = words.names([run.path for run in runs])
     now = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
@@ -56,13 +58,13 @@ def _sections(
     names: Sequence[str],
     runs: Sequence[Run],
     evaluations: Mapping[str, Sequence[Evaluation]],
-    curves: str | None,
+    curves: Sequence[str],
 ) -> Iterable[str]:
     yield heading("Training")
-    if curves is None:
+    if not curves:
         yield paragraph("No epoch has ended yet.")
-    else:
-        yield image(curves, _CAPTION)
+    for path in curves:
+        yield image(path, _CAPTION)
     yield heading("Results")
     yield _side_by_side("", names, results(runs))
     if len(runs) > 1:

@@ -18,7 +18,7 @@ from scalenet_training.settings.base import (
     OptionGroup,
 )
 
-# The names in scalenet_training.train.optimizers.OPTIMIZERS, which needs TensorFlow.
+# The names in `train.step.optimizers.OPTIMIZERS`, which needs TensorFlow.
 OptimizerName = Literal["sgd", "adamw", "lamb", "muon"]
 
 # What an optimizer has of its own: the settings of the others stay at their defaults.

@@ -27,9 +27,9 @@ from scalenet_training.runs.versions import versions
 from scalenet_training.settings.training import TrainConfig
 from scalenet_training.train.building import build, precision
 from scalenet_training.train.examples import open_examples
-from scalenet_training.train.optimizers import OPTIMIZERS
 from scalenet_training.train.schedule import RecipeSchedule
 from scalenet_training.train.step import Learner, Objective
+from scalenet_training.train.step.optimizers import OPTIMIZERS
 from scalenet_training.train.variation import check_pairs, loss_of
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from scalenet_training.data.mixing import MIXES, Mixing
+from scalenet_training.data.pixels.mixing import MIXES, Mixing
 from scalenet_training.data.sampling import Sampling
 from scalenet_training.data.splits import Split
 from scalenet_training.errors import SettingError

@@ -16,7 +16,7 @@ import tensorflow as tf
 from scalenet_tf.models import HEAD
 from scalenet_training.settings.optimisation import OWN_SETTINGS
 from scalenet_training.settings.training import TrainConfig
-from scalenet_training.train.step import decays
+from scalenet_training.train.step.objective import decays
 
 
 class _DecaysInItsStep(keras.optimizers.Optimizer):

@@ -125,9 +125,8 @@ def assert_same(left, right, bound=1e-9):
     np.testing.assert_allclose(left["row/val_loss"], right["row/val_loss"], rtol=bound)
 
 
-@pytest.fixture(scope="module")
-def tiny_results(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("tiny")
+def tiny_jobs(folder):
+    """The jobs by name, on noise in the folder."""
     chosen = {
         "model": str(folder / "tiny.json"),
         "dataset": write_noise(folder / "noise", TINY_CIFAR.native_size),
@@ -144,7 +143,7 @@ def tiny_results(tmp_path_factory):
 
     # 1 x 32 examples, and 4 x 8; 20 steps.
     frozen = {"freeze_batch_norm": True, "batch_size": 32, "epochs": 4, **ALL_OPTIONS}
-    jobs = {
+    return {
         "synchronised": job(sync_batch_norm=True, ema=0.9),
         "plain": job(inspected=True),
         "xla": job(inspected=True, jit="on"),
@@ -153,16 +152,32 @@ def tiny_results(tmp_path_factory):
         "recipe": job(sync_batch_norm=True, **OPTIMISATION, **VARIED),
         "float32": job(float64=False, sync_batch_norm=True),
     }
-    return run_layouts(
-        folder,
-        jobs,
-        {
-            "one": jobs.keys() - {"xla"},
-            "two": jobs,
-            "four": {"synchronised", "frozen"},
-            "workers": jobs,
-        },
-    )
+
+
+@pytest.fixture(scope="module")
+def results(tmp_path_factory):
+    """Of the jobs that each run of the tests has; tracing is what takes long."""
+    folder = tmp_path_factory.mktemp("tiny")
+    layouts = {
+        "one": ("synchronised", "plain", "frozen", "recipe"),
+        "two": ("synchronised", "plain", "xla", "accumulated"),
+        "four": ("frozen",),
+        "workers": ("synchronised", "plain", "recipe"),
+    }
+    return run_layouts(folder, tiny_jobs(folder), layouts)
+
+
+@pytest.fixture(scope="module")
+def other_results(tmp_path_factory):
+    """Of the other layouts of these jobs."""
+    folder = tmp_path_factory.mktemp("tiny")
+    layouts = {
+        "one": ("synchronised", "frozen", "accumulated", "recipe", "float32"),
+        "two": ("frozen", "recipe", "float32"),
+        "four": ("synchronised",),
+        "workers": ("plain", "xla", "frozen", "accumulated", "float32"),
+    }
+    return run_layouts(folder, tiny_jobs(folder), layouts)
 
 
 processes = pytest.mark.processes
@@ -170,29 +185,26 @@ pytestmark = pytest.mark.timeout(2400)
 
 
 @processes
-@pytest.mark.parametrize("layout", ["two", "four", "workers"])
-def test_synchronised_batch_norm_gives_the_run_of_one_device(tiny_results, layout):
-    one = tiny_results["one", "synchronised"]
+@pytest.mark.parametrize("layout", ["two", "workers"])
+def test_synchronised_batch_norm_gives_the_run_of_one_device(results, layout):
+    one = results["one", "synchronised"]
     assert len(one["losses"]) == 20
-    assert_same(tiny_results[layout, "synchronised"], one)
+    assert_same(results[layout, "synchronised"], one)
 
 
 @processes
-def test_two_processes_give_the_run_of_two_devices(tiny_results):
-    assert_same(tiny_results["workers", "plain"], tiny_results["two", "plain"])
+def test_two_processes_give_the_run_of_two_devices(results):
+    assert_same(results["workers", "plain"], results["two", "plain"])
 
 
 @processes
-def test_statistics_of_its_own_part_make_another_run(tiny_results):
+def test_statistics_of_its_own_part_make_another_run(results):
     """What the tests above compare can differ."""
-    one, two = tiny_results["one", "plain"], tiny_results["two", "plain"]
+    one, two = results["one", "plain"], results["two", "plain"]
     assert largest_difference(two, one)[0] > 1e-3
 
 
-@processes
-@pytest.mark.parametrize("layout", ["two", "workers"])
-def test_xla_in_each_replica_changes_nothing(tiny_results, layout):
-    compiled, plain = (tiny_results[layout, name] for name in ("xla", "plain"))
+def assert_compiled_alike(compiled, plain):
     assert compiled["compiled"] > 0
     assert compiled["collectives_inside"] == 0
     assert plain["compiled"] == 0
@@ -201,30 +213,59 @@ def test_xla_in_each_replica_changes_nothing(tiny_results, layout):
 
 
 @processes
-@pytest.mark.parametrize("layout", ["two", "four", "workers"])
-def test_clipping_average_and_decay_do_not_depend_on_the_split(tiny_results, layout):
-    assert_same(tiny_results[layout, "frozen"], tiny_results["one", "frozen"])
+def test_xla_in_each_replica_changes_nothing(results):
+    assert_compiled_alike(results["two", "xla"], results["two", "plain"])
 
 
 @processes
-@pytest.mark.parametrize("layout", ["two", "workers"])
-def test_a_modern_recipe_does_not_depend_on_the_split(tiny_results, layout):
+def test_clipping_average_and_decay_do_not_depend_on_the_split(results):
+    assert_same(results["four", "frozen"], results["one", "frozen"])
+
+
+@processes
+def test_accumulation_gives_the_step_of_the_whole_batch(results):
+    assert_same(results["two", "accumulated"], results["one", "frozen"])
+
+
+@processes
+def test_a_modern_recipe_does_not_depend_on_the_split(results):
     """Optimizer, depth, averages, and how examples are drawn, changed and mixed."""
-    one = tiny_results["one", "recipe"]
+    one = results["one", "recipe"]
     assert len(one["losses"]) == 18
-    assert_same(tiny_results[layout, "recipe"], one)
+    assert_same(results["workers", "recipe"], one)
 
 
 @processes
-@pytest.mark.parametrize("layout", ["one", "two", "workers"])
-def test_accumulation_gives_the_step_of_the_whole_batch(tiny_results, layout):
-    assert_same(tiny_results[layout, "accumulated"], tiny_results["one", "frozen"])
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("layout", "name", "reference"),
+    [
+        ("four", "synchronised", "synchronised"),
+        ("two", "frozen", "frozen"),
+        ("workers", "frozen", "frozen"),
+        ("one", "accumulated", "frozen"),
+        ("workers", "accumulated", "frozen"),
+        ("two", "recipe", "recipe"),
+    ],
+)
+def test_other_layouts_give_the_run_of_one_device(
+    other_results, layout, name, reference
+):
+    assert_same(other_results[layout, name], other_results["one", reference])
 
 
 @processes
+@pytest.mark.slow
+def test_xla_in_each_worker_changes_nothing(other_results):
+    compiled, plain = (other_results["workers", name] for name in ("xla", "plain"))
+    assert_compiled_alike(compiled, plain)
+
+
+@processes
+@pytest.mark.slow
 @pytest.mark.parametrize("layout", ["two", "workers"])
-def test_in_float32_the_first_five_losses_agree(tiny_results, layout):
-    one, other = (tiny_results[key, "float32"]["losses"] for key in ("one", layout))
+def test_in_float32_the_first_five_losses_agree(other_results, layout):
+    one, other = (other_results[key, "float32"]["losses"] for key in ("one", layout))
     np.testing.assert_allclose(other[:5], one[:5], rtol=1e-3)
 
 

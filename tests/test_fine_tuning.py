@@ -115,6 +115,7 @@ def test_what_begins_late_begins_as_if_it_were_new(config):
     assert largest.pop("stem_conv/kernel") == pytest.approx(1.0, rel=1e-3)
 
 
+@pytest.mark.slow
 def test_a_run_with_all_options_goes_on_as_if_undisturbed(config, tmp_path):
     config = dataclasses.replace(
         config,

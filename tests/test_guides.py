@@ -42,6 +42,8 @@ def test_from_a_folder_of_photographs_to_a_file_for_a_phone(tmp_path):
         assert name == "scalenet"
         if verb == "train":
             words += ["--max-steps", "2"]
+        if verb == "export":  # nothing fits the answers of such a network best
+            words[words.index("report")] = "1.5"
         ended = subprocess.run(
             [sys.executable, "-m", "scalenet_training", verb, *words],
             cwd=tmp_path,

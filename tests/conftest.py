@@ -3,6 +3,7 @@
 import json
 import os
 import pathlib
+import shlex
 import tarfile
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
@@ -13,6 +14,7 @@ import keras
 import pytest
 import situations
 import tensorflow as tf
+from scalenet_training.cli.app import run_command
 
 import scalenet_tf
 
@@ -120,6 +122,21 @@ def written(tmp_path, monkeypatch):
     unpack_written(tmp_path)
     monkeypatch.chdir(tmp_path)
     return tmp_path
+
+
+@pytest.fixture
+def run_verb(capsys):
+    """Runs a command in this process: exit code, stdout, stderr."""
+
+    def run(verb, words):
+        code = 0
+        try:
+            run_command(verb, shlex.split(words), f"scalenet {verb}")
+        except SystemExit as end:
+            code = end.code
+        return code, *capsys.readouterr()
+
+    return run
 
 
 @pytest.fixture

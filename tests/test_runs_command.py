@@ -4,11 +4,9 @@ import csv
 import dataclasses
 import json
 import os
-import shlex
 
 import pytest
 from records import record, write_run
-from scalenet_training.cli.app import run_command
 from scalenet_training.overview import words
 from scalenet_training.overview.comparison import differences, results
 from scalenet_training.overview.config import RunsConfig
@@ -23,18 +21,9 @@ SHORT = TrainConfig(batch_size=4, epochs=2)
 
 
 @pytest.fixture
-def command(capsys):
+def command(run_verb):
     """Runs `scalenet runs`: exit code, stdout, stderr."""
-
-    def run(words=""):
-        code = 0
-        try:
-            run_command("runs", shlex.split(words), "scalenet runs")
-        except SystemExit as end:
-            code = end.code
-        return code, *capsys.readouterr()
-
-    return run
+    return lambda words="": run_verb("runs", words)
 
 
 @pytest.fixture

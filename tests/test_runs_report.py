@@ -3,7 +3,6 @@
 import html.parser
 import json
 import os
-import shlex
 import shutil
 import subprocess
 
@@ -11,7 +10,6 @@ import numpy as np
 import pytest
 from PIL import Image
 from records import write_run
-from scalenet_training.cli.app import run_command
 from scalenet_training.drawing import new_figure, save
 from scalenet_training.evaluate.report.facts import CONFUSION, ERRORS
 from scalenet_training.settings.training import TrainConfig
@@ -45,18 +43,9 @@ class Read(html.parser.HTMLParser):
 
 
 @pytest.fixture
-def command(capsys):
+def command(run_verb):
     """Runs `scalenet report`: exit code, stdout, stderr."""
-
-    def run(words):
-        code = 0
-        try:
-            run_command("report", shlex.split(words), "scalenet report")
-        except SystemExit as end:
-            code = end.code
-        return code, *capsys.readouterr()
-
-    return run
+    return lambda words: run_verb("report", words)
 
 
 @pytest.fixture

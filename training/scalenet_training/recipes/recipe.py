@@ -10,12 +10,12 @@ import os
 from collections.abc import Mapping
 from typing import Any, get_type_hints
 
+from scalenet_tf.files import read_json
 from scalenet_training.errors import SettingError, UsageError, did_you_mean
 from scalenet_training.runs.record import RunRecord
 from scalenet_training.settings.base import fields_of, resumable_fields
 from scalenet_training.settings.inputs import FILE
 from scalenet_training.settings.reading import (
-    read_json,
     read_toml,
     typed,
     without_hyphens,

@@ -1,16 +1,14 @@
-"""Settings from files that people or runs wrote: TOML, JSON, and the types of values.
-
-Imports no TensorFlow, with which `scalenet_tf.files` comes.
-"""
+"""Settings from files that people or runs wrote: TOML, and the types of values."""
 
 from __future__ import annotations
 
-import json
 import os
 import tomllib
 import types
 from collections.abc import Mapping
 from typing import Any, Literal, Union, get_args, get_origin
+
+from scalenet_tf.files import read_bounded
 
 _MAX_BYTES = 2**20
 _IN_WORDS = {
@@ -35,27 +33,11 @@ def read_toml(path: str | os.PathLike[str]) -> dict[str, Any]:
         raise ValueError("it is nested too deeply") from None
 
 
-def read_json(path: str | os.PathLike[str]) -> Any:
-    """The content of a JSON file.
-
-    Raises:
-        OSError: It cannot be read.
-        ValueError: It is too large, not UTF-8, or no JSON.
-    """
-    text = _text(path)
-    try:
-        return json.loads(text)
-    except RecursionError:
-        raise ValueError("it is nested too deeply") from None
-
-
 def _text(path: str | os.PathLike[str]) -> str:
-    with open(path, "rb") as file:
-        data = file.read(_MAX_BYTES + 1)
-    if len(data) > _MAX_BYTES:
-        raise ValueError(f"it must have at most {_MAX_BYTES:,} bytes, and has more")
     try:
-        return data.decode("utf-8-sig")  # as editors of Windows write it
+        return read_bounded(path, _MAX_BYTES).decode(
+            "utf-8-sig"
+        )  # as editors of Windows write it
     except UnicodeDecodeError as error:
         raise ValueError(f"it must be text in UTF-8: {error}") from None
 

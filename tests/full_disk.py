@@ -16,6 +16,7 @@ import sys
 import traceback
 
 from conftest import TINY_CIFAR
+from PIL import Image
 from scalenet_training.cli.app import run_command
 
 PAGE = 4096
@@ -41,6 +42,10 @@ COMMANDS = {
         "evaluate ../run --report report",
         "evaluate ../run --report report",
     ),
+    "predict": ("", "predict ../images --model ../run --csv a.csv"),
+    "runs": ("", "runs .. --csv runs.csv"),
+    "runs, compared": ("", "runs --compare ../run ../seed --plot a.png"),
+    "report": ("", "report ../run ../seed --output a.html"),
     "plot": ("", "plot curves ../run --output a.png"),
     "tune": (
         "",
@@ -95,6 +100,10 @@ def prepare():
     model = scalenet_tf.ScaleNetCifar38()
     tensors = {n: torch.ones(s) for n, s in pytorch_shapes(model).items()}
     torch.save(tensors, "a.pth")
+    images = pathlib.Path("images")
+    images.mkdir()
+    for number in range(200):  # their answers fill more than a page
+        Image.new("RGB", (8, 8), (number, 0, 0)).save(images / f"{number:03}.png")
     train = TRAIN.replace("../", "")
     assert run(f"{train} --epochs 1") == (0, "")
     seed = train.replace("tiny.json", "seed:tiny.json").replace("dir run", "dir seed")

@@ -21,8 +21,11 @@ from scalenet_training.data.files.manifest import list_manifest
 from scalenet_training.data.files.rows import read_rows, write_rows
 from scalenet_training.networks.exported_files import open_intact, training_data
 from scalenet_training.networks.starting_point import start_from
+from scalenet_training.overview.overview import read_run
 from scalenet_training.recipes.presets import PRESETS
 from scalenet_training.recipes.recipe import read_recipe
+from scalenet_training.report.evaluations import evaluations_of
+from scalenet_training.report.page import render_runs
 from scalenet_training.runs.checkpoints import Checkpoints
 from scalenet_training.runs.run_folder import RunFolder
 from scalenet_training.settings.base import fields_of
@@ -37,6 +40,16 @@ from scalenet_tf.weights import read_pytorch_weights
 
 DATA = pathlib.Path(__file__).parent / "data"
 NAMES = [f"class {number}" for number in range(10)]
+REPORT = {
+    "model": "run",
+    "dataset": "digits",
+    "eval_split": "validation",
+    "examples": 359,
+    "classes": 10,
+    "top1_error": 0.0111,
+    "loss": 0.05,
+    "calibration": {"ece": 0.01, "temperature": 1.2},
+}
 Change = Callable[[random.Random, bytes], bytes]
 
 
@@ -86,6 +99,8 @@ def copy_written(written: pathlib.Path, folder: pathlib.Path) -> None:
     for name in ("results.csv", "study.toml"):
         shutil.copy(results / name, folder / name)
     shutil.copy(PRESETS["photos"].recipe.path, folder / "recipe.toml")
+    (folder / "run" / "report").mkdir()
+    (folder / "run" / "report" / "report.json").write_text(json.dumps(REPORT))
 
 
 def checkpoints(folder: pathlib.Path) -> Checkpoints:
@@ -130,6 +145,11 @@ def read_search(folder: pathlib.Path) -> None:
     search.read_state("twin")
 
 
+def read_report(folder: pathlib.Path) -> None:
+    run = read_run(str(folder / "run"))
+    render_runs([run], evaluations_of([run.path], []), [])
+
+
 def a_file(name: str, read: Callable[[pathlib.Path], object]) -> Target:
     """A kind of which one file is read, whose bytes are changed."""
     return Target(
@@ -158,6 +178,9 @@ TARGETS: dict[str, Target] = {
         mutations.changed_csv,
         ("run/metrics.csv",),
         10,
+    ),
+    "report": Target(
+        read_report, mutations.changed_json, ("run/report/report.json",), 8
     ),
     "checkpoints": Target(
         read_checkpoints,

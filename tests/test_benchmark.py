@@ -6,6 +6,7 @@ import os
 import re
 import subprocess
 
+import keras
 import numpy as np
 import pytest
 import torch
@@ -18,7 +19,7 @@ from scalenet_training.benchmark.config import (
     ScalingConfig,
 )
 from scalenet_training.benchmark.models import measure_models
-from scalenet_training.benchmark.peers import PEERS
+from scalenet_training.benchmark.peers import PEERS, with_keras_norm
 from scalenet_training.benchmark.pipeline import PIPELINES, measure_pipelines
 from scalenet_training.benchmark.profile import profile
 from scalenet_training.benchmark.pytorch import network as pytorch
@@ -30,6 +31,7 @@ from scalenet_training.networks.random_statistics import draw_statistics
 from scalenet_training.train.step import logits_of
 
 import scalenet_tf
+from scalenet_tf.layers import BatchNormalization
 from scalenet_tf.profiling import count_parameters
 from scalenet_tf.weights.pytorch import pytorch_arrays
 
@@ -62,6 +64,23 @@ def test_peers_have_the_parameters_of_the_published_networks(name, parameters):
     assert count_parameters(PEERS[name](224, 1000)) == parameters
 
 
+@pytest.mark.parametrize("architecture", ["ScaleNetCifar38", "ResNetCifar38"])
+def test_networks_with_the_batch_norm_of_keras_compute_the_same(architecture):
+    model = scalenet_tf.create_model(architecture, weights=None, classes=10)
+    draw_statistics(model)
+    other = with_keras_norm(model)
+    other.set_weights(model.get_weights())
+    norms = [
+        layer
+        for layer in other._flatten_layers()
+        if isinstance(layer, keras.layers.BatchNormalization)
+    ]
+    assert norms
+    assert not any(isinstance(norm, BatchNormalization) for norm in norms)
+    images = np.random.default_rng(0).standard_normal((2, 32, 32, 3))
+    np.testing.assert_allclose(other(images), model(images), rtol=1e-4, atol=1e-6)
+
+
 @pytest.mark.parametrize(
     "work",
     [
@@ -76,6 +95,7 @@ def test_networks_are_compared_with_the_first(tiny, work, tmp_path, capsys):
         networks=tuple(tiny),
         work=work,
         formats=formats,
+        keras_norm=True,
         pytorch=True,
         batch_sizes=(2,),
         image_size=32,
@@ -87,7 +107,7 @@ def test_networks_are_compared_with_the_first(tiny, work, tmp_path, capsys):
     rows = measure_models(config)
     assert [(row.runtime, row.network) for row in rows] == [
         (runtime, network)
-        for runtime in ("tensorflow", "pytorch", *formats)
+        for runtime in ("tensorflow", "keras-norm", "pytorch", *formats)
         for network in ("Wide", "Narrow")
     ]
     for row in rows:

@@ -8,11 +8,15 @@ steps.
 import json
 import os
 
+import keras
 import numpy as np
 import pytest
 from conftest import TINY_CIFAR
 from PIL import Image
 from processes import TESTS, finish_all, start, start_workers
+from scalenet_training.networks.random_statistics import draw_statistics
+
+import scalenet_tf
 
 JOBS = os.path.join(TESTS, "jobs.py")
 LAYOUTS = {
@@ -125,6 +129,21 @@ def assert_same(left, right, bound=1e-9):
     np.testing.assert_allclose(left["row/val_loss"], right["row/val_loss"], rtol=bound)
 
 
+def write_teacher(folder):
+    """A network whose predictions are learned, in float64."""
+    keras.utils.set_random_seed(1)
+    keras.config.set_floatx("float64")
+    keras.config.set_dtype_policy("float64")
+    try:
+        model = scalenet_tf.ScaleNet(TINY_CIFAR, classes=10)
+    finally:
+        keras.config.set_floatx("float32")
+        keras.config.set_dtype_policy("float32")
+    draw_statistics(model)
+    model.save(folder / "teacher.keras")
+    return str(folder / "teacher.keras")
+
+
 def tiny_jobs(folder):
     """The jobs by name, on noise in the folder."""
     chosen = {
@@ -141,6 +160,7 @@ def tiny_jobs(folder):
             "inspected": inspected,
         }
 
+    teacher = {"teacher": write_teacher(folder), "teacher_share": 0.4}
     # 1 x 32 examples, and 4 x 8; 20 steps.
     frozen = {"freeze_batch_norm": True, "batch_size": 32, "epochs": 4, **ALL_OPTIONS}
     return {
@@ -149,7 +169,7 @@ def tiny_jobs(folder):
         "xla": job(inspected=True, jit="on"),
         "frozen": job(**frozen),
         "accumulated": job(accumulate=4, **frozen),
-        "recipe": job(sync_batch_norm=True, **OPTIMISATION, **VARIED),
+        "recipe": job(sync_batch_norm=True, **OPTIMISATION, **VARIED, **teacher),
         "float32": job(float64=False, sync_batch_norm=True),
     }
 

@@ -27,7 +27,7 @@ KEPT = "gpu_device.cc:2431] Cannot dlopen some GPU libraries."
 
 
 def stderr_of(tmp_path, end="", level=None):
-    (tmp_path / "tensorflow").mkdir()
+    (tmp_path / "tensorflow").mkdir(exist_ok=True)
     package = PACKAGE.format(said=SAID, devices=DEVICES, end=end)
     (tmp_path / "tensorflow" / "__init__.py").write_text(package)
     code = (
@@ -82,3 +82,19 @@ def test_commands_are_quiet(tmp_path):
     said = process.stderr.splitlines()
     assert all(line.startswith("still at work after") for line in said)
     assert "tensorflow" in process.stdout
+
+
+def test_deprecations_are_for_the_authors_of_packages(tmp_path):
+    said = ["`a.b` is deprecated. Please use c.", "a file is damaged"]
+    end = (
+        "import logging\n"
+        "logging.basicConfig(format='%(message)s')\n"
+        "def later():\n"
+        "    for name in ('absl', 'tensorflow'):\n"
+        f"        for text in {said!r}:\n"
+        "            logging.getLogger(name).warning(text)\n"
+        "import atexit\n"
+        "atexit.register(later)"
+    )
+    assert stderr_of(tmp_path, end).splitlines()[-2:] == ["a file is damaged"] * 2
+    assert "is deprecated" not in stderr_of(tmp_path, end)

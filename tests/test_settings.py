@@ -86,7 +86,8 @@ def test_the_help_has_a_heading_for_each_group(capsys, monkeypatch):
     text = capsys.readouterr().out
     assert re.findall(r"^\W+(\w+) options \W+$", text, re.MULTILINE) == [
         *("preset", "network", "data", "augmentation", "storage", "device"),
-        *("batch", "loss", "optimisation", "optimiser", "regularisation", "outcome"),
+        *("batch", "loss", "optimisation", "optimiser", "regularisation"),
+        *("distillation", "outcome"),
         *("run", "selection", "latency", "allocation"),
     ]
     assert text.count("--batch-size ") == 1

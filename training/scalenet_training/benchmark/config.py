@@ -54,6 +54,10 @@ class ModelsConfig(Settings):
     """Also the same networks in PyTorch, in turns with TensorFlow, each in a process of
     its own; not KerasResNet50 and the like."""
 
+    keras_norm: bool = False
+    """Also the same networks with the batch norm of Keras, in turns; not KerasResNet50
+    and the like."""
+
     batch_sizes: Annotated[tuple[int, ...], POSITIVE_NUMBERS] = (1, 16)
     """Images of a batch, one measurement each."""
 

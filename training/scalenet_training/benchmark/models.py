@@ -26,7 +26,7 @@ from scalenet_tf.profiling import count_parameters
 from scalenet_training.benchmark.config import ModelsConfig
 from scalenet_training.benchmark.figures import plot_times
 from scalenet_training.benchmark.model_speed import ModelSpeed, print_table
-from scalenet_training.benchmark.peers import PEERS
+from scalenet_training.benchmark.peers import PEERS, with_keras_norm
 from scalenet_training.benchmark.pytorch.peer import (
     Peer,
     check_pytorch,
@@ -42,7 +42,7 @@ from scalenet_training.runs.files import disk_errors, replacing, write_rows
 from scalenet_training.runs.versions import versions
 from scalenet_training.train.step import Learner, Objective, make_train_step
 
-_GRAPH, _PYTORCH = "tensorflow", "pytorch"
+_GRAPH, _KERAS_NORM, _PYTORCH = "tensorflow", "keras-norm", "pytorch"
 _SIZE = 224  # of the peers
 # In the environment of a process that measures one network, once.
 _ALONE = "SCALENET_BENCHMARK_ALONE"
@@ -123,6 +123,12 @@ def build(name: str, config: ModelsConfig) -> keras.Model:
     return model
 
 
+def _of_keras_norm(model: keras.Model) -> keras.Model:
+    other = with_keras_norm(model)
+    draw_statistics(other)
+    return other
+
+
 def _images(model: keras.Model, batch_size: int) -> np.ndarray:
     shape = (batch_size, *model.input_shape[1:])
     return np.random.default_rng(0).standard_normal(shape).astype(np.float32)
@@ -164,12 +170,15 @@ def _export(entry: ExportFormat, model: keras.Model, folder: str) -> Any:
     return open_exported(entry.write(content, place, "network", entry.options({})))
 
 
-def _alone(config: ModelsConfig, name: str, batch_size: int) -> tuple[float, float]:
+def _alone(
+    config: ModelsConfig, name: str, batch_size: int, *more: str
+) -> tuple[float, float]:
     """Seconds until the first call is done and MiB at most, in a new process."""
     options = [
         *("models", name, "--work", config.work, "--batch-sizes", str(batch_size)),
         *("--classes", str(config.classes), "--mixed-precision"),
         *(config.mixed_precision, "--jit" if config.jit else "--no-jit"),
+        *more,
     ]
     if config.image_size is not None:
         options += ["--image-size", str(config.image_size)]
@@ -189,7 +198,10 @@ def _alone(config: ModelsConfig, name: str, batch_size: int) -> tuple[float, flo
 
 def _measure_alone(config: ModelsConfig) -> None:
     began = time.perf_counter()
-    make_run(build(config.networks[0], config), config, config.batch_sizes[0])()
+    model = build(config.networks[0], config)
+    if config.keras_norm:
+        model = _of_keras_norm(model)
+    make_run(model, config, config.batch_sizes[0])()
     seconds = time.perf_counter() - began
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     print(f"\n{seconds:.2f} {peak:.0f}")
@@ -207,12 +219,16 @@ def _runs(
     for name, model in networks.items():
         cost = _alone(config, name, batch_size)
         runs[_GRAPH, name] = _Measured(make_run(model, config, batch_size), *cost)
-    for name in networks:
-        if config.pytorch and name not in PEERS:
-            peer = stack.enter_context(running(_peer(config, name, batch_size), name))
-            peer.run()
-            cost = (peer.first_seconds, peer.peak_mebibytes)
-            runs[_PYTORCH, name] = _Measured(peer.run, *cost)
+    own = [name for name in networks if name not in PEERS]
+    for name in own if config.keras_norm else ():
+        run = make_run(_of_keras_norm(networks[name]), config, batch_size)
+        cost = _alone(config, name, batch_size, "--keras-norm")
+        runs[_KERAS_NORM, name] = _Measured(run, *cost)
+    for name in own if config.pytorch else ():
+        peer = stack.enter_context(running(_peer(config, name, batch_size), name))
+        peer.run()
+        cost = (peer.first_seconds, peer.peak_mebibytes)
+        runs[_PYTORCH, name] = _Measured(peer.run, *cost)
     for (runtime, name), model in exported.items():
         graph, images = runs[_GRAPH, name], _images(networks[name], batch_size)
         runs[runtime, name] = dataclasses.replace(graph, run=_bound(model.run, images))
@@ -237,13 +253,13 @@ def _rows(
     rounds: int,
     batch_size: int,
 ) -> list[ModelSpeed]:
-    """Times what runs in turns: TensorFlow with PyTorch, each export format alone.
+    """Times in turns: what TensorFlow runs with PyTorch, each other format alone.
 
     Threads of other runtimes, which spin for a while after a run, stay out so.
     """
     rows = []
     runtimes = dict.fromkeys(runtime for runtime, _ in runs)
-    together = {_GRAPH, _PYTORCH}
+    together = {_GRAPH, _KERAS_NORM, _PYTORCH, "savedmodel"}
     turns = [together, *({name} for name in runtimes if name not in together)]
     for turn in turns:
         own = {key: measured for key, measured in runs.items() if key[0] in turn}

@@ -1,13 +1,15 @@
-"""Networks that the paper compares with, built with Keras' layers."""
+"""Networks to compare with: the paper's, and ours with the batch norm of Keras."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
+from typing import Any
 
 import keras
 from keras import layers
 
+from scalenet_tf.layers import BatchNormalization, ScaleAggregation
 from scalenet_training.benchmark.config import PEER_NAMES
 
 _BLOCKS = (3, 4, 6, 3)
@@ -38,6 +40,33 @@ def resnext50(size: int, classes: int) -> keras.Model:
 PEERS: Mapping[str, Callable[[int, int], keras.Model]] = MappingProxyType(
     dict(zip(PEER_NAMES, (resnet50, se_resnet50, resnext50), strict=True))
 )
+
+
+def with_keras_norm(model: keras.Model) -> keras.Model:
+    """The network with Keras' batch norms in place of ours, and new weights."""
+    return keras.models.clone_model(model, clone_function=_with_keras_norm)
+
+
+def _with_keras_norm(layer: keras.layers.Layer) -> keras.layers.Layer:
+    if isinstance(layer, ScaleAggregation):
+        return _KerasNormBlock.from_config(layer.get_config())
+    kind = _KerasNorm if isinstance(layer, BatchNormalization) else type(layer)
+    return kind.from_config(layer.get_config())
+
+
+class _KerasNorm(layers.BatchNormalization):
+    """Keras' layer, called as ours is."""
+
+    def call(
+        self, inputs: Any, training: Any = None, mask: Any = None, repeats: int = 1
+    ) -> Any:
+        return super().call(inputs, training=training, mask=mask)
+
+
+class _KerasNormBlock(ScaleAggregation):
+    def make_sublayers(self) -> dict[str, keras.layers.Layer]:
+        made = super().make_sublayers()
+        return {name: _with_keras_norm(layer) for name, layer in made.items()}
 
 
 def _network(

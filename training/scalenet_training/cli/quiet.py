@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.abc
 import importlib.util
+import logging
 import os
 import re
 import sys
@@ -18,6 +19,10 @@ _GREETINGS = re.compile(
     r"|I\d{4} \d\d:\d\d:\d"
     r"|E\d{4} .*failed call to cuInit.*\(303\)"  # there is no driver
     r"|To enable the following instructions:"
+)
+# What TensorFlow and its datasets say to their own authors.
+_DEPRECATIONS = re.compile(
+    r"is deprecated|will be removed in a future version|has no dataset_info\.json"
 )
 _LEVEL = "TF_CPP_MIN_LOG_LEVEL"
 
@@ -69,3 +74,9 @@ class _Loader(importlib.abc.Loader):
                 said.seek(0)
                 lines = said.read().decode(errors="replace").splitlines(keepends=True)
                 sys.stderr.writelines(x for x in lines if not _GREETINGS.match(x))
+        for name in ("absl", "tensorflow"):  # which have made their loggers by now
+            logging.getLogger(name).addFilter(_is_for_users)
+
+
+def _is_for_users(record: logging.LogRecord) -> bool:
+    return not _DEPRECATIONS.search(record.getMessage())

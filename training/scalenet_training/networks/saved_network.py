@@ -32,10 +32,12 @@ class SavedNetwork:
     Attributes:
         path: The file.
         record: What the run says of itself; `None` for a file without a run.
+        setting: What names it, for messages.
     """
 
     path: str
     record: RunRecord | None
+    setting: str = "`run_or_model`"
 
     def required(self, field: str, given: str | None) -> str:
         """A setting: as given, else the run's.
@@ -62,7 +64,7 @@ class SavedNetwork:
             model = scalenet_tf.load_model(self.path, compile=False)
         if not any(layer.name == HEAD for layer in model.layers):
             raise SettingError(
-                f"`run_or_model` must be a network of this package with its top. "
+                f"{self.setting} must be a network of this package with its top. "
                 f"Received: {self.path!r}."
             )
         return model
@@ -116,7 +118,7 @@ class SavedNetwork:
         if own is None:
             return
         if (settings.eval_split or own.eval_split).startswith("validation"):
-            check_division(self.path, own.data, source, "`run_or_model`")
+            check_division(self.path, own.data, source, self.setting)
 
     def notes(
         self, source: Source, split: Split, settings: SavedNetworkConfig
@@ -158,7 +160,7 @@ class SavedNetwork:
         height, width = model.input_shape[1:3]
         if height != width:
             raise SettingError(
-                "`run_or_model` must take square images. Received a model for "
+                f"{self.setting} must take square images. Received a model for "
                 f"{height}x{width}."
             )
         recorded = None if self.record is None else self.record.image_size
@@ -173,7 +175,9 @@ class SavedNetwork:
         return size
 
 
-def find_network(run_or_model: str, saved: str) -> SavedNetwork:
+def find_network(
+    run_or_model: str, saved: str, setting: str = SavedNetwork.setting
+) -> SavedNetwork:
     """Finds the .keras file of a run or of a path, and the run it belongs to.
 
     Raises:
@@ -191,10 +195,10 @@ def find_network(run_or_model: str, saved: str) -> SavedNetwork:
         )
     if not os.path.isfile(path) or not path.endswith(".keras"):
         raise SettingError(
-            "`run_or_model` must be the folder of a run that has finished an epoch, or "
-            f"a .keras file. Received: {run_or_model!r}."
+            f"{setting} must be the folder of a run that has finished an epoch, or a "
+            f".keras file. Received: {run_or_model!r}."
         )
-    return SavedNetwork(path, record)
+    return SavedNetwork(path, record, setting)
 
 
 def read_class_names(path: str) -> list[str]:

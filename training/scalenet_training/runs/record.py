@@ -23,6 +23,7 @@ _LASTING = (
     "training_examples",
     "evaluation_examples",
     "shards",
+    "teacher",
 )
 
 
@@ -36,6 +37,7 @@ class RunRecord:
         architecture: The network's record, as in its JSON file.
         class_names: A label is the place of its class in them.
         data: Fingerprint of the data; `None` for runs of version 0.1.0.
+        teacher: SHA-256 of the teacher's files; `None` without one.
         image_size: Side of the input, in pixels.
         eval_resize: Side that evaluation resizes images to before it crops them.
         eval_split: What was evaluated on.
@@ -56,6 +58,7 @@ class RunRecord:
     architecture: dict[str, Any]
     class_names: list[str]
     data: dict[str, Any] | None = None
+    teacher: str | None = None
     image_size: int
     eval_resize: int
     eval_split: str
@@ -79,7 +82,7 @@ class RunRecord:
     def to_json(self) -> dict[str, Any]:
         """The content of config.json as plain JSON values."""
         values = {**vars(self), "config": self.config.to_json()}
-        return {n: v for n, v in values.items() if n != "data" or v is not None}
+        return {name: value for name, value in values.items() if value is not None}
 
     def lasting(self) -> dict[str, Any]:
         """What must stay when the run goes on, beside its settings and its data."""

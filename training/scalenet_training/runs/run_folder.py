@@ -87,9 +87,9 @@ class RunFolder:
         if differences:
             raise UsageError(
                 f"`workdir` {self.path!r} holds a run that differs in "
-                f"{', '.join(differences)}: the architecture's file, the data, or the "
-                "workers that share it by `sharding` file have changed since. Give "
-                "another `workdir`."
+                f"{', '.join(differences)}: the architecture's file, the teacher's, "
+                "the data, or the workers that share it by `sharding` file have "
+                "changed since. Give another `workdir`."
             )
 
     def read_record(self) -> RunRecord:

@@ -17,6 +17,7 @@ from scalenet_training.settings.base import (
     Bound,
     OptionGroup,
 )
+from scalenet_training.settings.inputs import MODEL
 
 # The names in `train.step.optimizers.OPTIMIZERS`, which needs TensorFlow.
 OptimizerName = Literal["sgd", "adamw", "lamb", "muon"]
@@ -74,6 +75,22 @@ class RegularisationOptions(OptionGroup):
 
 
 @dataclasses.dataclass(frozen=True)
+class DistillationOptions(OptionGroup):
+    """Another network's predictions as targets, beside the labels."""
+
+    teacher: Annotated[str | None, MODEL] = None
+    """A trained network with the same classes: the folder of a run, a .keras file, or
+    an exported SavedModel. It is shown the augmented images."""
+
+    teacher_share: Annotated[float, SHARE] = 0.5
+    """The part of the loss that is the divergence from the teacher's probabilities;
+    the rest is that of the labels."""
+
+    teacher_temperature: Annotated[float, POSITIVE] = 1.0
+    """Divides the logits of both networks in that part."""
+
+
+@dataclasses.dataclass(frozen=True)
 class OutcomeOptions(OptionGroup):
     """What is saved in the end, and when the end is."""
 
@@ -102,6 +119,11 @@ def check_optimisation(values: Mapping[str, Any], defaults: Mapping[str, Any]) -
         SettingError: Two of them exclude each other; both are named.
     """
     _check_own(values, defaults)
+    for name in ("teacher_share", "teacher_temperature"):
+        if values["teacher"] is None and values[name] != defaults[name]:
+            raise SettingError(
+                f"`{name}` must stand with `teacher`. Received: {values[name]!r} alone."
+            )
     for name, neutral in _OF_THE_BODY.items():
         if values["freeze"] and values[name] != neutral:
             raise SettingError(

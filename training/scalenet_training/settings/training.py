@@ -24,6 +24,7 @@ from scalenet_training.settings.groups import (
 )
 from scalenet_training.settings.inputs import FILE, NETWORK, WEIGHTS
 from scalenet_training.settings.optimisation import (
+    DistillationOptions,
     OptimiserOptions,
     OutcomeOptions,
     RegularisationOptions,
@@ -183,6 +184,7 @@ _MAY_GROW = ("epochs", "early_stopping")
 class TrainConfig(
     RunOptions,
     OutcomeOptions,
+    DistillationOptions,
     RegularisationOptions,
     OptimiserOptions,
     OptimisationOptions,

@@ -21,14 +21,15 @@ from scalenet_training.devices import placement as distribution
 from scalenet_training.devices.placement import Placement
 from scalenet_training.errors import usage_errors
 from scalenet_training.networks.starting_point import resolve_architecture
+from scalenet_training.networks.teacher import open_teacher
 from scalenet_training.runs.record import RunRecord
 from scalenet_training.runs.run_data import RunData
 from scalenet_training.runs.versions import versions
 from scalenet_training.settings.training import TrainConfig
 from scalenet_training.train.building import build, precision
-from scalenet_training.train.examples import open_examples
+from scalenet_training.train.examples import Examples, open_examples
 from scalenet_training.train.schedule import RecipeSchedule
-from scalenet_training.train.step import Learner, Objective
+from scalenet_training.train.step import Distillation, Learner, Objective
 from scalenet_training.train.step.optimizers import OPTIMIZERS
 from scalenet_training.train.variation import check_pairs, loss_of
 
@@ -50,6 +51,7 @@ class Plan:
         learner: The network, its optimizer and its average, in the strategy's scope.
         schedule: Learning rate by step.
         start: What was loaded from `weights`; `None` without them.
+        distillation: What is learned from the teacher, if there is one.
     """
 
     config: TrainConfig
@@ -64,6 +66,7 @@ class Plan:
     learner: Learner
     schedule: RecipeSchedule
     start: LoadReport | None = None
+    distillation: Distillation | None = None
 
     @property
     def steps_per_epoch(self) -> int:
@@ -90,6 +93,7 @@ class Plan:
             average_decay=self.config.ema,
             stochastic_depth=self.config.stochastic_depth,
             seed=self.config.seed,
+            distillation=self.distillation,
         )
 
     @property
@@ -114,12 +118,14 @@ class Plan:
 
     def record(self) -> RunRecord:
         """What the run says of itself in its folder."""
+        distillation = self.distillation
         return RunRecord(
             config=self.config,
             command=sys.argv,
             architecture=self.architecture.to_record(),
             class_names=list(self.source.class_names),
             data=self.data.facts,
+            teacher=None if distillation is None else distillation.teacher.digest,
             image_size=self.transform.image_size,
             eval_resize=self.transform.evaluation.resize,
             eval_split=self.config.eval_split or self.source.evaluation_split,
@@ -172,6 +178,7 @@ def prepare(
         placement.strategy.scope(),
         precision(config.mixed_precision),
     ):
+        distillation = _distillation(config, examples)
         learner, start = build(config, architecture, examples.transform, schedule)
     return Plan(
         config=config,
@@ -186,7 +193,16 @@ def prepare(
         learner=learner,
         schedule=schedule,
         start=start,
+        distillation=distillation,
     )
+
+
+def _distillation(config: TrainConfig, examples: Examples) -> Distillation | None:
+    if config.teacher is None:
+        return None
+    names = examples.source.class_names
+    teacher = open_teacher(config.teacher, examples.transform.evaluation, names)
+    return Distillation(teacher, config.teacher_share, config.teacher_temperature)
 
 
 def _schedule(config: TrainConfig, steps_per_epoch: int) -> RecipeSchedule:

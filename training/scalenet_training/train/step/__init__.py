@@ -5,7 +5,8 @@ whole (`gradients`). What the replicas have to agree on is summed over them once
 outside it (`steps`); then every replica makes the same update (`update`).
 """
 
-from scalenet_training.train.step.gradients import logits_of
+from scalenet_training.networks.logits import logits_of
+from scalenet_training.train.step.distillation import Distillation
 from scalenet_training.train.step.loss_scale import LossScale
 from scalenet_training.train.step.losses import Loss, cross_entropy
 from scalenet_training.train.step.objective import Objective, decays
@@ -20,6 +21,7 @@ from scalenet_training.train.step.update import Learner, set_body_trainable
 
 __all__ = [
     "SUMS",
+    "Distillation",
     "Learner",
     "Loss",
     "LossScale",

@@ -8,7 +8,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from scalenet_tf.models import HEAD
+from scalenet_training.networks.logits import logits_of
 from scalenet_training.train.step.losses import dominant
 from scalenet_training.train.step.objective import Objective
 from scalenet_training.train.step.sums import sums
@@ -16,11 +16,6 @@ from scalenet_training.train.step.sums import sums
 # (batch, loss scale) -> gradients of the scaled loss, sums over the batch; what follows
 # the batch's weights goes to the network with the images
 Gradients = Callable[[tuple[Any, ...], tf.Tensor], tuple[list[tf.Tensor], tf.Tensor]]
-
-
-def logits_of(model: keras.Model) -> keras.Model:
-    """The model without the activation of its last layer; weights are shared."""
-    return keras.Model(model.inputs, model.get_layer(HEAD).output)
 
 
 def full_precision(logits: tf.Tensor) -> tf.Tensor:
@@ -49,10 +44,14 @@ def make_gradients(
         batch: tuple[Any, ...], scale: tf.Tensor
     ) -> tuple[list[tf.Tensor], tf.Tensor]:
         images, labels, weights, *more = batch
+        distillation = objective.distillation
+        taught = None if distillation is None else distillation.targets(images)
         with tf.GradientTape() as tape:
             logits = logits_in_training(images, *more, training=True)
             logits = full_precision(logits)
             losses = objective.loss(logits, labels)
+            if distillation is not None:
+                losses = distillation.mixed(losses, logits, taught)
             loss = tf.reduce_sum(losses * weights) / objective.global_batch
             scaled = loss * tf.cast(scale, loss.dtype)
         gradients = tape.gradient(scaled, values)

@@ -7,6 +7,7 @@ import dataclasses
 import keras
 import tensorflow as tf
 
+from scalenet_training.train.step.distillation import Distillation
 from scalenet_training.train.step.losses import SOFTMAX, Loss
 
 
@@ -35,6 +36,7 @@ class Objective:
         stochastic_depth: Chance that the last residual branch is left out; see
             `StochasticDepth`.
         seed: Decides what is left out.
+        distillation: The teacher's part of the loss, if there is one.
     """
 
     global_batch: int
@@ -47,6 +49,7 @@ class Objective:
     average_decay: float = 0.0
     stochastic_depth: float = 0.0
     seed: int = 0
+    distillation: Distillation | None = None
 
     def penalty_gradient(
         self, variable: keras.Variable, is_sa_gamma: bool

@@ -10,11 +10,8 @@ import keras
 import tensorflow as tf
 
 from scalenet_training.data.batches import Batch
-from scalenet_training.train.step.gradients import (
-    full_precision,
-    logits_of,
-    make_gradients,
-)
+from scalenet_training.networks.logits import logits_of
+from scalenet_training.train.step.gradients import full_precision, make_gradients
 from scalenet_training.train.step.losses import cross_entropy
 from scalenet_training.train.step.objective import Objective
 from scalenet_training.train.step.stochastic_depth import (

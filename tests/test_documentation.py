@@ -65,6 +65,7 @@ NOT_RUN = {
     ): "needs mediapipe; test_tflite_metadata.py has it",
     ("docs/export.md", 2): "run by test_export_formats.py",
     ("docs/api/networks.md", 0): "needs keras-hub; test_models.py has a tiny network",
+    ("docs/distributed.md", 0): "needs ray; test_ray.py has it",
     ("docs/data.md", 0): "needs a kind of one's own",
     ("docs/data.md", 1): "a function alone",
     ("docs/data.md", 2): "trains a run; test_augmentation.py has another one",

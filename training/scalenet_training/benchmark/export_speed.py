@@ -130,7 +130,8 @@ def _rows(
     for batch_size in config.batch_sizes:
         noise = _noise(batch_size, size)
         bound = {name: functools.partial(run, noise) for name, run in runs.items()}
-        times = interleaved(bound, config.rounds, f"batches of {batch_size}")
+        title = f"batches of {batch_size}"
+        times = interleaved(bound, config.rounds, title, settled=True)
         for name, seconds in times.items():
             pairs = zip(seconds, times[_KERAS], strict=True)
             rows.append(

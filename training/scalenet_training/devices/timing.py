@@ -37,7 +37,11 @@ def shuffled(
 
 
 def interleaved(
-    runs: Mapping[Key, Callable[[], Any]], rounds: int, title: str | None = None
+    runs: Mapping[Key, Callable[[], Any]],
+    rounds: int,
+    title: str | None = None,
+    *,
+    settled: bool = False,
 ) -> dict[Key, list[float]]:
     """Seconds of each run, by its key; each round runs all of them, once.
 
@@ -45,6 +49,8 @@ def interleaved(
         runs: What is timed; each returns when it is done.
         rounds: How often.
         title: Of the progress bar; `None` for none.
+        settled: Whether each makes a call that is not timed before the one that is:
+            threads of another runtime may spin for a while after their run.
     """
     times: dict[Key, list[float]] = {name: [] for name in runs}
     names = list(runs)
@@ -53,6 +59,8 @@ def interleaved(
     for number in Bar(range(rounds), desc=title, disable=title is None):
         start = number % len(names)  # so that nobody always comes after the same one
         for name in names[start:] + names[:start]:
+            if settled:
+                runs[name]()
             began = time.perf_counter()
             runs[name]()
             times[name].append(time.perf_counter() - began)

@@ -6,6 +6,7 @@ import pytest
 import tensorflow as tf
 from scalenet_training.train.progress import (
     LogLines,
+    Pace,
     Timer,
     duration,
     waiting_message,
@@ -69,6 +70,20 @@ def test_a_log_gets_a_line_now_and_then(monkeypatch, capsys):
         "Epoch 2/8, step 3 of 100, 40 min left in the epoch",
         "Epoch 2/8, step 6 of 100, loss 1.2500, 39 min left in the epoch",
     ]
+
+
+@pytest.mark.parametrize(
+    ("epoch", "said"),
+    [(0, ["At this pace, 152 more epochs: 1 h 16 min."]), (151, [])],
+    ids=["of a long run", "of what is left"],
+)
+def test_the_second_epoch_tells_how_long_a_run_takes(monkeypatch, capsys, epoch, said):
+    clock, pace = Clock(monkeypatch), Pace()
+    pace.set_params({"epochs": 154, "steps": 13, "verbose": 2})
+    for number, seconds in enumerate([90, 30, 30]):
+        pace.on_epoch_begin(epoch + number)
+        clock.now += seconds
+    assert capsys.readouterr().out.splitlines() == said
 
 
 @pytest.mark.parametrize(

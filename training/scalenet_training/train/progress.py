@@ -85,7 +85,7 @@ def make_callbacks(plan: Plan, folder: RunFolder) -> keras.callbacks.CallbackLis
     chief, people = plan.placement.chief, sys.stdout.isatty()
     own: list[keras.callbacks.Callback] = []
     if chief:
-        own = [ScalarSummaries(folder), *([] if people else [LogLines()])]
+        own = [ScalarSummaries(folder), Pace(), *([] if people else [LogLines()])]
     return keras.callbacks.CallbackList(
         own,
         add_progbar=chief,
@@ -95,6 +95,27 @@ def make_callbacks(plan: Plan, folder: RunFolder) -> keras.callbacks.CallbackLis
         # A bar redrawn at each step is for people; a log gets a line per epoch.
         verbose=1 if people else 2,
     )
+
+
+class Pace(keras.callbacks.Callback):
+    """Prints once how long the rest of a run takes, if that is more than a minute.
+
+    By its second epoch: the first one is traced.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._begins: list[float] = []
+
+    def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+        """Prints it before the third epoch of this process."""
+        self._begins.append(time.perf_counter())
+        if len(self._begins) != 3:
+            return
+        left = self.params["epochs"] - epoch
+        seconds = left * (self._begins[2] - self._begins[1])
+        if seconds > 60:
+            print(f"At this pace, {left} more epochs: {duration(seconds)}.", flush=True)
 
 
 class LogLines(keras.callbacks.Callback):

@@ -9,7 +9,7 @@ from scalenet_training.cli import app
 from scalenet_training.doctor import checks
 
 VERBS = [
-    *("train", "evaluate", "predict", "export", "convert"),
+    *("train", "evaluate", "predict", "export", "publish", "convert"),
     *("allocate", "tune", "study", "runs", "report"),
     *("plot", "benchmark", "doctor"),
 ]

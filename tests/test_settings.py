@@ -56,7 +56,7 @@ def test_every_field_of_a_training_is_in_one_group():
 def test_a_run_goes_on_with_another_place_and_length():
     assert resumable_fields(TrainConfig) == {
         *("preset", "recipe", "strategy", "tpu", "virtual_devices", "jit"),
-        *("data_dir", "download", "max_steps", "workdir"),
+        *("data_dir", "download", "max_steps", "track", "workdir"),
         *("checkpoint_minutes", "checkpoint_steps", "checkpoints_kept"),
     }
 

@@ -41,6 +41,7 @@ COMMANDS: Mapping[str, Command] = MappingProxyType(
         "evaluate": Command("evaluates a run, a saved model or an export"),
         "predict": Command("names what is on images"),
         "export": Command("exports a run as a SavedModel, a TFLite or an ONNX file"),
+        "publish": Command("puts a run's network, exports and a card into a folder"),
         "convert": Command("converts a PyTorch checkpoint to Keras weights"),
         "allocate": Command("learns an allocation of neurons from data"),
         "tune": Command("searches channel budgets with KerasTuner", extra="tune"),

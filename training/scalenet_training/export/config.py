@@ -16,7 +16,7 @@ from scalenet_training.settings.inputs import FILE, FOLDER, existing, one_of
 # Those of `scalenet_tf.export.FORMATS`, which needs TensorFlow.
 Format = Literal["savedmodel", "tflite", "onnx", "openvino"]
 
-_FOLDER_NAME = Bound(
+FOLDER_NAME = Bound(
     "must be a plain folder name of letters, digits and _ . + -, and not begin with "
     "one of . + -",
     lambda name: re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_.+-]*", name) is not None,
@@ -49,7 +49,7 @@ _OF_FORMATS = (
 class ExportConfig(SavedNetworkConfig):
     """What to export, as what, where to."""
 
-    name: Annotated[str, _FOLDER_NAME]
+    name: Annotated[str, FOLDER_NAME]
     """The model's name: a folder of --to."""
 
     # A script has formats of its own, by a table that it gives `export_model`.

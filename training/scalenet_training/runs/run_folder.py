@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
 CURVES_FILE = "curves.png"
 DIVERGED_FILE = "diverged.txt"
+TRACKING_FILE = "tracking.json"
 CHECKPOINTS, TENSORBOARD = "checkpoints", "tensorboard"  # folders
 
 
@@ -37,8 +38,8 @@ class RunFolder:
     """The folder of one run.
 
     `config.json` (the run's record), `metrics.csv` (one row per epoch), `curves.png`,
-    `best.keras`, `last.keras`, `checkpoints/`, `tensorboard/`, and `diverged.txt` where
-    the run has ended so.
+    `best.keras`, `last.keras`, `checkpoints/`, `tensorboard/`, `diverged.txt` where
+    the run has ended so, and `tracking.json` where a tracker is told of it.
     """
 
     def __init__(self, path: str | os.PathLike[str]):

@@ -29,6 +29,12 @@ def describe_end(folder: RunFolder) -> str:
     return "\n".join(lines)
 
 
+def model_name(folder: str) -> str:
+    """A name for the model of a run: that of its folder, as exports may be called."""
+    name = os.path.basename(os.path.abspath(folder))
+    return re.sub("[^A-Za-z0-9_.+-]", "-", name).lstrip(".+-") or "model"
+
+
 def _errors(row: Mapping[str, float], classes: int) -> str:
     errors = errors_in_words(row, classes, "val_")
     return f"{row['epoch'] + 1}, validation: {errors}, loss {row['val_loss']:.4f}"
@@ -36,10 +42,8 @@ def _errors(row: Mapping[str, float], classes: int) -> str:
 
 def _next(folder: str) -> list[list[str]]:
     """Commands that take a run's folder, called as this one was."""
-    name = os.path.basename(os.path.abspath(folder))
-    name = re.sub("[^A-Za-z0-9_.+-]", "-", name).lstrip(".+-") or "model"
     return [
         typed_as("evaluate", [folder]),
-        typed_as("export", [folder, "--name", name]),
+        typed_as("export", [folder, "--name", model_name(folder)]),
         typed_as("predict", ["IMAGE", "--model", folder]),
     ]

@@ -12,6 +12,8 @@ from scalenet_training.settings.inputs import DATASET, STORAGE
 
 # The names in scalenet_tf.preprocessing.STATISTICS, which needs TensorFlow.
 NormalizationName = Literal["imagenet", "cifar10", "cifar100", "centered", "none"]
+# The names in `tracking.trackers.TRACKERS`, which imports what this does not.
+TrackerName = Literal["none", "mlflow", "wandb"]
 StrategyName = Literal["auto", "none", "mirrored", "multiworker", "tpu"]
 
 _MAX_DEVICES = 256  # each has threads of its own

@@ -21,6 +21,7 @@ from scalenet_training.settings.groups import (
     DataOptions,
     DeviceOptions,
     StorageOptions,
+    TrackerName,
 )
 from scalenet_training.settings.inputs import FILE, NETWORK, WEIGHTS
 from scalenet_training.settings.optimisation import (
@@ -169,6 +170,10 @@ class RunOptions(OptionGroup):
 
     checkpoints_kept: Annotated[int, POSITIVE] = 3
     """How many checkpoints stay; the newest that can be read is resumed from."""
+
+    track: TrackerName = "none"
+    """Also send the settings, each epoch's numbers and, at the end, the files of the
+    run to MLflow or Weights & Biases; their environment variables say where."""
 
     workdir: str | None = None
     """Folder of the run. Default: runs/<dataset>-<model>. The same command run again

@@ -96,6 +96,7 @@ def train_and_evaluate(
             StopRequest() as stop,
             lost_workers(plan.placement),
             noted_divergence(folder, plan.placement.chief),
+            plan.tracking.of(folder),
         ):
             return Trainer(plan, folder, stop).run()
 

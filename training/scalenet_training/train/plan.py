@@ -26,6 +26,8 @@ from scalenet_training.runs.record import RunRecord
 from scalenet_training.runs.run_data import RunData
 from scalenet_training.runs.versions import versions
 from scalenet_training.settings.training import TrainConfig
+from scalenet_training.tracking.forwarding import Forwarding
+from scalenet_training.tracking.trackers import find_tracker
 from scalenet_training.train.building import build, precision
 from scalenet_training.train.examples import Examples, open_examples
 from scalenet_training.train.schedule import RecipeSchedule
@@ -50,6 +52,7 @@ class Plan:
         xla: Whether a replica's forward and backward pass is compiled.
         learner: The network, its optimizer and its average, in the strategy's scope.
         schedule: Learning rate by step.
+        tracking: Tells a tracker of the run, in the chief alone.
         start: What was loaded from `weights`; `None` without them.
         distillation: What is learned from the teacher, if there is one.
     """
@@ -65,6 +68,7 @@ class Plan:
     xla: bool
     learner: Learner
     schedule: RecipeSchedule
+    tracking: Forwarding
     start: LoadReport | None = None
     distillation: Distillation | None = None
 
@@ -170,6 +174,7 @@ def prepare(
     check_pairs(config, placement.replicas)
     xla = distribution.uses_xla(config.jit, placement, config.sync_batch_norm)
     with usage_errors():
+        tracker = find_tracker(config.track) if placement.chief else None
         examples = open_examples(config, architecture, workdir, augmentations)
     steps_per_epoch = config.steps_per_epoch(examples.train_split.size)
     schedule = _schedule(config, steps_per_epoch)
@@ -192,6 +197,7 @@ def prepare(
         xla=xla,
         learner=learner,
         schedule=schedule,
+        tracking=Forwarding(tracker),
         start=start,
         distillation=distillation,
     )

@@ -18,6 +18,7 @@ from scalenet_training.runs.metrics import BEST_COLUMNS, worth_telling
 from scalenet_training.runs.position import Position
 from scalenet_training.runs.run_folder import TENSORBOARD, RunFolder
 from scalenet_training.settings.training import TrainConfig
+from scalenet_training.tracking.epochs import ForwardedEpochs
 from scalenet_training.train.plan import Plan
 
 # Times the training loss, above which the first validation loss is explained.
@@ -81,11 +82,12 @@ def stopping_message(config: TrainConfig) -> str:
 
 
 def make_callbacks(plan: Plan, folder: RunFolder) -> keras.callbacks.CallbackList:
-    """A progress bar and a log for TensorBoard; neither in workers but the chief."""
+    """A progress bar, and logs for TensorBoard and a tracker; in the chief alone."""
     chief, people = plan.placement.chief, sys.stdout.isatty()
     own: list[keras.callbacks.Callback] = []
     if chief:
         own = [ScalarSummaries(folder), Pace(), *([] if people else [LogLines()])]
+        own.append(ForwardedEpochs(plan.tracking))
     return keras.callbacks.CallbackList(
         own,
         add_progbar=chief,

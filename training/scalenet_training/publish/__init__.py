@@ -1,0 +1,1 @@
+"""One folder of a run's network, to be given to others."""

@@ -217,6 +217,7 @@ def test_what_is_tensorflows_alone_is_named(backend, folder):
 )
 def test_commands_of_tensorflow_say_so(arguments, user, folder, monkeypatch):
     monkeypatch.chdir(folder)
+    (folder / "a.png").touch()
     verb, *words = arguments
     result = started("jax", f"{ROOT}/training/{verb}.py", *words, check=False)
     assert result.returncode == 2

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import importlib
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from types import ModuleType
 from typing import Any
+
+from scalenet_tf.backends import require_tensorflow
 
 
 class MissingPackageError(ImportError):
@@ -37,7 +39,9 @@ def import_extra(
 
 
 def deferred(
-    package: str, modules: Mapping[str, Sequence[str]]
+    package: str,
+    modules: Mapping[str, Sequence[str]],
+    by_tensorflow: Collection[str] = (),
 ) -> Callable[[str], Any]:
     """The `__getattr__` of a package whose modules are imported when asked for.
 
@@ -47,12 +51,16 @@ def deferred(
     Args:
         package: Dotted name of the package.
         modules: Dotted name of a module -> names that the package has from it.
+        by_tensorflow: Those of the modules that need Keras to compute by TensorFlow:
+            `BackendError` where it does not.
     """
     places = {name: module for module, names in modules.items() for name in names}
 
     def attribute(name: str) -> Any:
         if name not in places:
             raise AttributeError(f"module {package!r} has no attribute {name!r}")
+        if places[name] in by_tensorflow:
+            require_tensorflow(f"{package}.{name}")
         module = importlib.import_module(places[name])
         value = getattr(module, name)
         vars(sys.modules[package])[name] = value

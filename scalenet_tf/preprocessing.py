@@ -10,7 +10,7 @@ import dataclasses
 import functools
 import importlib.resources
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
@@ -54,7 +54,8 @@ def preprocess_input(x: Any, statistics: str = "imagenet") -> Any:
     """Normalises RGB images: `(x / 255 - mean) / standard deviation`.
 
     Args:
-        x: Pixels from 0 to 255, `(..., 3)`: a NumPy array, nested lists, or a tensor.
+        x: Pixels from 0 to 255, `(..., 3)`: a NumPy array, nested lists, or a tensor
+            of Keras, of its backend or of TensorFlow.
         statistics: Whose mean and standard deviation: `"imagenet"` (those of the
             authors' PyTorch models), `"cifar10"`, `"cifar100"`, `"centered"` (pixels
             from -1 to 1), or `"none"` (pixels from 0 to 255, as they are, for a
@@ -68,8 +69,8 @@ def preprocess_input(x: Any, statistics: str = "imagenet") -> Any:
         ValueError: Unknown statistics, or the last dimension is not 3.
     """
     _check_statistics("statistics", statistics)
-    is_tensor = _is_tensor(x)
-    if not is_tensor:
+    cast = _cast_of(x)
+    if cast is None:
         x = np.asarray(x, dtype=np.float32)
     if not x.shape or x.shape[-1] != 3:
         raise ValueError(
@@ -77,26 +78,30 @@ def preprocess_input(x: Any, statistics: str = "imagenet") -> Any:
             f"Received: shape {tuple(x.shape)}."
         )
     mean, deviation = (255.0 * np.asarray(part) for part in STATISTICS[statistics])
-    if not is_tensor:
+    if cast is None:
         return ((x - mean) / deviation).astype(np.float32)
 
     import keras
 
     if not keras.backend.is_float_dtype(x.dtype):
-        x = keras.ops.cast(x, "float32")
+        x = cast(x, "float32")
     dtype = keras.backend.standardize_dtype(x.dtype)
-    return (x - keras.ops.cast(mean, dtype)) / keras.ops.cast(deviation, dtype)
+    return (x - cast(mean, dtype)) / cast(deviation, dtype)
 
 
-def _is_tensor(x: Any) -> bool:
-    """Whether it is TensorFlow's or Keras', of which there is none without them."""
-    if "tensorflow" not in sys.modules:
-        return False
+def _cast_of(x: Any) -> Callable[[Any, str], Any] | None:
+    """The cast for a tensor of TensorFlow, Keras or its backend; None for others.
 
-    import keras
-    import tensorflow as tf
-
-    return tf.is_tensor(x) or keras.backend.is_keras_tensor(x)
+    Of a framework that was not imported there is no tensor.
+    """
+    tf, keras = (sys.modules.get(name) for name in ("tensorflow", "keras"))
+    if tf is not None and tf.is_tensor(x):
+        return tf.cast  # whatever the backend: images come by tf.data
+    if keras is not None and (
+        keras.ops.is_tensor(x) or keras.backend.is_keras_tensor(x)
+    ):
+        return keras.ops.cast
+    return None
 
 
 def resize_and_crop(images: tf.Tensor, size: int, resize: int) -> tf.Tensor:

@@ -1,7 +1,3 @@
-import os
-import subprocess
-import sys
-
 import keras
 import numpy as np
 import pytest
@@ -185,16 +181,3 @@ def test_frozen_layer_keeps_its_statistics():
 def test_arguments_that_do_not_fit_are_errors(kwargs, message):
     with pytest.raises(ValueError, match=message):
         ScaleAggregation(**kwargs)
-
-
-def test_another_keras_backend_is_an_error():
-    environment = {**os.environ, "KERAS_BACKEND": "torch"}
-    result = subprocess.run(
-        [sys.executable, "-c", "import scalenet_tf"],
-        env=environment,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert result.returncode == 1
-    assert "needs the TensorFlow backend of Keras. Received: 'torch'" in result.stderr

@@ -1,7 +1,7 @@
 """Image files: which formats are decoded, their headers, and their pixels.
 
 What decodes is imported when it is first asked for: formats and headers need no
-TensorFlow.
+TensorFlow, and `decode_array` needs none for the usual files.
 """
 
 from typing import TYPE_CHECKING
@@ -32,6 +32,7 @@ else:
             ),
             "scalenet_tf.decoding.pillow": ("decode_array",),
         },
+        by_tensorflow=("scalenet_tf.decoding.images",),
     )
 
 __all__ = [

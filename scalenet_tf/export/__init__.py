@@ -2,7 +2,7 @@
 
 Needs `pip install 'scalenet_tf[export]'` for warm-up requests and for running TFLite
 files, `'scalenet_tf[onnx]'` for ONNX and `'scalenet_tf[openvino]'` for OpenVINO;
-everything else needs TensorFlow alone.
+everything else needs TensorFlow alone, by which Keras has to compute.
 `FORMATS` is the table of the formats; `docs/export.md` says how to add one. What writes
 and verifies is imported when it is first asked for: running a TFLite, an ONNX or an
 OpenVINO file needs no TensorFlow.
@@ -34,19 +34,17 @@ if TYPE_CHECKING:
         verify_tflite,
     )
 else:
-    __getattr__ = deferred(
-        __name__,
-        {
-            "scalenet_tf.export.onnx": ("convert_onnx",),
-            "scalenet_tf.export.openvino": ("convert_openvino",),
-            "scalenet_tf.export.savedmodel": ("save_savedmodel",),
-            "scalenet_tf.export.tflite": ("convert_tflite",),
-            "scalenet_tf.export.verification": (
-                *("BOUNDS", "Verification", "verify"),
-                *("verify_onnx", "verify_savedmodel", "verify_tflite"),
-            ),
-        },
-    )
+    _MODULES = {
+        "scalenet_tf.export.onnx": ("convert_onnx",),
+        "scalenet_tf.export.openvino": ("convert_openvino",),
+        "scalenet_tf.export.savedmodel": ("save_savedmodel",),
+        "scalenet_tf.export.tflite": ("convert_tflite",),
+        "scalenet_tf.export.verification": (
+            *("BOUNDS", "Verification", "verify"),
+            *("verify_onnx", "verify_savedmodel", "verify_tflite"),
+        ),
+    }
+    __getattr__ = deferred(__name__, _MODULES, by_tensorflow=_MODULES)
 
 __all__ = [
     "BOUNDS",

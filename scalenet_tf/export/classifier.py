@@ -12,6 +12,7 @@ from tensorflow.python.framework.convert_to_constants import (
     convert_variables_to_constants_v2,
 )
 
+from scalenet_tf.backends import require_tensorflow
 from scalenet_tf.export.interface import Exportable, ExportError
 from scalenet_tf.export.metadata import TEMPERATURE, is_temperature
 from scalenet_tf.folding import FoldingError, fold_batch_norm
@@ -132,7 +133,9 @@ def check_classifier(content: Exportable) -> None:
     Raises:
         ExportError: It cannot; the message names the argument.
         ValueError: A weight is NaN or infinite, or a variance negative.
+        BackendError: Keras computes by another backend than TensorFlow.
     """
+    require_tensorflow("an export")
     model, class_names = content.model, content.class_names
     size = content.transform.image_size
     names = [layer.name for layer in getattr(model, "layers", [])]

@@ -16,6 +16,7 @@ import typing
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from scalenet_tf.backends import require_tensorflow
 from scalenet_tf.export.interface import (
     Exportable,
     FormatModule,
@@ -77,7 +78,12 @@ class ExportFormat:
     def write(
         self, content: Exportable, folder: str, name: str, options: FormatOptions
     ) -> str:
-        """Writes a model into a folder that is made for it; gives its path there."""
+        """Writes a model into a folder that is made for it; gives its path there.
+
+        Raises:
+            BackendError: Keras computes by another backend than TensorFlow.
+        """
+        require_tensorflow(f"export to {self.name}")
         path = folder
         if self.suffix is not None:
             path = os.path.join(folder, f"{name}{options.label}{self.suffix}")

@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 import keras
+import numpy as np
 
 _LORA = ("lora_rank", "lora_alpha")
 
@@ -42,7 +43,12 @@ def copy_weights(layer: keras.Layer, copy: keras.Layer) -> None:
         if is_quantized(part):  # merging LoRA would round
             new.set_weights(part.get_weights())
         else:
-            new.load_own_variables(_saved(part))
+            # In arrays of its own: on JAX, training ends the life of a model's arrays.
+            arrays = {
+                n: np.array(keras.ops.convert_to_numpy(v))
+                for n, v in _saved(part).items()
+            }
+            new.load_own_variables(arrays)
 
 
 def _saved(layer: keras.Layer) -> dict[str, Any]:

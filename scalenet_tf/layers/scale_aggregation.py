@@ -15,7 +15,6 @@ from typing import Any
 
 import keras
 import numpy as np
-import tensorflow as tf
 
 from scalenet_tf.layers.convolution import check_data_format, make_conv
 from scalenet_tf.layers.copying import copy_weights
@@ -26,13 +25,6 @@ from scalenet_tf.layers.resampling import (
     resize,
     spatial_size,
 )
-
-if keras.config.backend() != "tensorflow":
-    raise ImportError(
-        "scalenet_tf needs the TensorFlow backend of Keras. Received: "
-        f"{keras.config.backend()!r}. Set the environment variable "
-        "KERAS_BACKEND=tensorflow, or remove it, before Keras is imported."
-    )
 
 
 @keras.saving.register_keras_serializable(package="scalenet_tf")
@@ -175,7 +167,7 @@ class ScaleAggregation(keras.layers.Layer):
         for name, (rank, alpha) in self._lora.items():
             self.sublayers[name].enable_lora(rank, lora_alpha=alpha)
 
-    def call(self, inputs: tf.Tensor, training: bool | None = None) -> tf.Tensor:
+    def call(self, inputs: Any, training: bool | None = None) -> Any:
         """Computes the block; `training` chooses the batch norms' statistics."""
         size = spatial_size(inputs)
         pooled = {1: inputs}
@@ -193,23 +185,23 @@ class ScaleAggregation(keras.layers.Layer):
             else:
                 features = self._activate(scale, resize(features, size), training)
             branches.append(features)
-        return tf.concat(branches, axis=-1)
+        return keras.ops.concatenate(branches, axis=-1)
 
-    def pool(self, pooled: dict[int, tf.Tensor], scale: int) -> tf.Tensor:
+    def pool(self, pooled: dict[int, Any], scale: int) -> Any:
         """Pools the input, `pooled[1]`, by `scale`; `pooled` has smaller scales too."""
         return max_pool_from(pooled, scale)
 
     def _activate(
         self,
         scale: int,
-        features: tf.Tensor,
+        features: Any,
         training: bool | None,
         repeats: int = 1,
-    ) -> tf.Tensor:
+    ) -> Any:
         if not self.folded:
             norm = self.norms[scale]
             features = norm(features, training=training, repeats=repeats)
-        return tf.nn.relu(features)
+        return keras.ops.relu(features)
 
     def compute_output_shape(
         self, input_shape: Sequence[int | None]
@@ -311,7 +303,7 @@ class ScaleAggregation(keras.layers.Layer):
             ValueError: A moving variance is negative: the order was another.
         """
         for norm in self.norms.values():
-            smallest = float(tf.reduce_min(norm.moving_variance.value))
+            smallest = float(keras.ops.convert_to_numpy(norm.moving_variance).min())
             if smallest < 0:
                 raise ValueError(
                     f"the moving variance of {self.name}/{norm.name} is negative "

@@ -117,7 +117,9 @@ def pytorch_arrays(model: keras.Model) -> dict[str, np.ndarray]:
         ValueError: The model is not of this package.
     """
     return {
-        slot.tensor: slot.variable.numpy().transpose(np.argsort(slot.axes))
+        slot.tensor: keras.ops.convert_to_numpy(slot.variable).transpose(
+            np.argsort(slot.axes)
+        )
         for slot in _slots(model)
     }
 

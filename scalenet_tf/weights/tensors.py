@@ -9,8 +9,8 @@ from collections.abc import Sequence
 from typing import Any
 
 import keras
+import ml_dtypes
 import numpy as np
-import tensorflow as tf
 
 _ACCEPTED = ("float16", "bfloat16", "float32", "float64")
 # What PyTorch counts beside the weights: batches by batch norms, models in an average.
@@ -167,5 +167,5 @@ def _from_torch(tensor: Any) -> np.ndarray:
         raise TypeError(kind)
     tensor = tensor.detach().cpu()
     if kind == "bfloat16":  # PyTorch hands over its bits alone
-        return tensor.view(torch.int16).numpy().view(tf.bfloat16.as_numpy_dtype)
+        return tensor.view(torch.int16).numpy().view(ml_dtypes.bfloat16)
     return tensor.numpy()

@@ -28,18 +28,21 @@ class Command:
         summary: What it does, in one line.
         extra: The extra of the package that it needs at least.
         room: The package of its module; by default the verb.
+        by_tensorflow: Whether all of it needs Keras to compute by TensorFlow.
     """
 
     summary: str
     extra: str = "train"
     room: str | None = None
+    by_tensorflow: bool = True
 
 
 COMMANDS: Mapping[str, Command] = MappingProxyType(
     {
         "train": Command("trains a ScaleNet, or a ResNet twin"),
         "evaluate": Command("evaluates a run, a saved model or an export"),
-        "predict": Command("names what is on images"),
+        # Exports are run by runtimes of their own.
+        "predict": Command("names what is on images", by_tensorflow=False),
         "export": Command("exports a run as a SavedModel, a TFLite or an ONNX file"),
         "publish": Command("puts a run's network, exports and a card into a folder"),
         "convert": Command("converts a PyTorch checkpoint to Keras weights"),
@@ -49,11 +52,19 @@ COMMANDS: Mapping[str, Command] = MappingProxyType(
             "trains several networks with several seeds and reports what came out"
         ),
         # The package `runs` is what runs leave: a library for all rooms.
-        "runs": Command("lists runs, and compares two of them", room="overview"),
-        "report": Command("writes a page of the curves and results of runs"),
-        "plot": Command("draws figures of runs and allocations"),
+        "runs": Command(
+            "lists runs, and compares two of them",
+            room="overview",
+            by_tensorflow=False,
+        ),
+        "report": Command(
+            "writes a page of the curves and results of runs", by_tensorflow=False
+        ),
+        "plot": Command("draws figures of runs and allocations", by_tensorflow=False),
         "benchmark": Command("measures speed, as ratios of interleaved runs"),
-        "doctor": Command("says what is installed here and what will not work"),
+        "doctor": Command(
+            "says what is installed here and what will not work", by_tensorflow=False
+        ),
     }
 )
 
@@ -89,12 +100,18 @@ def run_command(verb: str, arguments: Sequence[str], program: str) -> None:
         arguments: The words of the command line after the verb.
         program: How the command is called in its help.
     """
+    defer_library()
+    from scalenet_tf.backends import BackendError, require_tensorflow
+
     try:
-        defer_library()
+        if COMMANDS[verb].by_tensorflow:
+            require_tensorflow(program)
         running = importlib.import_module("scalenet_training.cli.running")
         module = importlib.import_module(module_of(verb))
         settings = getattr(module, "SETTINGS", ())
         running.run(lambda: module.main(arguments, program), settings, arguments)
+    except BackendError as error:
+        _fail(str(error))
     except ModuleNotFoundError as error:
         missing = (error.name or "").partition(".")[0]
         if missing in _OWN_PACKAGES:

@@ -1,9 +1,9 @@
 """The library without TensorFlow, for commands that need parts of it.
 
-`import scalenet_tf` imports the layers, and with them TensorFlow, so that Keras finds
-them in saved models: right for who imports it, and ten seconds for a command that draws
-a figure. In the process of a command, the package's `__init__` waits until one of its
-names is asked for; modules inside it are imported as ever.
+`import scalenet_tf` imports the layers, and with them Keras and its backend, so that
+Keras finds them in saved models: right for who imports it, and ten seconds for a
+command that draws a figure. In the process of a command, the package's `__init__` waits
+until one of its names is asked for; modules inside it are imported as ever.
 """
 
 from __future__ import annotations

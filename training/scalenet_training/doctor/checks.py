@@ -118,8 +118,8 @@ def _other_backend() -> str | None:
     if backend == "tensorflow":
         return None
     return (
-        f"Keras' backend is {backend!r}: set KERAS_BACKEND=tensorflow, or mend "
-        "~/.keras/keras.json."
+        f"Keras' backend is {backend!r}, and commands and exports need TensorFlow's: "
+        "set KERAS_BACKEND=tensorflow, or mend ~/.keras/keras.json."
     )
 
 

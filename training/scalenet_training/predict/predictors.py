@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
+from scalenet_tf.backends import require_tensorflow
 from scalenet_tf.export.formats import FORMATS, ExportFormat, find_exported
 from scalenet_tf.export.interface import DEFAULT, Exportable, ExportError
 from scalenet_tf.export.runtime import Exported
@@ -178,6 +179,7 @@ def _as_exported(content: Exportable) -> Exported:
 
 
 def _load_network(config: PredictConfig) -> Exportable:
+    require_tensorflow("predict of a run or a .keras file")
     from scalenet_tf.export.classifier import check_classifier
     from scalenet_training.networks.saved_network import (
         find_network,

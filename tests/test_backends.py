@@ -226,6 +226,12 @@ def test_commands_of_tensorflow_say_so(arguments, user, folder, monkeypatch):
     assert "alone. Received: the backend 'jax'." in line
 
 
+@pytest.mark.processes
+def test_their_help_does_not_depend_on_the_backend():
+    result = started("jax", f"{ROOT}/training/train.py", "--help")
+    assert "--learning-rate" in result.stdout
+
+
 def test_the_backend_is_known_without_keras(monkeypatch, tmp_path):
     monkeypatch.delitem(sys.modules, "keras")
     monkeypatch.setenv("KERAS_HOME", str(tmp_path))

@@ -15,6 +15,7 @@ from scalenet_training.errors import did_you_mean
 from scalenet_training.invocation import PROGRAM
 
 _OWN_PACKAGES = ("scalenet_tf", "scalenet_training")
+_HELP = {"-h", "--help"}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -77,7 +78,7 @@ def module_of(verb: str) -> str:
 def main() -> None:
     """Runs the command that the first word of the command line names."""
     words = sys.argv[1:]
-    if not words or words[0] in ("-h", "--help"):
+    if not words or words[0] in _HELP:
         print(_help())
     elif words[0] == "--version":
         print(importlib.metadata.version("scalenet_tf"))
@@ -104,7 +105,7 @@ def run_command(verb: str, arguments: Sequence[str], program: str) -> None:
     from scalenet_tf.backends import BackendError, require_tensorflow
 
     try:
-        if COMMANDS[verb].by_tensorflow:
+        if COMMANDS[verb].by_tensorflow and not _HELP & {*arguments}:
             require_tensorflow(program)
         running = importlib.import_module("scalenet_training.cli.running")
         module = importlib.import_module(module_of(verb))

@@ -43,8 +43,7 @@ COMMANDS = {
         "evaluate ../run --report report",
     ),
     "predict": ("", "predict ../images --model ../run --csv a.csv"),
-    "runs": ("", "runs .. --csv runs.csv"),
-    "runs, compared": ("", "runs --compare ../run ../seed --plot a.png"),
+    "runs, compared": ("", "runs --compare ../run ../run --plot a.png"),
     "report": ("", "report ../run ../seed --output a.html"),
     "plot": ("", "plot curves ../run --output a.png"),
     "tune": (

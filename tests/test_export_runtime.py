@@ -336,6 +336,17 @@ def model_logits(model, x):
     return keras.Model(model.input, model.get_layer("logits").output)(x).numpy()
 
 
+def test_class_names_of_another_number_name_the_file(files, tmp_path):
+    path = tmp_path / "model"
+    shutil.copytree(files["savedmodel"], path)
+    content = path / "assets.extra" / "scalenet.json"
+    told = json.loads(content.read_text())
+    content.write_text(json.dumps({**told, "class_names": [*told["class_names"], "b"]}))
+    side = told["image_size"]
+    with pytest.raises(export.ExportError, match=r"class names of its scalenet\.json"):
+        export.open_exported(path).logits(np.zeros((1, side, side, 3), np.float32))
+
+
 def test_pixels_are_what_was_normalised():
     pixels = np.arange(256, dtype=np.uint8).repeat(3).reshape(1, 16, 16, 3)
     again = TRANSFORM.pixels(TRANSFORM.normalize(pixels).numpy())

@@ -79,8 +79,9 @@ class Exported:
         expected = (len(images), len(self.class_names))
         if values.shape != expected:
             raise ExportError(
-                f"{self.source} must give {output} of shape {expected}, by its "
-                f"images and class names. Received: {values.shape}."
+                f"{self.source} must give {output} of shape {expected}, by the images "
+                f"and the class names of its {METADATA_FILE}. Received: "
+                f"{values.shape}."
             )
         return values
 

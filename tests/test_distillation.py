@@ -11,6 +11,7 @@ from conftest import TINY_CIFAR
 from hypothesis import given
 from hypothesis import strategies as st
 from scalenet_training.errors import SettingError, UsageError
+from scalenet_training.networks.exported_files import sha256
 from scalenet_training.networks.logits import logits_of
 from scalenet_training.networks.random_statistics import draw_statistics
 from scalenet_training.networks.teacher import Teacher, open_teacher
@@ -161,6 +162,8 @@ def test_a_run_learns_from_a_run_and_resumes(config, tmp_path):
     )
     whole = train_and_evaluate(taught, str(tmp_path / "whole"))
     assert whole["loss"] > 0
+    record = json.loads((tmp_path / "whole" / "config.json").read_text())
+    assert record["teacher"] == sha256(str(teacher / "best.keras"))
     for steps in (3, None):
         part = dataclasses.replace(taught, max_steps=steps)
         train_and_evaluate(part, str(tmp_path / "parts"))

@@ -13,7 +13,7 @@ import tensorflow as tf
 from scalenet_tf.export.formats import find_exported
 from scalenet_tf.preprocessing import STATISTICS, EvaluationTransform
 from scalenet_training.errors import SettingError
-from scalenet_training.networks.exported_files import open_intact, sha256
+from scalenet_training.networks.exported_files import open_intact
 from scalenet_training.networks.logits import logits_of
 from scalenet_training.networks.saved_network import SavedNetwork, find_network
 
@@ -31,7 +31,7 @@ class Teacher:
     Attributes:
         logits: Of images as the student takes them, `(batch, side, side, 3)`;
             `(batch, classes)`. Part of any graph; it is not trained.
-        digest: SHA-256 of its files.
+        digest: SHA-256 of its files, one after the other.
     """
 
     logits: Logits
@@ -171,6 +171,10 @@ def _files_of(folder: str) -> list[str]:
 
 
 def _digest(files: Sequence[str]) -> str:
-    """One SHA-256 of all files."""
-    digests = [sha256(file) for file in files]
-    return hashlib.sha256("".join(digests).encode()).hexdigest()
+    """SHA-256 of the bytes of all files, one after the other."""
+    digest = hashlib.sha256()
+    for path in files:
+        with open(path, "rb") as file:
+            while part := file.read(2**20):
+                digest.update(part)
+    return digest.hexdigest()

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from scalenet_tf.export import FORMATS
 from scalenet_tf.export.formats import get_format
 from scalenet_tf.files import made_folder
-from scalenet_training.errors import SettingError, UsageError
+from scalenet_training.errors import SettingError
 from scalenet_training.export.config import ExportConfig
 from scalenet_training.export.exporter import export_model
 from scalenet_training.export.options import chosen_format
@@ -17,7 +17,7 @@ from scalenet_training.networks.exported_files import read_model_card, sha256
 from scalenet_training.publish.card import Part, Publication, render
 from scalenet_training.publish.config import PublishConfig
 from scalenet_training.publish.notebook import notebook
-from scalenet_training.runs.files import check_writable, disk_errors, replaced
+from scalenet_training.runs.files import check_replaceable, disk_errors, replaced
 from scalenet_training.runs.run_folder import RunFolder
 from scalenet_training.runs.summary import model_name
 
@@ -72,23 +72,7 @@ def check_folder(path: str) -> None:
         UsageError: It is there and neither empty nor an earlier one, or it cannot be
             written.
     """
-    check_writable(path, "`folder`")
-    check_writable(os.path.dirname(os.path.realpath(path)), "`folder`")
-    if not os.path.exists(path):
-        return
-    names = set(os.listdir(path))
-    others = sorted(names - _NAMES)
-    if others or (names and SUMS not in names):
-        which = f"{others[0]!r}" if others else f"no {SUMS}"
-        raise UsageError(
-            "`folder` must be a new or an empty folder, or an earlier publication, "
-            f"which is replaced. Received: {path!r}, which holds {which}."
-        )
-    if os.path.samefile(path, "."):
-        raise UsageError(
-            "`folder` must not be the current folder, since it is replaced as a whole. "
-            f"Received: {path!r}."
-        )
+    check_replaceable(path, "folder", "publication", SUMS, _NAMES)
 
 
 def files_of(folder: str) -> list[str]:

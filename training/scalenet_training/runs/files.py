@@ -13,7 +13,7 @@ import os
 import re
 import shutil
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any, TextIO
 
 from scalenet_tf.files import TEMPORARY, replaced
@@ -22,6 +22,7 @@ from scalenet_training.errors import RunError, UsageError
 __all__ = [
     "TEMPORARY",
     "check_own_folder",
+    "check_replaceable",
     "check_writable",
     "disk_errors",
     "remove_leftovers",
@@ -112,6 +113,42 @@ def write_rows(path: str, rows: Sequence[Mapping[str, Any]], missing: str = "") 
         writer = csv.DictWriter(file, fieldnames=list(rows[-1]), restval=missing)
         writer.writeheader()
         writer.writerows(rows)
+
+
+def check_replaceable(
+    path: str, setting: str, what: str, marker: str, known: Collection[str]
+) -> None:
+    """Checks that a folder may be written, or replaced as a whole; writes nothing.
+
+    Args:
+        path: The folder.
+        setting: What names it, for messages.
+        what: `"report"` or `"publication"`, for messages.
+        marker: The file that shows that there is one already.
+        known: The names of all that one may hold.
+
+    Raises:
+        UsageError: It is there and neither empty nor an earlier one, or it cannot be
+            written.
+    """
+    check_writable(path, f"`{setting}`")
+    # Where it is written, before it takes the place of the folder.
+    check_writable(os.path.dirname(os.path.realpath(path)), f"`{setting}`")
+    if not os.path.exists(path):
+        return
+    names = set(os.listdir(path))
+    others = sorted(names.difference(known))
+    if others or (names and marker not in names):
+        which = f"{others[0]!r}" if others else f"no {marker}"
+        raise UsageError(
+            f"`{setting}` must be a new or an empty folder, or an earlier {what}, "
+            f"which is replaced. Received: {path!r}, which holds {which}."
+        )
+    if os.path.samefile(path, "."):
+        raise UsageError(
+            f"`{setting}` must not be the current folder, since it is replaced as a "
+            f"whole. Received: {path!r}."
+        )
 
 
 def check_own_folder(path: str, marker: str, what: str) -> bool:

@@ -9,7 +9,6 @@ from collections.abc import Iterable, Mapping
 
 from scalenet_tf.files import made_folder
 from scalenet_training.bars import Bar
-from scalenet_training.errors import UsageError
 from scalenet_training.evaluate.report import figures, page, tables
 from scalenet_training.evaluate.report.content import Content, content_of, facts
 from scalenet_training.evaluate.report.facts import (
@@ -23,7 +22,7 @@ from scalenet_training.evaluate.report.facts import (
 )
 from scalenet_training.evaluate.report.predictions import Collector
 from scalenet_training.runs.figures import plot_curves
-from scalenet_training.runs.files import check_writable, disk_errors, replaced
+from scalenet_training.runs.files import check_replaceable, disk_errors, replaced
 
 _TABLES = {
     "predictions.csv": tables.prediction_rows,
@@ -41,24 +40,7 @@ def check_folder(path: str) -> None:
         UsageError: It is there and neither empty nor an earlier report, or cannot be
             written.
     """
-    check_writable(path, "`report`")
-    # Where it is written, before it takes the place of the folder.
-    check_writable(os.path.dirname(os.path.realpath(path)), "`report`")
-    if not os.path.exists(path):
-        return
-    names = set(os.listdir(path))
-    others = sorted(names - FILES)
-    if others or (names and FACTS not in names):
-        which = f"{others[0]!r}" if others else f"no {FACTS}"
-        raise UsageError(
-            "`report` must be a new or an empty folder, or an earlier report, which is "
-            f"replaced. Received: {path!r}, which holds {which}."
-        )
-    if os.path.samefile(path, "."):
-        raise UsageError(
-            "`report` must not be the current folder, since it is replaced as a whole. "
-            f"Received: {path!r}."
-        )
+    check_replaceable(path, "report", "report", FACTS, FILES)
 
 
 def write_report(path: str, collector: Collector, result: Mapping[str, float]) -> str:

@@ -9,6 +9,8 @@ import pytest
 from conftest import TINY_CIFAR
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
+from scalenet_training.allocate import latency
+from scalenet_training.allocate.config import LatencyOptions
 
 from scalenet_tf import allocation
 from scalenet_tf.allocation import CostTable, allocate_for_latency
@@ -175,3 +177,51 @@ def test_arguments_that_are_not_allowed(options, message):
     given_ = {"costs": table(), "target": None} | options
     with pytest.raises(ValueError, match=message):
         allocate_for_latency(SEED, importance(), **given_)
+
+
+class SlowerThanPredicted:
+    """A machine on which branches beside each other take more than their sum."""
+
+    def __init__(self, costs, factor):
+        self.costs, self.factor = costs, factor
+        self.measured = []
+
+    def __call__(self, architecture, options, classes):
+        return self
+
+    def identity(self):
+        return {}
+
+    def ratio(self, architecture, twin):
+        self.measured.append(self.factor * self.costs.milliseconds(architecture))
+        return self.measured[-1] / self.costs.twin
+
+
+@pytest.mark.parametrize("factor", [0.8, 1.15])
+def test_a_second_choice_takes_the_time_that_was_predicted(
+    factor, tmp_path, monkeypatch
+):
+    costs = table(fixed=0.5, overhead=0.02)
+    costs = dataclasses.replace(costs, twin=part(costs, 0.7))
+    path = tmp_path / "costs.json"
+    path.write_text(json.dumps(costs.to_json()))
+    machine = SlowerThanPredicted(costs, factor)
+    monkeypatch.setattr(latency, "Runtime", machine)
+    options = LatencyOptions(target_latency="twin")
+    timed = latency.allocate_within(
+        SEED, importance(), options, 10, str(path), minimum=0, align=1
+    )
+    assert machine.measured[0] == pytest.approx(factor * costs.twin, rel=0.01)
+    assert timed.milliseconds in machine.measured[1:]
+    # What is left is less than what a branch begins with.
+    assert 0.9 * costs.twin <= timed.milliseconds <= costs.twin
+    assert timed.found.milliseconds == pytest.approx(timed.milliseconds, rel=1e-9)
+    assert timed.costs == costs
+
+
+def test_scaled_costs():
+    costs = table(fixed=2.0, overhead=0.1, slope=0.01, twin=5.0)
+    scaled = costs.scaled(1.5)
+    assert scaled.milliseconds(SEED) == pytest.approx(1.5 * costs.milliseconds(SEED))
+    assert (scaled.fixed, scaled.twin) == (3.0, 5.0)
+    assert scaled.branches[0][1][0] == pytest.approx((1, 0.1575))

@@ -70,6 +70,18 @@ class CostTable:
             for scale, neurons in enumerate(block.channels)
         )
 
+    def scaled(self, factor: float) -> CostTable:
+        """The table with all times but the twin's multiplied.
+
+        Branches that run beside each other may take more than the sum of what each
+        takes alone: what a whole network was measured to take says by how much.
+        """
+        branches = [
+            [[(neurons, factor * ms) for neurons, ms in branch] for branch in stage]
+            for stage in self.branches
+        ]
+        return dataclasses.replace(self, fixed=factor * self.fixed, branches=branches)
+
     def to_json(self) -> dict[str, Any]:
         """The table as plain JSON values."""
         return {

@@ -59,7 +59,7 @@ class LatencyOptions(OptionGroup):
     """Threads of the runtime, and of TensorFlow in this command. Default: the cores."""
 
     latency_rounds: Annotated[int, POSITIVE] = 15
-    """Times that each network runs; medians count."""
+    """Times that each network runs, the result three times as often; medians count."""
 
     cost_table: Annotated[str | None, suffix(".json")] = None
     """File of what the branches take: read where it exists, else measured and

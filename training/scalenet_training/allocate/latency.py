@@ -54,8 +54,9 @@ def allocate_within(
 ) -> Timed:
     """Chooses the most important neurons within a time, and measures what they take.
 
-    Where that is not what was predicted, chooses anew with a target that is as much
-    lower or higher, some times.
+    Where that is not what was predicted, the costs are corrected by the ratio of the
+    two and the choice is made anew, some times. So the prediction of the result is one
+    that was made before it was measured, from the attempt before it.
 
     Args:
         architecture: The seed network's.
@@ -76,16 +77,17 @@ def allocate_within(
     assert options.target_latency is not None
     value, is_ratio = parse_target(options.target_latency, "`target_latency`", "ms")
     target = value * costs.twin if is_ratio else value
-    aim, best = target, None
+    keep = {"minimum": minimum, "align": align}
+    corrected, best = costs, None
     for _ in range(_ATTEMPTS):
         try:
             found = allocation.allocate_for_latency(
-                architecture, importance, costs, aim, minimum=minimum, align=align
+                architecture, importance, corrected, target, **keep
             )
         except ValueError:
             if best is None:
                 raise
-            break  # the corrected aim is below what the fewest neurons take
+            break  # by the corrected costs, the fewest neurons take longer
         if best is not None and found.architecture == best.found.architecture:
             break
         taken = costs.twin * runtime.ratio(found.architecture, architecture.twin())
@@ -94,7 +96,7 @@ def allocate_within(
             best = timed
         if 0 <= target - taken <= _ENOUGH * target:
             break
-        aim *= target / taken
+        corrected = corrected.scaled(taken / found.milliseconds)
     assert best is not None
     return best
 

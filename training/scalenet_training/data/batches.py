@@ -82,7 +82,7 @@ def training_batches(
             drawn = _own_references(drawn, batch_size, context)
         loaded = _loaded(drawn, load, batch_size, context)
         if mixing.active:
-            size, classes = transform.image_size, transform.classes
+            size, classes = transform.training.image_size, transform.classes
             areas = mixing.areas((seed, epoch), steps, size)
             parts = context.num_replicas_in_sync // context.num_input_pipelines
             loaded = mixed(loaded, areas, size, classes, start_step, parts)

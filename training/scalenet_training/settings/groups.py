@@ -49,6 +49,10 @@ class DataOptions(OptionGroup):
     """For evaluation, resize the shorter side to this and crop the centre.
     Default: the image size."""
 
+    train_size: Annotated[int | None, SIDE] = None
+    """Side of the images in training, where evaluation and what is saved take another
+    one. Default: the image size."""
+
     augment: AugmentationName = "crop"
 
     normalization: NormalizationName = "centered"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import functools
 from collections.abc import Iterator
 
 import keras
@@ -48,22 +47,25 @@ def build(
     Raises:
         UsageError: The weights cannot be loaded.
     """
-    make = functools.partial(
-        scalenet_tf.ScaleNet,
-        architecture,
-        input_shape=(transform.image_size, transform.image_size, 3),
-        classes=transform.classes,
-        synchronized=config.sync_batch_norm,
-    )
+
+    def make(side: int) -> keras.Model:
+        return scalenet_tf.ScaleNet(
+            architecture,
+            input_shape=(side, side, 3),
+            classes=transform.classes,
+            synchronized=config.sync_batch_norm,
+        )
+
     keras.utils.set_random_seed(config.seed)
-    model = make()
+    side = transform.training.image_size
+    model = make(side)
     start = None
     if config.weights is not None:
         with usage_errors():
             start = start_from(model, config.weights)
     average = None
-    if config.ema or config.swa_start:
-        average = make()
+    if config.ema or config.swa_start or side != transform.image_size:
+        average = make(transform.image_size)
         average.set_weights(model.get_weights())
     late = None
     if config.freeze_epochs:

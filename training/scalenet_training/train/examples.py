@@ -67,7 +67,8 @@ def open_examples(
     """
     image_size = config.image_size or architecture.native_size
     eval_resize = config.eval_resize or image_size
-    check_sizes(image_size, eval_resize, architecture.minimum_size)
+    train_size, least = config.train_size, architecture.minimum_size
+    check_sizes(image_size, eval_resize, least, train_size)
     evaluation = EvaluationTransform(image_size, eval_resize, config.normalization)
     augmentation = find_augmentation(config.augment, augmentations)
     index = os.path.join(workdir, INDEX_FILE) if workdir else None
@@ -82,6 +83,7 @@ def open_examples(
     eval_name = config.eval_split or source.evaluation_split
     check_drawing(config, train_split)
     classes = len(source.class_names)
-    transform = Transform(evaluation, classes, augmentation, changes_of(config))
+    changes = changes_of(config)
+    transform = Transform(evaluation, classes, augmentation, changes, train_size)
     eval_split = open_split(source, eval_name, "`eval_split`")
     return Examples(source, train_split, eval_split, transform)

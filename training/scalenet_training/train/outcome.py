@@ -69,7 +69,8 @@ class Outcome:
     def average(self, epoch: int, whole: bool) -> None:
         """Takes the weights into the average of epochs, if there is one.
 
-        Until the average begins, it is the weights as they are. The statistics of the
+        Until the average begins, it is the weights as they are; so it stays where the
+        other network only takes images of another size. The statistics of the
         batch norms are averaged as the weights are.
 
         Args:
@@ -80,9 +81,10 @@ class Outcome:
         Generalization", 2018, algorithm 1, which estimates the statistics anew.
         """
         average, start = self.learner.average, self.config.swa_start
-        if not start or average is None:
+        if average is None or self.config.ema:  # that one is part of each step
             return
-        number = epoch + 2 - math.ceil(start * self.config.epochs)
+        first = math.ceil(start * self.config.epochs) if start else math.inf
+        number = epoch + 2 - first
         if number > 1 and not whole:
             return
         weights = self.learner.model.get_weights()

@@ -102,7 +102,7 @@ class Plan:
 
     @property
     def final_model(self) -> keras.Model:
-        """What is evaluated and saved: the average if there is one."""
+        """What is evaluated and saved: the average, or what takes larger images."""
         average = self.learner.average
         return self.learner.model if average is None else average
 
@@ -137,7 +137,7 @@ class Plan:
             evaluation_examples=self.eval_split.size,
             shards=self.shards,
             parameters=count_parameters(self.learner.model),
-            macs=scalenet_tf.count_macs(self.learner.model),
+            macs=scalenet_tf.count_macs(self.final_model),
             strategy=self.placement.name,
             replicas=self.placement.replicas,
             workers=self.placement.workers,
@@ -207,7 +207,7 @@ def _distillation(config: TrainConfig, examples: Examples) -> Distillation | Non
     if config.teacher is None:
         return None
     names = examples.source.class_names
-    teacher = open_teacher(config.teacher, examples.transform.evaluation, names)
+    teacher = open_teacher(config.teacher, examples.transform.training, names)
     return Distillation(teacher, config.teacher_share, config.teacher_temperature)
 
 

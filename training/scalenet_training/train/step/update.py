@@ -21,7 +21,9 @@ class Learner:
     Attributes:
         model: The network.
         optimizer: Built for the trainable weights of the network.
-        average: The network whose weights are the moving average, if there is one.
+        average: The network that is evaluated and saved in place of this one, if there
+            is one: its weights are an average of this one's, or its images are of
+            another size.
         loss_scale: The scale of the loss for float16 gradients, if there is one.
         late: The optimizer of all but the classifier, where that trains alone at first;
             `optimizer` is the classifier's then. It counts its own steps, from which

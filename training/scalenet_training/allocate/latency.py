@@ -14,7 +14,7 @@ from scalenet_training.errors import UsageError
 from scalenet_training.networks.targets import parse_target
 from scalenet_training.runs.files import write_json
 
-_ATTEMPTS = 4
+_ATTEMPTS = 6
 _ENOUGH = 0.01  # of the target that may be left
 
 

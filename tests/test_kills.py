@@ -19,6 +19,7 @@ from scalenet_training.networks.model_card import file_hashes
 
 import scalenet_tf
 from scalenet_tf import export
+from scalenet_tf.files import TEMPORARY
 
 pytestmark = [pytest.mark.processes, pytest.mark.timeout(3600)]
 DATA = ("--train-split", "train[:256]", "--eval-split", "validation[:50]")
@@ -99,13 +100,22 @@ def searched(folder):
 
 
 def parsed(folder):
-    """Checks that whatever a killed process has left can be read."""
-    for path in folder.rglob("*.json"):
-        json.loads(path.read_text())
-    for path in folder.rglob("*.csv"):
-        rows(path)
-    for path in folder.rglob("*.keras"):
-        keras.saving.load_model(path)
+    """Checks that whatever a killed process has left can be read.
+
+    Not what it was writing, in folders that no command reads and the next run removes.
+    """
+    left = [
+        path
+        for path in folder.rglob("*")
+        if not any(part.startswith(TEMPORARY) for part in path.parts)
+    ]
+    for path in left:
+        if path.suffix == ".json":
+            json.loads(path.read_text())
+        elif path.suffix == ".csv":
+            rows(path)
+        elif path.suffix == ".keras":
+            keras.saving.load_model(path)
 
 
 def training(architecture, folder):

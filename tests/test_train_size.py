@@ -74,7 +74,10 @@ def evaluated(plan):
     return np.stack(images), np.array([int(e["label"]) for e in examples])
 
 
-@pytest.mark.parametrize("options", [{}, {"ema": 0.9}, {"swa_start": 0.5}])
+@pytest.mark.parametrize(
+    "options",
+    [{}, pytest.param({"ema": 0.9}, marks=pytest.mark.slow), {"swa_start": 0.5}],
+)
 def test_weights_are_those_of_the_network_that_trains(config, options, tmp_path):
     """Or their average, which is the same as of a run evaluated at the other size."""
     config = dataclasses.replace(config, **options)

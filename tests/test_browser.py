@@ -432,7 +432,9 @@ def test_the_page_by_keyboard_narrow_and_dark(browser, address, onnx_files, tmp_
             visitor.choose(onnx_files / "uint8.onnx", tmp_path / "photo.jpg")
             root = "document.documentElement"
             assert page.evaluate(f"{root}.scrollWidth") <= width
-            grounds.add(page.evaluate("getComputedStyle(document.body).backgroundColor"))
+            grounds.add(
+                page.evaluate("getComputedStyle(document.body).backgroundColor")
+            )
             seen = []
             for _ in range(3):
                 page.keyboard.press("Tab")

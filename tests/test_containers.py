@@ -13,6 +13,8 @@ import test_serving_configs as serving_configs
 import yaml
 from command_lines import decided
 from processes import ROOT, environment, finish
+from serving_repository import RefusalError
+from serving_rest import RestServer
 from test_faults import wait_for_training
 
 ROOT = pathlib.Path(ROOT)
@@ -35,7 +37,10 @@ def arguments(name):
 
 
 def blocks(text):
-    return [block.replace("\\\n", " ") for block in re.findall(r"```\w*\n(.*?)```", text, re.S)]
+    return [
+        block.replace("\\\n", " ")
+        for block in re.findall(r"```\w*\n(.*?)```", text, re.S)
+    ]
 
 
 def test_the_image_runs_the_command_without_a_shell_and_not_as_root():
@@ -43,7 +48,9 @@ def test_the_image_runs_the_command_without_a_shell_and_not_as_root():
 
     assert arguments("ENTRYPOINT") == ['["scalenet"]']
     assert arguments("STOPSIGNAL") == ["SIGTERM"]
-    assert "scalenet = scalenet_training.cli.app:main" in (ROOT / "setup.cfg").read_text()
+    assert (
+        "scalenet = scalenet_training.cli.app:main" in (ROOT / "setup.cfg").read_text()
+    )
     order = [name for name, _ in instructions()]
     assert "USER" in order[order.index("RUN") :]
     assert arguments("USER") == ["${UID}"]
@@ -52,7 +59,7 @@ def test_the_image_runs_the_command_without_a_shell_and_not_as_root():
     targets = {volume["target"] for volume in COMPOSE["services"]["train"]["volumes"]}
     assert set(yaml.safe_load(volumes)) == targets == {"/data", "/runs", "/savedmodels"}
     for service in COMPOSE["services"].values():
-        assert service["command"][0] in {command.name for command in COMMANDS}
+        assert service["command"][0] in COMMANDS
 
 
 def test_the_wheel_is_built_from_all_that_it_needs_and_from_nothing_else():
@@ -73,7 +80,9 @@ def test_versions_and_extras_are_those_of_the_package():
 
     setup = configparser.ConfigParser()
     setup.read(ROOT / "setup.cfg")
-    (python,) = {x.partition("=")[2] for x in arguments("ARG") if x.startswith("PYTHON")}
+    (python,) = {
+        x.partition("=")[2] for x in arguments("ARG") if x.startswith("PYTHON")
+    }
     assert setup["options"]["python_requires"] == f">={python}"
     assert {*arguments("FROM")} == {
         "python:${PYTHON}-slim-bookworm AS wheel",
@@ -86,21 +95,26 @@ def test_versions_and_extras_are_those_of_the_package():
         assert extra in setup["options.extras_require"]
 
 
-def test_training_on_gpus_is_the_command_of_the_guide():
+def read(words, here):
+    """The settings of a command of `train` whose data are here."""
+    return decided(shlex.join(words).replace("/data/tfds", str(here)))[0]
+
+
+def test_training_on_gpus_is_the_command_of_the_guide(here):
     documented = next(block for block in blocks(DISTRIBUTED) if "[train,gpu]" in block)
     (line,) = (x for x in documented.splitlines() if x.startswith("python "))
     service = COMPOSE["services"]["train-gpus"]
     verb, *words = service["command"]
     assert (verb, words) == ("train", shlex.split(line)[2:])
-    settings, _ = decided(shlex.join(words))
-    assert settings.workdir == "/runs/scalenet50"
+    settings = read(words, here)
+    assert (settings.preset, settings.workdir) == ("imagenet", "/runs/scalenet50")
     assert service["extends"] == "train"
     (device,) = service["deploy"]["resources"]["reservations"]["devices"]
     assert device == {"driver": "nvidia", "count": "all", "capabilities": ["gpu"]}
     assert COMPOSE["services"]["train"]["command"] == ["train"]  # the README's
 
 
-def test_a_stop_leaves_training_the_time_that_the_guide_gives_it():
+def test_a_stop_leaves_training_the_time_that_the_guide_gives_it(here):
     (pods,) = (block for block in blocks(DISTRIBUTED) if "TFJob" in block)
     pod = yaml.safe_load(pods)["spec"]["tfReplicaSpecs"]["Worker"]["template"]["spec"]
     service = COMPOSE["services"]["train"]
@@ -109,7 +123,7 @@ def test_a_stop_leaves_training_the_time_that_the_guide_gives_it():
     assert service["init"] is True
     (container,) = pod["containers"]
     assert container["command"] == ["scalenet", "train"]
-    decided(shlex.join(container["args"]))
+    assert read(container["args"], here).strategy == "multiworker"
 
 
 def test_serving_stands_in_one_file_and_its_health_is_asked_as_kubernetes_asks():
@@ -150,19 +164,31 @@ def healthy(port, model):
     """The exit code of the health check, asked of another port and model."""
     *start, script = serving_configs.compose()["healthcheck"]["test"]
     assert start == ["CMD", "bash", "-c"]
-    script = script.replace("8501", str(port)).replace("models/digits", f"models/{model}")
+    script = script.replace("8501", str(port)).replace(
+        "models/digits", f"models/{model}"
+    )
     return subprocess.run(
         ["bash", "-c", script], timeout=5, check=False, capture_output=True
     ).returncode
 
 
-def test_the_health_check_asks_the_server(repository):
-    from served import running
+class OneModel:
+    """What the stand-in for TensorFlow Serving asks for the status of a model."""
 
-    with running("rest", repository) as server:
+    def available(self, name, **_):
+        if name != "tiny":
+            raise RefusalError("NOT_FOUND", f"Could not find any versions of {name}")
+        return [1]
+
+
+def test_the_health_check_asks_the_server():
+    server = RestServer(OneModel())
+    try:
         assert healthy(server.port, "tiny") == 0
-        assert healthy(server.port, "unknown") != 0
-    assert healthy(server.port, "tiny") != 0  # nobody there
+        assert healthy(server.port, "unknown") == 1
+    finally:
+        server.close()
+    assert healthy(server.port, "tiny") == 1  # nobody there
 
 
 @pytest.mark.slow
@@ -193,3 +219,4 @@ def test_the_first_process_of_a_container_saves_when_it_is_stopped(
     resumed = started()
     wait_for_training(resumed)
     resumed.kill()
+    resumed.communicate()

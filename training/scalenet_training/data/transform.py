@@ -54,7 +54,7 @@ class Transform:
             pixels = self.augmentation.image(image, self.training.image_size, seed)
         for change in self.changes:
             pixels = change(pixels, seed)
-        return self.evaluation.normalize(pixels)
+        return self.training.normalize(pixels)
 
 
 def check_sizes(

@@ -102,7 +102,7 @@ class Plan:
 
     @property
     def final_model(self) -> keras.Model:
-        """What is evaluated and saved: the average, or what takes larger images."""
+        """What is evaluated and saved: `learner.average` if there is one."""
         average = self.learner.average
         return self.learner.model if average is None else average
 

@@ -6,8 +6,9 @@ import re
 import signal
 import time
 from collections.abc import Callable
+from typing import Any
 
-from processes import finish, start
+from processes import finish, fork
 
 
 @dataclasses.dataclass(frozen=True)
@@ -17,6 +18,7 @@ class Program:
     Args:
         arguments: Of Python.
         at_work: Pattern of the line from which moments are drawn; `None`: its start.
+        begin: Starts it; those that start processes of their own are not forked.
         whole: Checks what a killed process has left.
         ended: Checks what one that ended has left, given its output, and makes room:
             the next has all its work before it.
@@ -26,10 +28,11 @@ class Program:
     ended: Callable[[str], None]
     whole: Callable[[], None] = lambda: None
     at_work: str | None = None
+    begin: Callable[[list], Any] = fork
 
     def start(self):
         """The process, at work, and what it has printed so far."""
-        process, said = start(self.arguments), ""
+        process, said = self.begin(self.arguments), ""
         while self.at_work and not re.search(self.at_work, said):
             line = process.stdout.readline()
             if not line:  # the end, or an error that `finish` tells of

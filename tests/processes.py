@@ -1,14 +1,26 @@
-"""Processes that tests start: commands, jobs, and workers of a cluster on loopback."""
+"""Processes that tests start: commands, jobs, and workers of a cluster on loopback.
 
+To import TensorFlow takes seconds of a core. Those that are started in great numbers
+are therefore forked from one process that has imported it and done nothing else; the
+others are started as a user starts them.
+"""
+
+import atexit
 import json
+import multiprocessing
 import os
+import runpy
 import socket
 import subprocess
 import sys
+import threading
+from unittest import mock
 
 TESTS = os.path.dirname(os.path.abspath(__file__))
 ROOT = os.path.dirname(TESTS)
 TRAINING = os.path.join(ROOT, "training")
+_FORKING = multiprocessing.get_context("forkserver")
+_FORKING.set_forkserver_preload(["scalenet_training.train.loop"])
 
 
 def free_ports(count):
@@ -45,10 +57,67 @@ def start(arguments, **more):
     )
 
 
+def fork(arguments, **more):
+    """Starts a Python file as `start` does, where TensorFlow is imported already."""
+    return _Forked(arguments, environment(**more))
+
+
+class _Forked:
+    """What tests use of `subprocess.Popen`."""
+
+    def __init__(self, arguments, variables):
+        reader, writer = _FORKING.Pipe(duplex=False)
+        self._process = _FORKING.Process(
+            target=_run, args=(arguments, variables, writer), daemon=True
+        )
+        with mock.patch.dict(os.environ, variables):  # of the first, for its imports
+            self._process.start()
+        writer.close()
+        self.stdout = os.fdopen(os.dup(reader.fileno()), encoding="utf-8")
+        reader.close()
+        self.pid = self._process.pid
+
+    @property
+    def returncode(self):
+        return self._process.exitcode
+
+    def communicate(self, timeout=None):
+        """The rest of the output, and the end."""
+        said = []
+        reading = threading.Thread(target=lambda: said.append(self.stdout.read()))
+        reading.start()
+        reading.join(timeout)
+        if reading.is_alive():
+            raise subprocess.TimeoutExpired(str(self.pid), timeout)
+        self._process.join()
+        self.stdout.close()
+        return "".join(said), None
+
+    def send_signal(self, number):
+        os.kill(self.pid, number)
+
+    def kill(self):
+        self._process.kill()
+
+
+def _run(arguments, variables, writer):
+    """What a forked process does: the program, its output into the pipe."""
+    os.environ.clear()
+    os.environ.update(variables)
+    for number in (1, 2):
+        os.dup2(writer.fileno(), number)
+    sys.argv = list(arguments)
+    sys.path.insert(0, os.path.dirname(os.path.abspath(arguments[0])))
+    try:
+        runpy.run_path(arguments[0], run_name="__main__")
+    finally:
+        atexit._run_exitfuncs()  # a forked process ends without
+
+
 def start_workers(arguments, count=2):
-    """Starts a program as all workers of a cluster; the first is the chief."""
+    """Forks a program as all workers of a cluster; the first is the chief."""
     ports = free_ports(count)
-    return [start(arguments, TF_CONFIG=tf_config(ports, i)) for i in range(count)]
+    return [fork(arguments, TF_CONFIG=tf_config(ports, i)) for i in range(count)]
 
 
 def finish(process, code=0, timeout=300):

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from conftest import TINY_CIFAR
 from PIL import Image
-from processes import TESTS, finish_all, start, start_workers
+from processes import TESTS, finish_all, fork, start_workers
 from scalenet_training.networks.random_statistics import draw_statistics
 
 import scalenet_tf
@@ -47,6 +47,7 @@ OPTIMISATION = {
     "layer_decay": 0.75,
     "freeze_epochs": 1,
     "stochastic_depth": 0.5,
+    "zero_init_residual": True,
     "clip_norm": 1.0,
     "swa_start": 0.5,
     "early_stopping": 2,
@@ -101,7 +102,7 @@ def run_layouts(folder, jobs, layouts):
             finish_all(started, timeout=1200)
             started = start_workers(arguments)
         else:
-            started.append(start(arguments))
+            started.append(fork(arguments))
     finish_all(started, timeout=1200)
     return {
         (layout, name): dict(np.load(folder / f"{layout}-{name}.npz"))

@@ -22,8 +22,8 @@ from processes import (
     TRAINING,
     finish,
     finish_all,
+    fork,
     free_ports,
-    start,
     start_workers,
     tf_config,
 )
@@ -54,7 +54,7 @@ def command(architecture, workdir, *options):
 @pytest.fixture(scope="module")
 def undisturbed(architecture, tmp_path_factory):
     workdir = tmp_path_factory.mktemp("undisturbed") / "run"
-    finish(start(command(architecture, workdir)))
+    finish(fork(command(architecture, workdir)))
     return workdir
 
 
@@ -155,12 +155,12 @@ def test_a_signal_saves_and_the_printed_command_resumes(
     architecture, undisturbed, tmp_path, number, code
 ):
     arguments = command(architecture, tmp_path / "run")
-    process = start(arguments)
+    process = fork(arguments)
     kill_some_time(process, 0.5, signal.Signals[number])
     output = finish(process, code)
     step = re.search(rf"stopped by {number} after step (\d+) of 192", output)[1]
     assert f"To resume: {shlex.join(['python', *arguments])}" in output
-    output = finish(start(arguments))
+    output = finish(fork(arguments))
     assert f"Resuming at step {step} of 192" in output
     assert_same_run(tmp_path / "run", undisturbed)
 
@@ -208,7 +208,7 @@ def test_a_run_goes_on_with_fewer_and_more_replicas(architecture, tmp_path):
     whole = job(
         architecture, tmp_path, "whole", float64=True, config={"sync_batch_norm": True}
     )
-    finish(start([JOBS, json.dumps([whole])]))
+    finish(fork([JOBS, json.dumps([whole])]))
     for steps, devices in ((5, 2), (7, 0), (12, 4)):
         part = job(
             architecture,
@@ -220,7 +220,7 @@ def test_a_run_goes_on_with_fewer_and_more_replicas(architecture, tmp_path):
                 "virtual_devices": devices,
             },
         )
-        output = finish(start([JOBS, json.dumps([part])]))
+        output = finish(fork([JOBS, json.dumps([part])]))
     assert "Resuming at step 7 of 12" in output
     parts, one = np.load(part["output"]), np.load(whole["output"])
     names = [name for name in one if "|" in name]
@@ -244,7 +244,7 @@ def test_evaluation_counts_every_example_once_on_any_number_of_replicas(
     evaluate = [os.path.join(TRAINING, "evaluate.py"), str(undisturbed)]
     evaluate += ["--eval-split", "all", "--batch-size", "64"]
     outputs = [
-        finish(start([*evaluate, "--virtual-devices", str(devices)]))
+        finish(fork([*evaluate, "--virtual-devices", str(devices)]))
         for devices in (0, 2, 4)
     ]
     outputs += finish_all(start_workers(evaluate))
@@ -259,7 +259,7 @@ def test_slurm_tasks_are_workers(architecture, tmp_path):
     arguments = command(architecture, tmp_path / "run", "--max-steps", "2")
     job_id = str(os.getpid())
     tasks = [
-        start(
+        fork(
             arguments,
             SLURM_JOB_ID=job_id,
             SLURM_PROCID=str(rank),
@@ -276,10 +276,10 @@ def test_slurm_tasks_are_workers(architecture, tmp_path):
 
 def test_workers_without_a_shared_folder_are_told_so(architecture, tmp_path):
     first, second = tmp_path / "first", tmp_path / "second"
-    finish(start(command(architecture, first, "--max-steps", "4")))
+    finish(fork(command(architecture, first, "--max-steps", "4")))
     ports = free_ports(2)
     workers = [
-        start(command(architecture, folder), TF_CONFIG=tf_config(ports, rank))
+        fork(command(architecture, folder), TF_CONFIG=tf_config(ports, rank))
         for rank, folder in enumerate((first, second))
     ]
     for output in finish_all(workers, code=1):

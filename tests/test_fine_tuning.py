@@ -124,6 +124,7 @@ def test_a_run_with_all_options_goes_on_as_if_undisturbed(config, tmp_path):
         layer_decay=0.75,
         swa_start=0.5,
         stochastic_depth=0.3,
+        zero_init_residual=True,
         early_stopping=2,
         best="loss",
     )

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from conftest import TINY_CIFAR
 from killing import Program, survive_kills
-from processes import TRAINING, finish, start
+from processes import TRAINING, finish, fork, start
 from scalenet_training.networks.model_card import file_hashes
 
 import scalenet_tf
@@ -143,7 +143,8 @@ def searching(tuner):
         options += ("--tuner", tuner, "--epochs", "3", "--max-trials", "6")
         options += ("--workdir", str(found))
         ended = Undisturbed(found, searched)
-        return Program([command("tune"), *options], ended, lambda: parsed(found))
+        arguments = [command("tune"), *options]
+        return Program(arguments, ended, lambda: parsed(found), begin=start)
 
     program.__name__ = tuner
     return program
@@ -152,7 +153,7 @@ def searching(tuner):
 def exporting(architecture, folder):
     run, models = folder / "run", folder / "models" / "tiny"
     options = ("--model", architecture, *DATA, "--epochs", "1", "--workdir", str(run))
-    finish(start([command("train"), *options]))
+    finish(fork([command("train"), *options]))
     images = np.random.default_rng(0).random((2, 32, 32, 3), np.float32)
     expected = []
 
@@ -173,8 +174,11 @@ def exporting(architecture, folder):
         for version in whole():
             shutil.rmtree(models / str(version))
 
-    arguments = [command("export"), str(run), "--name", "tiny", "--to", models.parent]
-    return Program(["-c", ANNOUNCED, *map(str, arguments)], ended, whole, "writing")
+    announced = folder / "announced.py"
+    announced.write_text(ANNOUNCED)
+    arguments = [announced, command("export"), run, "--name", "tiny"]
+    arguments += ["--to", models.parent]
+    return Program([*map(str, arguments)], ended, whole, "writing")
 
 
 QUICK = [training, exporting]

@@ -57,6 +57,7 @@ def test_small_images_stay_small_and_the_lines_say_what_follows(here):
         **{"model": "ScaleNetCifar38", "image_size": 32, "eval_resize": 32},
         **{"augment": "crop-flip", "batch_size": 4, "warmup_epochs": 5.0},
         **{"learning_rate": 0.0125 / 8, "epochs": 120, "normalization": "imagenet"},
+        "zero_init_residual": True,
     }
     assert config.momentum == 0.8
     facts, by_data, by_preset = said.splitlines()
@@ -66,7 +67,9 @@ def test_small_images_stay_small_and_the_lines_say_what_follows(here):
         "From the images: --model ScaleNetCifar38 --image-size 32 --eval-resize 32 "
         "--augment crop-flip --batch-size 4 --learning-rate 0.0015625"
     )
-    assert by_preset.startswith("From the preset: --normalization imagenet --epochs")
+    assert by_preset.startswith(
+        "From the preset: --zero-init-residual --normalization imagenet --epochs"
+    )
 
 
 LARGE = Facts(10_000, 10, (200, 300, 400))
@@ -176,6 +179,15 @@ def test_a_repeated_command_keeps_what_the_run_began_with(here):
     assert more == dataclasses.replace(before, epochs=500)
 
 
+def test_a_run_from_before_branches_began_at_zero_goes_on_without(here):
+    make(here / "photos", count=40)
+    before = dataclasses.replace(
+        decided("--dataset photos")[0], zero_init_residual=False
+    )
+    begin(before)
+    assert decided("--dataset photos")[0] == before
+
+
 def test_a_run_that_was_tried_out_goes_on_to_the_epochs_of_its_preset(here):
     make(here / "photos", count=40)
     begin(decided("--dataset photos --epochs 1")[0])
@@ -203,6 +215,20 @@ def test_weights_of_a_run_bring_its_network_and_its_images(here):
     assert "From the images and the run of the weights: --model ResNetCifar56" in said
     line = "--dataset photos --weights a/best.keras --model ResNet50"
     assert decided(line)[0].image_size == 224
+
+
+def test_branches_begin_at_zero_without_weights_alone(here):
+    make(here / "photos", count=40)
+    begin(TrainConfig(workdir="a"))
+    (here / "a/best.keras").touch()
+    for line, expected in (
+        ("", True),
+        ("--no-zero-init-residual", False),
+        ("--preset photos --weights a/best.keras", False),
+        ("--weights a/best.keras", False),
+    ):
+        config, _ = decided(f"--dataset photos {line}")
+        assert config.zero_init_residual == expected, line
 
 
 def test_options_of_fitted_settings_give_them_back_on_other_data(here):

@@ -51,6 +51,10 @@ def test_every_shipped_recipe_is_a_preset_and_says_where_it_comes_from():
         assert TrainConfig(preset=name, **again.options) == preset.config
 
 
+def _written(value):
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
 def test_the_page_has_the_settings_of_the_files():
     page = (ROOT / "docs/recipes.md").read_text()
     used = {key for preset in PRESETS.values() for key in preset.recipe.options}
@@ -61,7 +65,7 @@ def test_the_page_has_the_settings_of_the_files():
             options = tomllib.loads((SHIPPED / f"{name}.toml").read_text())
             value = options.get(field, "")
             listed = value if isinstance(value, list) else [value]
-            cells.append(" ".join(map(str, listed)))
+            cells.append(" ".join(map(_written, listed)))
         lines.append(f"| `{field}` | {' | '.join(cells)} |")
     assert "\n".join(lines) in page
     for preset in PRESETS.values():

@@ -6,7 +6,7 @@ import signal
 
 import pytest
 from conftest import TINY_CIFAR
-from processes import TRAINING, finish, start
+from processes import TRAINING, finish, fork
 from records import record
 from scalenet_training.allocate.config import AllocateConfig
 from scalenet_training.allocate.learning import learn_allocation
@@ -138,13 +138,13 @@ def command(folder, *options):
 def test_two_trainings_on_one_folder(tmp_path, outcome):
     (tmp_path / "tiny.json").write_text(json.dumps(TINY_CIFAR.to_record()))
     folder = str(tmp_path / "run")
-    first = start(command(folder, "--epochs", "500"))
+    first = fork(command(folder, "--epochs", "500"))
     try:
         for line in first.stdout:
             if line.startswith("Epoch 2"):
                 break
         before = (tmp_path / "run" / "config.json").read_bytes()
-        output = finish(start(command(folder, "--seed", "1")), code=2)
+        output = finish(fork(command(folder, "--seed", "1")), code=2)
         assert f"error: --workdir: {IN_USE} '{folder}'" in output
         assert first.poll() is None
         assert (tmp_path / "run" / "config.json").read_bytes() == before
@@ -152,7 +152,7 @@ def test_two_trainings_on_one_folder(tmp_path, outcome):
         first.send_signal(signal.SIGKILL)
         first.communicate()
     # Its lock has ended with it: what the next one is told is of its settings.
-    output = finish(start(command(folder, "--seed", "1")), code=2)
+    output = finish(fork(command(folder, "--seed", "1")), code=2)
     assert "holds a run with other settings: " in output
     assert "seed (0 there, 1 now)" in output
     outcome("the second is refused, exit code 2; the kill frees the folder")

@@ -13,6 +13,7 @@ Each line of it holds for what is given neither on the command line nor in a rec
 - Learning rate: in proportion to the batch (Goyal et al., 2017).
 - Epochs: the recipe's, or as many as make its least number of steps. Warm-up: the
   recipe's, but at most a tenth of the epochs.
+- Scales that start at zero: as in the recipe, but not where weights are given.
 """
 
 from __future__ import annotations
@@ -31,6 +32,7 @@ from scalenet_training.settings.training import TrainConfig
 FITTED = (
     *("model", "image_size", "eval_resize", "augment", "normalization"),
     *("batch_size", "learning_rate", "epochs", "warmup_epochs"),
+    "zero_init_residual",
 )
 SMALL = 64  # pixels of the shorter side
 SMALL_NETWORK = "ScaleNetCifar38"
@@ -69,6 +71,8 @@ def fitted(
     if "warmup_epochs" in free:
         epochs = found.get("epochs", config.epochs)
         found["warmup_epochs"] = min(config.warmup_epochs, epochs / 10)
+    if "zero_init_residual" in free and config.weights is not None:
+        found["zero_init_residual"] = False
     return dataclasses.replace(config, **found)
 
 

@@ -72,6 +72,10 @@ class NetworkOptions(OptionGroup):
     file.json:Name where the file holds several. 'seed:' before any of these: its seed
     network, with all neurons at each scale, to learn an allocation with."""
 
+    zero_init_residual: bool = False
+    """Start the scale of each bottleneck's last batch norm at zero: a new network
+    begins as its shortcuts alone. Weights that are given replace it."""
+
     weights: Annotated[str | None, WEIGHTS] = None
     """Weights to start from, a .weights.h5, .keras or .h5 file. Its classifier is used
     where the number of classes is the same, else the classifier starts anew."""

@@ -59,6 +59,8 @@ def build(
     keras.utils.set_random_seed(config.seed)
     side = transform.training.image_size
     model = make(side)
+    if config.zero_init_residual:
+        silence_residual_branches(model)
     start = None
     if config.weights is not None:
         with usage_errors():
@@ -80,6 +82,19 @@ def build(
     loss_scale = LossScale() if config.mixed_precision == "float16" else None
     factors = rate_factors(model, config.layer_decay)
     return Learner(model, optimizer, average, loss_scale, late, factors), start
+
+
+def silence_residual_branches(model: keras.Model) -> None:
+    """Sets the scale of each bottleneck's last batch norm to zero.
+
+    The bottlenecks of a new network then give the shortcut alone, and what reaches the
+    classifier does not grow with depth.
+
+    Source: Goyal et al., "Accurate, Large Minibatch SGD", 2017, section 5.1.
+    """
+    for block in bottlenecks(layer.name for layer in model.layers):
+        gamma = model.get_layer(block.conv_norm("expansion").norm).gamma
+        gamma.assign(keras.ops.zeros_like(gamma))
 
 
 def rate_factors(model: keras.Model, decay: float) -> dict[str, float]:

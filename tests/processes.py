@@ -79,7 +79,7 @@ class _Forked:
 
     @property
     def returncode(self):
-        return self._process.exitcode
+        return self.poll()
 
     def communicate(self, timeout=None):
         """The rest of the output, and the end."""
@@ -92,6 +92,9 @@ class _Forked:
         self._process.join()
         self.stdout.close()
         return "".join(said), None
+
+    def poll(self):
+        return self._process.exitcode
 
     def send_signal(self, number):
         os.kill(self.pid, number)

@@ -46,7 +46,7 @@ def command(architecture, workdir, *options):
         TRAIN,
         *("--model", architecture, "--workdir", str(workdir)),
         *("--train-split", "train[:256]", "--eval-split", "validation[:50]"),
-        *("--batch-size", "16", "--epochs", "12", "--ema", "0.9"),
+        *("--batch-size", "16", "--epochs", "6", "--ema", "0.9"),
         *("--checkpoint-steps", "2", *options),
     ]
 
@@ -158,10 +158,10 @@ def test_a_signal_saves_and_the_printed_command_resumes(
     process = fork(arguments)
     kill_some_time(process, 0.5, signal.Signals[number])
     output = finish(process, code)
-    step = re.search(rf"stopped by {number} after step (\d+) of 192", output)[1]
+    step = re.search(rf"stopped by {number} after step (\d+) of 96", output)[1]
     assert f"To resume: {shlex.join(['python', *arguments])}" in output
     output = finish(fork(arguments))
-    assert f"Resuming at step {step} of 192" in output
+    assert f"Resuming at step {step} of 96" in output
     assert_same_run(tmp_path / "run", undisturbed)
 
 
@@ -235,7 +235,7 @@ def test_workers_whose_run_diverges_say_so_together(architecture, tmp_path):
     wild += ("--checkpoint-steps", "0", "--checkpoint-minutes", "0.0001")
     workers = start_workers(command(architecture, tmp_path / "run", *wild))
     for output in finish_all(workers, code=1):
-        assert "became NaN or infinite at step 2 of 192" in output
+        assert "became NaN or infinite at step 2 of 96" in output
 
 
 def test_evaluation_counts_every_example_once_on_any_number_of_replicas(

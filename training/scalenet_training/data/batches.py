@@ -21,6 +21,7 @@ from scalenet_training.data.sampling import (
     Sampling,
     copy_seed,
     draw,
+    in_graph,
 )
 from scalenet_training.data.splits import Split
 from scalenet_training.data.transform import Transform
@@ -62,6 +63,7 @@ def training_batches(
     epoch_seed = np.random.default_rng((seed, epoch)).integers(2**31)
     steps = split.size // batch_size
 
+    @in_graph
     def load(reference: Any, copy: tf.Tensor) -> Batch:
         example = split.fetch(reference)
         pair = tf.stack([tf.constant(epoch_seed), tf.cast(example["id"], tf.int64)])
@@ -101,6 +103,7 @@ def evaluation_batches(
     """
     padding = -split.size % batch_size
 
+    @in_graph
     def load(reference: Any, weight: tf.Tensor) -> Batch:
         example = split.fetch(reference)
         image = transform.for_evaluation(example["image"])
@@ -110,8 +113,8 @@ def evaluation_batches(
     def batches(context: tf.distribute.InputContext) -> tf.data.Dataset:
         references = split.references(None)
         filler = references.take(1).repeat().take(padding)
-        weighted = references.map(lambda reference: (reference, 1.0)).concatenate(
-            filler.map(lambda reference: (reference, 0.0))
+        weighted = references.map(in_graph(lambda one: (one, 1.0))).concatenate(
+            filler.map(in_graph(lambda one: (one, 0.0)))
         )
         if context.num_input_pipelines > 1:
             weighted = _own_references(weighted, batch_size, context)
@@ -128,14 +131,11 @@ def _own_references(
     part = batch_size // context.num_input_pipelines
     start = part * context.input_pipeline_id
 
-    def own_part(batch: tf.Tensor) -> tf.Tensor:
-        return batch[start : start + part]
+    @in_graph
+    def own_part(*batch: Any) -> Any:
+        return tf.nest.map_structure(lambda x: x[start : start + part], batch)
 
-    return (
-        references.batch(batch_size)
-        .map(lambda *batch: tf.nest.map_structure(own_part, batch))
-        .unbatch()
-    )
+    return references.batch(batch_size).map(own_part).unbatch()
 
 
 def _loaded(

@@ -239,7 +239,7 @@ def values_of_replicas(placement: Placement, value: float) -> np.ndarray:
         own = tf.where(own > 0, value, tf.zeros_like(own))
         return context.all_reduce(tf.distribute.ReduceOp.SUM, own)
 
-    @tf.function
+    @tf.function(autograph=False)
     def gather(value: tf.Tensor) -> tf.Tensor:
         values = placement.strategy.run(replica_values, args=(value,))
         return placement.strategy.experimental_local_results(values)[0]

@@ -43,7 +43,7 @@ def _errors(row: Mapping[str, float], classes: int) -> str:
 def _next(folder: str) -> list[list[str]]:
     """Commands that take a run's folder, called as this one was."""
     return [
-        typed_as("evaluate", [folder]),
+        typed_as("evaluate", [folder, "--report", os.path.join(folder, "report")]),
         typed_as("export", [folder, "--name", model_name(folder)]),
         typed_as("predict", ["IMAGE", "--model", folder]),
     ]

@@ -127,6 +127,7 @@ def mixed(
         tf.constant, (areas.inside, areas.boxes, areas.shares(size))
     )
 
+    @tf.autograph.experimental.do_not_convert  # which takes longer than to trace it
     def mix(number: tf.Tensor, batch: tuple) -> tuple:
         step = first_step + number // parts
         images, labels, weights = batch

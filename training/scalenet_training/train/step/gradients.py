@@ -60,7 +60,11 @@ def make_gradients(
 
     # Synchronised batch norm needs the replica's context, which ends at the border of
     # another function: it is left part of the step where XLA does not compile it.
-    compiled = tf.function(gradients_of, jit_compile=True) if xla else gradients_of
+    compiled = (
+        tf.function(gradients_of, autograph=False, jit_compile=True)
+        if xla
+        else gradients_of
+    )
     return _accumulated(compiled, objective.accumulate)
 
 

@@ -1,7 +1,9 @@
 """The commands as a user types them, in processes of their own."""
 
 import json
+import os
 import pathlib
+import shlex
 import subprocess
 import sys
 
@@ -89,9 +91,12 @@ def test_train_evaluate_and_plot_from_any_folder(
     folder = tmp_path / "runs/digits-tiny_cifar"
     assert (folder / "metrics.csv").is_file()
     monkeypatch.chdir(tmp_path)
-    evaluate = ["evaluate.py", str(folder), "--eval-split", "all"]
-    assert in_process(monkeypatch, *evaluate) == 0
+    said = result.stdout.split("Next, with the best epoch's weights:\n")[1]
+    python, script, *words = shlex.split(said.splitlines()[0])
+    assert (python, os.path.basename(script)) == ("python", "evaluate.py")
+    assert in_process(monkeypatch, "evaluate.py", *words, "--eval-split", "all") == 0
     assert "1797 examples: top-1 error" in capsys.readouterr().out
+    assert (folder / "report/report.html").is_file()
     plot = ["plot.py", "curves", str(folder), "--output", "both.png"]
     assert in_process(monkeypatch, *plot) == 0
     assert (tmp_path / "both.png").is_file()

@@ -16,7 +16,6 @@ import random
 import shutil
 import subprocess
 import sys
-import tarfile
 import tempfile
 import time
 
@@ -99,8 +98,8 @@ def work(arguments: argparse.Namespace, folder: pathlib.Path) -> None:
     if not whole.exists():
         whole.mkdir()
         fuzz_targets.make_files(whole)
-        with tarfile.open(HERE / "data" / "written-by-0.1.0.tar.xz") as archive:
-            archive.extractall(folder / "written", filter="data")
+        archive = HERE / "data" / "written-by-0.1.0.tar.xz"
+        shutil.unpack_archive(archive, folder / "written")
         fuzz_targets.copy_written(folder / "written", whole)
     names = [n for n, t in fuzz_targets.TARGETS.items() for _ in range(t.weight)]
     names += ["options"] * 15

@@ -70,12 +70,15 @@ class _Forked:
         self._process = _FORKING.Process(
             target=_run, args=(arguments, variables, writer), daemon=True
         )
-        with mock.patch.dict(os.environ, variables):  # of the first, for its imports
+        # The first one begins the server, which imports by this environment.
+        with mock.patch.dict(os.environ, variables):
             self._process.start()
         writer.close()
         self.stdout = os.fdopen(os.dup(reader.fileno()), encoding="utf-8")
         reader.close()
         self.pid = self._process.pid
+        self._said = []
+        self._reading = None
 
     @property
     def returncode(self):
@@ -83,21 +86,25 @@ class _Forked:
 
     def communicate(self, timeout=None):
         """The rest of the output, and the end."""
-        said = []
-        reading = threading.Thread(target=lambda: said.append(self.stdout.read()))
-        reading.start()
-        reading.join(timeout)
-        if reading.is_alive():
+        if self._reading is None:  # else it goes on after it was waited for in vain
+            self._reading = threading.Thread(target=self._read)
+            self._reading.start()
+        self._reading.join(timeout)
+        if self._reading.is_alive():
             raise subprocess.TimeoutExpired(str(self.pid), timeout)
         self._process.join()
-        self.stdout.close()
-        return "".join(said), None
+        return "".join(self._said), None
+
+    def _read(self):
+        with self.stdout:
+            self._said.append(self.stdout.read())
 
     def poll(self):
         return self._process.exitcode
 
     def send_signal(self, number):
-        os.kill(self.pid, number)
+        if self.poll() is None:  # else the number may be another process' by now
+            os.kill(self.pid, number)
 
     def kill(self):
         self._process.kill()

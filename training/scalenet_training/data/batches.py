@@ -21,9 +21,8 @@ from scalenet_training.data.sampling import (
     Sampling,
     copy_seed,
     draw,
-    in_graph,
 )
-from scalenet_training.data.splits import Split
+from scalenet_training.data.splits import Split, without_autograph
 from scalenet_training.data.transform import Transform
 
 # images (batch, size, size, 3), labels (batch,) or, mixed, (batch, classes), weights
@@ -63,7 +62,7 @@ def training_batches(
     epoch_seed = np.random.default_rng((seed, epoch)).integers(2**31)
     steps = split.size // batch_size
 
-    @in_graph
+    @without_autograph
     def load(reference: Any, copy: tf.Tensor) -> Batch:
         example = split.fetch(reference)
         pair = tf.stack([tf.constant(epoch_seed), tf.cast(example["id"], tf.int64)])
@@ -103,7 +102,7 @@ def evaluation_batches(
     """
     padding = -split.size % batch_size
 
-    @in_graph
+    @without_autograph
     def load(reference: Any, weight: tf.Tensor) -> Batch:
         example = split.fetch(reference)
         image = transform.for_evaluation(example["image"])
@@ -113,9 +112,9 @@ def evaluation_batches(
     def batches(context: tf.distribute.InputContext) -> tf.data.Dataset:
         references = split.references(None)
         filler = references.take(1).repeat().take(padding)
-        weighted = references.map(in_graph(lambda one: (one, 1.0))).concatenate(
-            filler.map(in_graph(lambda one: (one, 0.0)))
-        )
+        weighted = references.map(
+            without_autograph(lambda one: (one, 1.0))
+        ).concatenate(filler.map(without_autograph(lambda one: (one, 0.0))))
         if context.num_input_pipelines > 1:
             weighted = _own_references(weighted, batch_size, context)
         loaded = _loaded(weighted, load, batch_size, context)
@@ -131,7 +130,7 @@ def _own_references(
     part = batch_size // context.num_input_pipelines
     start = part * context.input_pipeline_id
 
-    @in_graph
+    @without_autograph
     def own_part(*batch: Any) -> Any:
         return tf.nest.map_structure(lambda x: x[start : start + part], batch)
 

@@ -12,11 +12,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from scalenet_training.data.splits import IndexedSplit, Split
-
-# Nothing in the pipeline branches on a tensor in Python. To look for that, as
-# TensorFlow does by itself, takes longer than to trace it.
-in_graph = tf.autograph.experimental.do_not_convert
+from scalenet_training.data.splits import IndexedSplit, Split, without_autograph
 
 _COPIES = 1000  # folded into the seed of an example's copies from here on
 _SHUFFLE = 1
@@ -67,14 +63,16 @@ def draw(split: Split, sampling: Sampling, epoch: Epoch) -> tf.data.Dataset:
     else:
         references = split.references(epoch.seed)
         zero = tf.zeros((), tf.int64)
-        numbered = references.map(in_graph(lambda reference: (reference, zero)))
+        numbered = references.map(
+            without_autograph(lambda reference: (reference, zero))
+        )
     total, passed = (n * epoch.batch_size for n in (epoch.steps, epoch.start))
     if sampling.repeats == 1:
         return numbered.take(total).skip(passed)
     distinct = -(-total // sampling.repeats)
     numbered = numbered.take(distinct).skip(passed // sampling.repeats)
     copies = numbered.map(
-        in_graph(partial(_repeated, repeats=sampling.repeats))
+        without_autograph(partial(_repeated, repeats=sampling.repeats))
     ).unbatch()
     copies = copies.skip(passed % sampling.repeats).take(total - passed)
     return _shuffled_within_batches(copies, epoch)
@@ -132,7 +130,7 @@ def _shuffled_within_batches(examples: tf.data.Dataset, epoch: Epoch) -> Any:
     run_seed, number = epoch.seed
     drawn = np.random.default_rng((run_seed, number, _SHUFFLE)).integers(2**31)
 
-    @in_graph
+    @without_autograph
     def shuffled(step: tf.Tensor, batch: tuple) -> tuple:
         order = tf.random.experimental.stateless_shuffle(
             tf.range(epoch.batch_size), tf.stack([tf.constant(drawn), step])

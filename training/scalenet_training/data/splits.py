@@ -14,6 +14,10 @@ from typing import Any, Protocol
 import numpy as np
 import tensorflow as tf
 
+# For what pipelines map: none of it branches on a tensor in Python, and to look for
+# that, as TensorFlow does by itself, takes longer than to trace it.
+without_autograph = tf.autograph.experimental.do_not_convert
+
 Example = Mapping[str, tf.Tensor]  # "id" int64, "image" uint8 or encoded, "label" int64
 
 

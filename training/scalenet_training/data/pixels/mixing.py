@@ -15,6 +15,8 @@ from types import MappingProxyType
 import numpy as np
 import tensorflow as tf
 
+from scalenet_training.data.splits import without_autograph
+
 _STREAM = 1  # of random numbers, beside that of the order of examples
 
 
@@ -127,7 +129,7 @@ def mixed(
         tf.constant, (areas.inside, areas.boxes, areas.shares(size))
     )
 
-    @tf.autograph.experimental.do_not_convert  # which takes longer than to trace it
+    @without_autograph
     def mix(number: tf.Tensor, batch: tuple) -> tuple:
         step = first_step + number // parts
         images, labels, weights = batch

@@ -14,6 +14,7 @@ from processes import ROOT
 from scalenet_training.errors import InterruptedRunError, RunError, UsageError
 from scalenet_training.recipes.presets import PRESETS
 from scalenet_training.runs.run_folder import RunFolder
+from scalenet_training.train import progress
 from scalenet_training.train.loop import train_and_evaluate
 from scalenet_training.train.plan import prepare
 from scalenet_training.train.progress import ScalarSummaries
@@ -124,6 +125,17 @@ def test_a_run_goes_on_with_more_epochs(config, tmp_path, capsys):
     train_and_evaluate(more, str(tmp_path / "run"))
     assert "Resuming at step 8 of 12" in capsys.readouterr().out
     assert [r["epoch"] for r in rows_without_speed(tmp_path / "run")] == ["0", "1", "2"]
+
+
+@pytest.mark.parametrize("flags", [{"avx2"}, {"avx2", "avx512_bf16"}])
+def test_a_precision_that_the_processor_lacks_is_said(
+    config, flags, tmp_path, capsys, monkeypatch
+):
+    monkeypatch.setattr(progress, "processor_flags", lambda: frozenset(flags))
+    config = dataclasses.replace(config, mixed_precision="bfloat16", max_steps=1)
+    train_and_evaluate(config, str(tmp_path / "run"))
+    said = "no instructions for bfloat16: a step may" in capsys.readouterr().out
+    assert said is ("avx512_bf16" not in flags)
 
 
 @pytest.mark.slow

@@ -12,7 +12,6 @@ import contextlib
 import dataclasses
 import datetime
 import os
-import platform
 import statistics
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
@@ -29,6 +28,7 @@ from scalenet_tf.export.formats import get_format
 from scalenet_tf.preprocessing import EvaluationTransform
 from scalenet_training.allocate.config import LatencyOptions
 from scalenet_training.bars import Bar
+from scalenet_training.devices.processor import onednn_state, processor_name
 from scalenet_training.devices.timing import interleaved
 from scalenet_training.networks.random_statistics import draw_statistics
 from scalenet_training.runs.versions import versions
@@ -76,7 +76,8 @@ class Runtime:
             "runtime": self.options.runtime,
             "batch_size": self.options.latency_batch_size,
             "threads": self.options.threads,
-            "machine": f"{platform.machine()}, {os.cpu_count()} cores",
+            "machine": f"{processor_name()}, {os.cpu_count()} cores",
+            "onednn": onednn_state(os.environ),
             "stem": shape.stem,
             "native_size": shape.native_size,
             "scales": list(shape.scales),

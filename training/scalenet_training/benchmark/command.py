@@ -1,5 +1,6 @@
 """Measures what this package computes, as ratios of interleaved runs."""
 
+import os
 from collections.abc import Sequence
 from typing import Annotated
 
@@ -14,6 +15,7 @@ from scalenet_training.benchmark.config import (
     ScalingConfig,
 )
 from scalenet_training.benchmark.scaling import measure_scaling
+from scalenet_training.devices.processor import use_onednn
 from scalenet_training.settings.inputs import check_inputs
 
 SETTINGS = (
@@ -50,6 +52,8 @@ def models(config: Annotated[ModelsConfig, tyro.conf.arg(name="")]) -> None:
     """Networks beside each other: time and memory of inference or of a step."""
     check_inputs(config)
 
+    if config.work == "step":  # as train makes it
+        use_onednn(min(config.batch_sizes), os.environ)
     from scalenet_training.benchmark.models import measure_models
 
     measure_models(config)
@@ -60,6 +64,8 @@ def profile(config: Annotated[ProfileConfig, tyro.conf.arg(name="")]) -> None:
     """Where the time goes: operations of a step, or of inference, by their time."""
     check_inputs(config)
 
+    if config.work == "step":
+        use_onednn(config.batch_size, os.environ)
     from scalenet_training.benchmark.profile import profile as measure
 
     measure(config)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import os
-import platform
 import resource
 import statistics
 import subprocess
@@ -33,6 +32,7 @@ from scalenet_training.benchmark.pytorch.peer import (
     description,
     running,
 )
+from scalenet_training.devices.processor import onednn_state, processor_name
 from scalenet_training.devices.timing import interleaved
 from scalenet_training.errors import RunError, usage_errors
 from scalenet_training.invocation import process_of
@@ -310,6 +310,6 @@ def _print_header(config: ModelsConfig) -> None:
     precision = "" if config.mixed_precision == "off" else f", {config.mixed_precision}"
     print(
         f"{config.work}{precision}, XLA {'on' if config.jit else 'off'}; "
-        f"{os.cpu_count()} cores ({platform.machine()}), {config.rounds} rounds; "
-        f"{listed}"
+        f"{os.cpu_count()} cores ({processor_name()}), oneDNN: "
+        f"{onednn_state(os.environ)}; {config.rounds} rounds; {listed}"
     )

@@ -10,6 +10,13 @@ from collections.abc import Callable
 from packaging.requirements import Requirement
 from packaging.version import Version
 
+from scalenet_training.devices.processor import (
+    HALF_PRECISIONS,
+    lacks_instructions,
+    onednn_state,
+    processor_flags,
+)
+
 PACKAGE = "scalenet_tf"
 _SHOWN = ("scalenet_tf", "tensorflow", "keras", "numpy", "torch")
 # The first PyTorch whose convolutions end the process where TensorFlow is loaded.
@@ -39,7 +46,13 @@ def devices() -> dict[str, str]:
 
     physical = tf.config.list_physical_devices()
     listed = {device.name: device.device_type for device in physical}
-    return listed | {"cores": str(len(os.sched_getaffinity(0)))}
+    flags = processor_flags()
+    slow = [kind for kind in HALF_PRECISIONS if lacks_instructions(kind, flags)]
+    return listed | {
+        "cores": str(len(os.sched_getaffinity(0))),
+        "oneDNN": onednn_state(os.environ),
+        "without instructions for": ", ".join(slow) or "none known",
+    }
 
 
 def extras() -> dict[str, str]:

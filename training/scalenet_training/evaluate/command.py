@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from scalenet_training.cli.running import parse
+from scalenet_training.devices.processor import use_onednn
 from scalenet_training.evaluate.config import EvaluateConfig
 from scalenet_training.text import printable
 
@@ -18,6 +20,8 @@ SETTINGS = (EvaluateConfig,)
 def main(arguments: Sequence[str], program: str) -> None:
     """Runs the command line."""
     config = parse(EvaluateConfig, __doc__, arguments, program)
+    # As train, so that both give the same digits.
+    use_onednn(config.batch_size, os.environ)
     if config.report is None:
         _evaluate(config)
         return

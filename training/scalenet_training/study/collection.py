@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import os
-import platform
 import shlex
 import shutil
 import statistics
@@ -13,6 +12,7 @@ import time
 import tensorflow as tf
 
 from scalenet_tf.files import read_bounded
+from scalenet_training.devices.processor import processor_name
 from scalenet_training.errors import usage_errors
 from scalenet_training.invocation import typed_as
 from scalenet_training.recipes.presets import options_of
@@ -58,18 +58,7 @@ def _describe_hardware() -> str:
     gpus = tf.config.list_physical_devices("GPU")
     names = [tf.config.experimental.get_device_details(gpu) for gpu in gpus]
     listed = [str(details.get("device_name", "GPU")) for details in names]
-    return ", ".join([f"{_processor()}, {os.cpu_count()} cores", *listed])
-
-
-def _processor() -> str:
-    try:
-        with open("/proc/cpuinfo", encoding="utf-8") as file:
-            for line in file:
-                if line.startswith("model name"):
-                    return line.partition(":")[2].strip()
-    except OSError:
-        pass
-    return platform.processor() or platform.machine()
+    return ", ".join([f"{processor_name()}, {os.cpu_count()} cores", *listed])
 
 
 def collect(study: Study, config: StudyConfig) -> list[Result]:

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 
 from scalenet_training.cli.recipes import TrainingCommand, parse_training
 from scalenet_training.devices.cluster import is_chief
+from scalenet_training.devices.processor import use_onednn
 from scalenet_training.settings.training import TrainConfig
 
 SETTINGS = (TrainConfig,)
@@ -17,6 +18,7 @@ def main(arguments: Sequence[str], program: str) -> None:
     """Runs the command line."""
     command = TrainingCommand(TrainConfig, lambda config: config.run_folder)
     config, decided = parse_training(command, __doc__, arguments, program)
+    use_onednn(config.batch_size, os.environ)
     if is_chief(os.environ):
         print(decided, flush=True)
 

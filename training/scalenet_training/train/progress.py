@@ -13,6 +13,7 @@ import tensorflow as tf
 
 from scalenet_tf.profiling import count_parameters
 from scalenet_training.data.batches import Batch
+from scalenet_training.devices.processor import lacks_instructions, processor_flags
 from scalenet_training.runs.files import disk_errors
 from scalenet_training.runs.metrics import BEST_COLUMNS, worth_telling
 from scalenet_training.runs.position import Position
@@ -41,6 +42,12 @@ def announcement(plan: Plan, folder: RunFolder, position: Position) -> str:
     freezes = config.freeze or config.freeze_epochs > 0
     if not position.step and (config.weights or freezes):
         lines.append(f"Start: {plan.describe_start()}.")
+    flags = processor_flags() if placement.device == "CPU" else frozenset()
+    if lacks_instructions(config.mixed_precision, flags):
+        lines.append(
+            f"This processor has no instructions for {config.mixed_precision}: a step "
+            "may take several times as long as with --mixed-precision off."
+        )
     step = f"step {position.step} of {plan.total_steps}"
     if position.finished and position.step < plan.total_steps:
         lines.append(f"Stopped early at {step}: nothing to do.")

@@ -5,6 +5,7 @@ import json
 import math
 import os
 import pathlib
+import shutil
 import signal
 import time
 
@@ -12,9 +13,11 @@ import numpy as np
 import pytest
 from conftest import TINY_CIFAR
 from processes import finish, start
+from scalenet_training.errors import UsageError
 from scalenet_training.study import results as statistics
 from scalenet_training.study.allocations import make_allocation, narrowed
 from scalenet_training.study.collection import note_hardware
+from scalenet_training.study.config import StudyConfig
 from scalenet_training.study.report import quoted_tables, render
 from scalenet_training.study.results import (
     Interval,
@@ -23,6 +26,7 @@ from scalenet_training.study.results import (
     summarize,
     write_results,
 )
+from scalenet_training.study.running import run_study
 from scalenet_training.study.spec import AllocationSpec, StudyRun, read_study
 
 import scalenet_tf
@@ -224,8 +228,32 @@ def test_differences_are_taken_seed_by_seed(tmp_path):
     assert "| scalenet | 2 | 2,000,000 | 10 | 3 | 15.00 | 5.00 | -2.00 [-14.71" in table
     assert "| twin | 2 | 2,000,000 to 3,000,000 |" in table
     text = render(study, runs)
-    assert "Runs that have ended: 5 of" in text
+    assert "Runs that have ended: 4 of 8" in text
     assert "(left: seed-0, learned-0, seed-1, learned-1)" in text
+
+
+def test_a_run_of_fewer_epochs_is_still_missing(tmp_path):
+    study = study_of(tmp_path, STUDY.replace("epochs = 1", "epochs = 3"))
+    ended = [result(arm.name, seed, 0.1) for arm in study.arms for seed in (0, 1)]
+    assert statistics.missing(study, ended) == []
+    ended[2] = result("twin", 0, 0.1, epochs=2)
+    assert statistics.missing(study, ended) == ["twin-0"]
+
+
+@pytest.mark.parametrize(
+    ("choice", "message"),
+    [
+        ({"arms": ("twin", "twins")}, "`arms` must be of the study's, .* twins"),
+        ({"seeds": (2,)}, "`seeds` must be of the study's, 0, 1. Received: 2"),
+    ],
+)
+def test_what_a_study_does_not_have_cannot_be_chosen(tmp_path, choice, message):
+    study_of(tmp_path)
+    runs = tmp_path / "runs"
+    file, workdir = os.fspath(tmp_path / "study.toml"), os.fspath(runs)
+    with pytest.raises(UsageError, match=message):
+        run_study(StudyConfig(file=file, workdir=workdir, **choice))
+    assert not runs.exists()
 
 
 def test_results_are_read_as_they_were_written(tmp_path):
@@ -234,6 +262,12 @@ def test_results_are_read_as_they_were_written(tmp_path):
     runs = [result("a", 0, 0.1 + 0.2), result("b", 1, 1 / 3, versions="a 1, b 2")]
     write_results(path, runs)
     assert read_results(path) == runs
+    text = (tmp_path / "results.csv").read_text()
+    (tmp_path / "results.csv").write_text(text.replace(",100,", ",100.0,"))
+    assert read_results(path) == runs
+    (tmp_path / "results.csv").write_text(text.replace(",100,", ",100.5,"))
+    with pytest.raises(ValueError, match="'images_per_second' must be a number"):
+        read_results(path)
     (tmp_path / "results.csv").write_text("a,b\n1,2\n")
     with pytest.raises(ValueError, match=r"results.csv' cannot be.* the columns arm, "):
         read_results(path)
@@ -329,10 +363,33 @@ def test_a_study_trains_what_is_missing_and_reports(tmp_path):
     output = finish(start(command))
     assert "==" not in output
     assert (folder / "results.csv").read_text() == before
+    shutil.rmtree(tmp_path / "runs")  # the results are what counts
+    output = finish(start(command))
+    assert "==" not in output
+    assert (folder / "results.csv").read_text() == before
+    write_results(os.fspath(folder / "results.csv"), [seed])
+    output = finish(start([*command, "--arms", "learned", "--seeds", "0"]))
+    assert output.count("== ") == output.count("== learned-0") == 1
+    assert "2 of 2 runs have ended." in output
+    again = read_results(os.fspath(folder / "results.csv"))
+    assert [run.error for run in again] == [learned.error, seed.error]
     changed = dataclasses.replace(seed, error=0.0)
     write_results(os.fspath(folder / "results.csv"), [learned, changed])
     output = finish(start([*command, "--check"]), code=1)
     assert "is not what results.csv gives" in output
+
+
+@pytest.mark.processes
+def test_the_seed_network_of_a_chosen_arm_is_trained_again_where_it_is_gone(tmp_path):
+    model = tmp_path / "tiny.json"
+    model.write_text(json.dumps(TINY_CIFAR.to_record()))
+    file = tmp_path / "study.toml"
+    file.write_text(TINY_STUDY.format(model=model))
+    write_results(os.fspath(tmp_path / "results.csv"), [result("seed", 0, 0.1)])
+    command = ["-m", "scalenet_training", "study", str(file), "--workdir"]
+    command += [str(tmp_path / "runs"), "--arms", "learned"]
+    output = finish(start(command))
+    assert output.index("== seed-0") < output.index("== learned-0")
 
 
 @pytest.mark.processes

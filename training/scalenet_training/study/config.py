@@ -26,12 +26,23 @@ class StudyConfig(Settings):
     data_dir: Annotated[str | None, FOLDER] = None
     """Folder of TensorFlow Datasets. Default: ~/tensorflow_datasets."""
 
+    arms: tuple[str, ...] = ()
+    """Train these alone, and the seed networks that they need. Default: all."""
+
+    seeds: tuple[int, ...] = ()
+    """Train these alone. Default: all."""
+
     report: bool = False
     """Train nothing: collect what has ended, and write the report."""
 
     check: bool = False
     """Train and write nothing: compare report.md with what results.csv gives; exit
     code 1 where they differ."""
+
+    def chooses(self, arm: str, seed: int) -> bool:
+        """Whether `arms` and `seeds` leave a run in."""
+        in_arms = not self.arms or arm in self.arms
+        return in_arms and (not self.seeds or seed in self.seeds)
 
     @property
     def results_folder(self) -> str:

@@ -58,7 +58,7 @@ def render(study: Study, results: list[Result]) -> str:
         "",
         table(study, results),
         "",
-        f"Runs that have ended: {len(results)} of {len(results) + len(left)}"
+        f"Runs that have ended: {study.size - len(left)} of {study.size}"
         + (f" (left: {', '.join(left)})." if left else "."),
         "The difference is taken seed by seed; its interval is Student's t over the "
         "pairs.",

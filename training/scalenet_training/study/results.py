@@ -50,7 +50,7 @@ class Result:
     error: float
     top5_error: float
     loss: float
-    images_per_second: float
+    images_per_second: int
     command: str
     hardware: str
     date: str
@@ -140,7 +140,7 @@ def read_results(path: str) -> list[Result]:
     Raises:
         ValueError: It has other columns, or an entry that is no number.
     """
-    kinds = {"int": int, "float": float, "str": str}
+    kinds = {"int": _whole, "float": float, "str": str}
     fields = {
         field.name: kinds[str(field.type)] for field in dataclasses.fields(Result)
     }
@@ -155,6 +155,13 @@ def read_results(path: str) -> list[Result]:
                 f"{', '.join(reader.fieldnames or ())}"
             )
         return [_result(row, fields, reader.line_num) for row in reader]
+
+
+def _whole(text: str) -> int:
+    number = float(text)  # earlier versions wrote images/s as 537.0
+    if not number.is_integer():
+        raise ValueError(text)
+    return int(number)
 
 
 def _result(
@@ -223,13 +230,13 @@ def _range(values: Sequence[int]) -> str:
 
 
 def missing(study: Study, results: Iterable[Result]) -> list[str]:
-    """Names of the runs that have not ended."""
-    ended = {(result.arm, result.seed) for result in results}
+    """Names of the runs that have no row with as many epochs as the study asks for."""
+    epochs = {(result.arm, result.seed): result.epochs for result in results}
     return [
         f"{arm.name}-{seed}"
         for seed in study.seeds
         for arm in study.arms
-        if (arm.name, seed) not in ended
+        if epochs.get((arm.name, seed), 0) < arm.config.epochs
     ]
 
 

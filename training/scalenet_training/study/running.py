@@ -9,14 +9,14 @@ import shlex
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from types import FrameType
 
 from scalenet_tf import Architecture
 from scalenet_tf.allocation import Importance
 from scalenet_training.allocate.learning import read_seed
 from scalenet_training.data.sources import open_source
-from scalenet_training.errors import RunError, usage_errors
+from scalenet_training.errors import RunError, SettingError, usage_errors
 from scalenet_training.invocation import process_of, typed_as
 from scalenet_training.networks.allocation_file import write_allocation
 from scalenet_training.networks.starting_point import resolve_architecture
@@ -48,7 +48,9 @@ def run_study(config: StudyConfig) -> None:
         study = read_study(config.file)
         for name in study.networks:
             resolve_architecture(name)
-        read_results(os.path.join(config.results_folder, RESULTS_FILE))
+        _check_choice("arms", config.arms, [arm.name for arm in study.arms])
+        _check_choice("seeds", config.seeds, study.seeds)
+        read_results(_results_file(config))
         if not config.report:
             _check_allocations(study, config.data_dir)
     check_writable(config.runs_folder, "`workdir`")
@@ -57,7 +59,7 @@ def run_study(config: StudyConfig) -> None:
     write_report(study, config.results_folder)
     left = missing(study, results)
     print(
-        f"{len(results)} of {len(results) + len(left)} runs have ended. Report: "
+        f"{study.size - len(left)} of {study.size} runs have ended. Report: "
         f"{os.path.join(config.results_folder, REPORT_FILE)}"
     )
     if failed:
@@ -66,7 +68,22 @@ def run_study(config: StudyConfig) -> None:
             "same command tries them again."
         )
     if left:
-        print(f"Left: {', '.join(left)}. To go on, type the same command again.")
+        chosen = config.arms or config.seeds
+        how = "without --arms and --seeds" if chosen else "again"
+        print(f"Left: {', '.join(left)}. To go on, type the same command {how}.")
+
+
+def _results_file(config: StudyConfig) -> str:
+    return os.path.join(config.results_folder, RESULTS_FILE)
+
+
+def _check_choice(name: str, chosen: Sequence[object], all_: Sequence[object]) -> None:
+    unknown = [value for value in chosen if value not in all_]
+    if unknown:
+        raise SettingError(
+            f"`{name}` must be of the study's, {', '.join(map(str, all_))}. Received: "
+            f"{', '.join(map(str, unknown))}."
+        )
 
 
 def _check_allocations(study: Study, data_dir: str | None) -> None:
@@ -84,12 +101,8 @@ def _train_missing(study: Study, config: StudyConfig) -> list[str]:
     failed: list[str] = []
     while True:
         done = False
-        for run in study.runs(config.runs_folder):
-            if (
-                run.name in failed
-                or has_ended(run)
-                or not _is_ready(study, run, config)
-            ):
+        for run in _to_train(study, config):
+            if run.name in failed or not _is_ready(study, run, config):
                 continue
             with _claimed(run, config) as claimed:
                 if not claimed or has_ended(run):
@@ -103,12 +116,33 @@ def _train_missing(study: Study, config: StudyConfig) -> list[str]:
             return failed
 
 
+def _to_train(study: Study, config: StudyConfig) -> list[StudyRun]:
+    """The chosen runs without a result, and the seed networks that they wait for."""
+    left = missing(study, read_results(_results_file(config)))
+    runs = list(study.runs(config.runs_folder))
+    wanted = {
+        run.name
+        for run in runs
+        if run.name in left and config.chooses(run.arm.name, run.seed)
+    }
+    for run in runs:
+        if run.name in wanted and not _is_ready(study, run, config):
+            wanted.add(study.seed_run(run, config.runs_folder).name)
+    return [run for run in runs if run.name in wanted and not has_ended(run)]
+
+
 def _is_ready(study: Study, run: StudyRun, config: StudyConfig) -> bool:
-    """Whether the seed network that its allocation is learned from has ended."""
+    """Whether its allocation is there, or the seed network to learn it from."""
     allocation = run.arm.allocation
     if allocation is None or allocation.seed_arm is None:
         return True
+    if os.path.exists(_allocation_file(run, config)):
+        return True
     return has_ended(study.seed_run(run, config.runs_folder))
+
+
+def _allocation_file(run: StudyRun, config: StudyConfig) -> str:
+    return os.path.join(config.results_folder, "allocations", f"{run.name}.json")
 
 
 @contextlib.contextmanager
@@ -169,15 +203,14 @@ def _model_of(study: Study, run: StudyRun, config: StudyConfig) -> str:
     spec = run.arm.allocation
     if spec is None:
         return run.arm.config.model
-    folder = os.path.join(config.results_folder, "allocations")
-    path = os.path.join(folder, f"{run.name}.json")
+    path = _allocation_file(run, config)
     if os.path.exists(path):
         return path
     learned = None
     if spec.seed_arm is not None:
         learned = _importance(study.seed_run(run, config.runs_folder))
     made = _allocated(spec, _classes(run.arm, config.data_dir), run.seed, learned)
-    os.makedirs(folder, exist_ok=True)
+    os.makedirs(os.path.dirname(path), exist_ok=True)
     write_allocation(path, made, {**dataclasses.asdict(spec), "seed": run.seed})
     return path
 

@@ -136,6 +136,11 @@ class Study:
     arms: tuple[Arm, ...]
 
     @property
+    def size(self) -> int:
+        """How many runs it has."""
+        return len(self.arms) * len(self.seeds)
+
+    @property
     def networks(self) -> list[str]:
         """The networks that are trained or allocated, as `--model` takes them."""
         return [

@@ -127,6 +127,12 @@ def test_a_run_goes_on_with_more_epochs(config, tmp_path, capsys):
     assert [r["epoch"] for r in rows_without_speed(tmp_path / "run")] == ["0", "1", "2"]
 
 
+def test_the_best_epoch_is_kept_as_it_was_saved(config, tmp_path):
+    train_and_evaluate(dataclasses.replace(config, epochs=1), str(tmp_path / "run"))
+    best, last = (tmp_path / f"run/{name}.keras" for name in ("best", "last"))
+    assert best.read_bytes() == last.read_bytes()
+
+
 @pytest.mark.parametrize("flags", [{"avx2"}, {"avx2", "avx512_bf16"}])
 def test_a_precision_that_the_processor_lacks_is_said(
     config, flags, tmp_path, capsys, monkeypatch

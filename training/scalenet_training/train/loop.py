@@ -350,7 +350,7 @@ class Trainer:
         folder.write_row(row)
         folder.save_model(plan.final_model, "last")
         if improved:
-            folder.save_model(plan.final_model, "best")
+            folder.copy_model("last", "best")
         with replacing(folder.file(CURVES_FILE)) as path:
             about = str(Data.of(folder.read_record()))
             plot_curves({plan.architecture.name: folder.rows()}, path, about)

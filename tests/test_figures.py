@@ -14,6 +14,7 @@ from scalenet_training.errors import UsageError
 from scalenet_training.networks.figures import plot_allocations
 from scalenet_training.runs import figures
 from scalenet_training.runs.figures import Data, plot_curves, plot_error_against_macs
+from scalenet_training.runs.metrics import Curve
 from test_commands import in_process
 
 import scalenet_tf
@@ -57,7 +58,8 @@ def labels(figure):
 
 def test_error_in_per_cent_beside_loss_with_the_best_epoch(saved, tmp_path):
     runs = {"a": rows([0.5, 0.2, 0.25]), "b": rows([0.4, 0.3, 0.1])}
-    plot_curves(runs, str(tmp_path / "a.png"), "digits: 10 classes")
+    curves = {label: Curve(table) for label, table in runs.items()}
+    plot_curves(curves, str(tmp_path / "a.png"), "digits: 10 classes")
     ((figure, path),) = saved
     assert path.endswith("a.png")
     error, loss = figure.axes
@@ -82,8 +84,19 @@ def test_error_in_per_cent_beside_loss_with_the_best_epoch(saved, tmp_path):
         assert any(line.get_visible() for line in axes.get_xgridlines())
 
 
+def test_the_star_is_at_the_epoch_that_was_kept(saved, tmp_path):
+    """Which --best loss may have chosen by another column than the one drawn."""
+    curve = Curve(rows([0.5, 0.2, 0.25]), "loss")
+    plot_curves({"a": curve}, str(tmp_path / "a.png"))
+    ((figure, _),) = saved
+    error, loss = figure.axes
+    assert error.lines[2].get_data() == ([3], [25.0])
+    assert loss.lines[2].get_data() == ([3], [1.0])
+    assert labels(figure)[0] == "a: best 25.00 % in epoch 3"
+
+
 def test_a_run_of_one_epoch_has_markers_and_one_tick(saved, tmp_path):
-    plot_curves({"a": rows([0.5])}, str(tmp_path / "a.png"))
+    plot_curves({"a": Curve(rows([0.5]))}, str(tmp_path / "a.png"))
     ((figure, _),) = saved
     for axes in figure.axes:
         assert all(line.get_marker() not in ("None", None) for line in axes.lines)
@@ -121,7 +134,7 @@ def test_many_runs_have_colours_and_markers_of_their_own():
 
 def test_an_svg_is_xml_and_the_same_every_time(tmp_path):
     for name in ("a.svg", "b.svg"):
-        plot_curves({"a < b & $c": rows([0.5, 0.4])}, str(tmp_path / name))
+        plot_curves({"a < b & $c": Curve(rows([0.5, 0.4]))}, str(tmp_path / name))
     first, second = ((tmp_path / name).read_bytes() for name in ("a.svg", "b.svg"))
     assert first == second
     assert ET.fromstring(first).tag == "{http://www.w3.org/2000/svg}svg"

@@ -166,6 +166,19 @@ def test_the_list_is_in_the_wanted_order(by, first, folder):
         assert found[-1].best_error is None
 
 
+def test_the_best_epoch_is_the_one_that_the_run_kept(folder, command):
+    """By --best loss, another than that of the lowest error."""
+    by_loss = dataclasses.replace(SHORT, best="loss")
+    run = write_run("runs/loss", (0.25, 0.5), by_loss)
+    worse, better = run.rows()
+    for row, loss in ((worse, 2.0), (better, 1.0)):
+        run.write_row({**row, "val_loss": loss})
+    told = overview("runs/loss")
+    assert (told.best_error, told.best_epoch) == (0.5, 2)
+    assert results([read_run("runs/loss")])["best_val_top1_error"] == [0.5]
+    assert run.best_row()["epoch"] == 1
+
+
 def test_the_list_for_programs_has_everything(folder, command):
     code, out, err = command("--csv list.csv --json")
     assert (code, err) == (0, "")

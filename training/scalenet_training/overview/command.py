@@ -104,5 +104,5 @@ def _plot(path: str, names: Sequence[str], runs: Sequence[Run]) -> None:
             f"{'; '.join(data)}."
         )
     with replacing(path) as temporary:
-        rows = {name: run.rows for name, run in zip(names, runs, strict=True)}
-        plot_curves(rows, temporary, data[0])
+        curves = {name: run.curve for name, run in zip(names, runs, strict=True)}
+        plot_curves(curves, temporary, data[0])

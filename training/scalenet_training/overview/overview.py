@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 from scalenet_training.errors import UsageError
 from scalenet_training.runs.locking import is_locked
-from scalenet_training.runs.metrics import METRICS_FILE, best_row
+from scalenet_training.runs.metrics import METRICS_FILE, Curve
 from scalenet_training.runs.record import CONFIG_FILE, RunRecord
 from scalenet_training.runs.run_folder import RunFolder
 
@@ -72,7 +72,12 @@ class Run:
     @property
     def best(self) -> Mapping[str, Any] | None:
         """The row of the epoch that `best.keras` is from."""
-        return best_row(self.rows) if self.rows else None
+        return self.curve.best if self.rows else None
+
+    @property
+    def curve(self) -> Curve:
+        """Its epochs."""
+        return Curve(self.rows, self.record.config.best)
 
     @property
     def state(self) -> State:

@@ -32,17 +32,18 @@ def curves(
         across_data: Draw runs on different data in one figure; their errors cannot be
             compared, and each run's label names its data.
     """
-    from scalenet_training.runs.metrics import METRICS_FILE, read_rows
+    from scalenet_training.runs.metrics import METRICS_FILE
+    from scalenet_training.runs.run_folder import RunFolder
 
     if not runs:
         raise UsageError("RUNS must be the folder of one run or more. Received: none.")
     _check_output(output)
-    rows = {}
+    curves = {}
     for run in runs:
         name = os.path.basename(os.path.normpath(run))
-        label = run if name in rows else name
-        rows[label] = read_rows(os.path.join(run, METRICS_FILE))
-        if not rows[label]:
+        label = run if name in curves else name
+        curves[label] = RunFolder(run).curve()
+        if not curves[label].rows:
             raise UsageError(
                 f"RUNS: {run!r} is not a run that has finished an epoch: its "
                 f"{METRICS_FILE} is missing or has no rows."
@@ -50,16 +51,16 @@ def curves(
     data = {run: _data(run) for run in runs}
     about = _common(data, across_data)
     if about is None:
-        rows = {
-            f"{label} ({data[run]})" if data[run] else label: table
-            for (label, table), run in zip(rows.items(), runs, strict=True)
+        curves = {
+            f"{label} ({data[run]})" if data[run] else label: curve
+            for (label, curve), run in zip(curves.items(), runs, strict=True)
         }
 
     from scalenet_training.runs.figures import plot_curves
     from scalenet_training.runs.files import replacing
 
     with replacing(output) as path:
-        plot_curves(rows, path, "different data" if about is None else about)
+        plot_curves(curves, path, "different data" if about is None else about)
     print(printable(output))
 
 

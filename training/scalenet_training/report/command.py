@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from scalenet_training.cli.running import parse
 from scalenet_training.report.config import ReportConfig
@@ -16,6 +16,7 @@ from scalenet_training.text import printable
 
 if TYPE_CHECKING:
     from scalenet_training.overview.overview import Run
+    from scalenet_training.runs.metrics import Curve
 
 SETTINGS = (ReportConfig,)
 
@@ -44,12 +45,12 @@ def _curves(runs: Sequence[Run], folder: str) -> list[str]:
     from scalenet_training.runs.figures import Data, plot_curves
 
     names = words.names([run.path for run in runs])
-    by_data: dict[str, dict[str, Sequence[Mapping[str, Any]]]] = {}
+    by_data: dict[str, dict[str, Curve]] = {}
     for name, run in zip(names, runs, strict=True):
         if run.rows:
-            by_data.setdefault(str(Data.of(run.record)), {})[name] = run.rows
+            by_data.setdefault(str(Data.of(run.record)), {})[name] = run.curve
     paths: list[str] = []
-    for about, rows in by_data.items():
+    for about, curves in by_data.items():
         paths.append(os.path.join(folder, f"{len(paths)}.png"))
-        plot_curves(rows, paths[-1], about)
+        plot_curves(curves, paths[-1], about)
     return paths

@@ -20,7 +20,7 @@ from scalenet_training.drawing import (
     style_axes,
     title,
 )
-from scalenet_training.runs.metrics import best_row
+from scalenet_training.runs.metrics import Curve
 from scalenet_training.runs.record import RunRecord
 from scalenet_training.text import printable
 
@@ -73,15 +73,13 @@ class Data(NamedTuple):
         )
 
 
-def plot_curves(
-    runs: Mapping[str, Sequence[Mapping[str, float]]], path: str, about: str = ""
-) -> None:
+def plot_curves(runs: Mapping[str, Curve], path: str, about: str = "") -> None:
     """Draws training and validation error, and loss beside it, over the epochs.
 
     Errors are in per cent, and the best epoch, whose weights are kept, is marked.
 
     Args:
-        runs: Label -> rows of metrics.csv.
+        runs: Label -> epochs.
         path: PNG or SVG file to write.
         about: Title; the data.
 
@@ -92,8 +90,8 @@ def plot_curves(
     for axes, panel in zip(panels, _PANELS, strict=True):
         _draw_panel(axes, runs, *panel)
     handles = [
-        Line2D([], [], color=colour(i), marker=marker(i), label=_told(label, rows))
-        for i, (label, rows) in enumerate(runs.items())
+        Line2D([], [], color=colour(i), marker=marker(i), label=_told(label, curve))
+        for i, (label, curve) in enumerate(runs.items())
     ]
     for line, label, face in (("-", "validation", "0.3"), ("--", "training", "white")):
         sign: dict[str, Any] = {"marker": "o", "markersize": 5, "markerfacecolor": face}
@@ -107,22 +105,23 @@ def plot_curves(
     save(figure, path)
 
 
-def _told(label: str, rows: Sequence[Mapping[str, float]]) -> str:
-    best = best_row(rows)
+def _told(label: str, curve: Curve) -> str:
+    best = curve.best
     error, epoch = 100 * best["val_top1_error"], best["epoch"] + 1
     return f"{printable(label)}: best {error:.2f} % in epoch {epoch:.0f}"
 
 
 def _draw_panel(
     axes: Axes,
-    runs: Mapping[str, Sequence[Mapping[str, float]]],
+    runs: Mapping[str, Curve],
     name: str,
     training: str,
     validation: str,
     factor: float,
 ) -> None:
     values: list[float] = []
-    for index, rows in enumerate(runs.values()):
+    for index, curve in enumerate(runs.values()):
+        rows, best = curve.rows, curve.best
         epochs = [row["epoch"] + 1 for row in rows]
         style: dict[str, Any] = {
             "color": colour(index),
@@ -136,7 +135,6 @@ def _draw_panel(
             style |= {"linewidth": width, "markerfacecolor": face}
             axes.plot(epochs, drawn, line, **style)
             values += drawn
-        best = best_row(rows)
         axes.plot(
             *(best["epoch"] + 1, factor * best[validation]),
             marker="*",
@@ -149,7 +147,7 @@ def _draw_panel(
     style_axes(axes, xlabel="epoch", ylabel=name)
     scale_values(axes, [value for value in values if math.isfinite(value)])
     axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
-    if max(map(len, runs.values())) == 1:
+    if max(len(curve.rows) for curve in runs.values()) == 1:
         axes.set_xlim(0.5, 1.5)
 
 

@@ -8,7 +8,7 @@ import math
 import os
 import reprlib
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from scalenet_tf.files import read_bounded
 from scalenet_training.errors import UsageError
@@ -113,6 +113,23 @@ def interval_in_words(error: float, examples: int) -> str:
         f"{error:.2%} of {examples} examples: the 95 % interval of the error is "
         f"{interval.low:.1%} to {interval.high:.1%} (Wilson)."
     )
+
+
+class Curve(NamedTuple):
+    """The epochs of a run.
+
+    Attributes:
+        rows: Of metrics.csv, one or more.
+        decided_by: A key of `BEST_COLUMNS`: what is lowest in the best epoch.
+    """
+
+    rows: Sequence[Mapping[str, Any]]
+    decided_by: str = "top1"
+
+    @property
+    def best(self) -> Mapping[str, Any]:
+        """The row of the epoch that `best.keras` is from."""
+        return best_row(self.rows, self.decided_by)
 
 
 def best_row(

@@ -22,7 +22,7 @@ from scalenet_training.runs.files import (
     write_rows,
     written,
 )
-from scalenet_training.runs.metrics import METRICS_FILE, best_row, read_rows
+from scalenet_training.runs.metrics import METRICS_FILE, Curve, read_rows
 from scalenet_training.runs.record import CONFIG_FILE, RunRecord
 from scalenet_training.settings.training import TrainConfig
 
@@ -134,17 +134,21 @@ class RunFolder:
         """The rows of metrics.csv, with numbers for values."""
         return read_rows(self.file(METRICS_FILE))
 
+    def curve(self) -> Curve:
+        """The rows of metrics.csv, with what decides which epoch is the best."""
+        decided_by = self.read_record().config.best if self.has_record else "top1"
+        return Curve(self.rows(), decided_by)
+
     def best_row(self) -> Mapping[str, Any]:
         """The row of metrics.csv of the epoch that `best.keras` is from.
 
         Raises:
             UsageError: There is none.
         """
-        rows = self.rows()
-        if not rows:
+        curve = self.curve()
+        if not curve.rows:
             raise UsageError(f"{self.file(METRICS_FILE)!r} is missing, or has no row.")
-        best = self.read_record().config.best if self.has_record else "top1"
-        return best_row(rows, best)
+        return curve.best
 
     def write_row(self, row: Mapping[str, Any]) -> None:
         """Adds the row of an epoch; it replaces that epoch's and all later rows."""

@@ -140,7 +140,7 @@ def read_results(path: str) -> list[Result]:
     Raises:
         ValueError: It has other columns, or an entry that is no number.
     """
-    kinds = {"int": _whole, "float": float, "str": str}
+    kinds: dict[str, Callable[[str], Any]] = {"int": _whole, "float": float, "str": str}
     fields = {
         field.name: kinds[str(field.type)] for field in dataclasses.fields(Result)
     }

@@ -353,7 +353,7 @@ class Trainer:
             folder.copy_model("last", "best")
         with replacing(folder.file(CURVES_FILE)) as path:
             about = str(Data.of(folder.read_record()))
-            plot_curves({plan.architecture.name: folder.rows()}, path, about)
+            plot_curves({plan.architecture.name: folder.curve()}, path, about)
 
     @property
     def position(self) -> Position:

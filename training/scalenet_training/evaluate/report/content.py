@@ -17,7 +17,7 @@ from scalenet_training.evaluate.report.grad_cam import grad_cam, has_map
 from scalenet_training.evaluate.report.predictions import Collector, Predictions
 from scalenet_training.evaluate.report.suspects import LABEL, Suspect, suspects
 from scalenet_training.evaluate.subject import Subject
-from scalenet_training.runs.metrics import worth_telling
+from scalenet_training.runs.metrics import Curve, worth_telling
 from scalenet_training.runs.run_folder import RunFolder
 from scalenet_training.runs.versions import versions
 
@@ -39,7 +39,7 @@ class Content:
         calibration: Of the probabilities.
         suspects: Examples to look at.
         pictures: The worst errors.
-        curves: Rows of the run's metrics.csv; none for others than runs.
+        curve: Epochs of the run; without rows for others than runs.
     """
 
     subject: Subject
@@ -54,7 +54,7 @@ class Content:
     calibration: Calibration
     suspects: Sequence[Suspect]
     pictures: Sequence[Picture]
-    curves: Sequence[Mapping[str, Any]]
+    curve: Curve
 
     @property
     def names(self) -> Sequence[str]:
@@ -78,7 +78,7 @@ def content_of(collector: Collector, result: Mapping[str, float]) -> Content:
         UsageError: The run's metrics.csv is damaged.
     """
     subject, predictions = collector.subject, collector.predictions
-    curves = [] if subject.run is None else RunFolder(subject.run).rows()
+    curve = Curve([]) if subject.run is None else RunFolder(subject.run).curve()
     with Bar(total=3, unit="part", desc="computing the report") as bar:
         counts = confusion.confusion_counts(predictions)
         order = confusion.neighbouring(counts)
@@ -100,7 +100,7 @@ def content_of(collector: Collector, result: Mapping[str, float]) -> Content:
         calibration=calibration,
         suspects=suspects(predictions),
         pictures=pictures,
-        curves=curves,
+        curve=curve,
     )
 
 

@@ -63,7 +63,7 @@ def _figures(known: Mapping[str, Any]) -> dict[str, str]:
 
 
 def _sections(content: Content, folder: str) -> Iterable[str]:
-    if content.curves:
+    if content.curve.rows:
         yield heading("Training")
         yield _figure(folder, CURVES)
     yield heading("Worst errors")

@@ -85,9 +85,9 @@ def _write(folder: str, content: Content) -> None:
         figures.draw_calibration(content.calibration, file(CALIBRATION))
         if content.pictures:
             figures.draw_errors(content.pictures, file(ERRORS))
-        if content.curves:
+        if content.curve.rows:
             label = os.path.basename(os.path.normpath(content.subject.name))
-            plot_curves({label: content.curves}, file(CURVES))
+            plot_curves({label: content.curve}, file(CURVES))
         bar.update()
         _write_text(file(PAGE), page.render(content, folder))
         bar.update()

@@ -7,6 +7,7 @@ import sys
 
 import pytest
 from processes import TRAINING, environment
+from scalenet_training.allocate import command, learning
 from scalenet_training.devices.processor import (
     ONEDNN,
     lacks_instructions,
@@ -74,10 +75,10 @@ def test_train_computes_by_onednn(value, printed, tmp_path):
     variables = {**environment(), ONEDNN: value}
     if value is None:
         del variables[ONEDNN]
-    command = [sys.executable, "-c", RUN, os.path.join(TRAINING, "train.py")]
+    program = [sys.executable, "-c", RUN, os.path.join(TRAINING, "train.py")]
     options = ["--max-steps", "1", "--model", "ResNetCifar38"]
     ran = subprocess.run(
-        [*command, *options, "--workdir", os.fspath(tmp_path / "run")],
+        [*program, *options, "--workdir", os.fspath(tmp_path / "run")],
         env=variables,
         capture_output=True,
         text=True,
@@ -85,6 +86,24 @@ def test_train_computes_by_onednn(value, printed, tmp_path):
     )
     assert ran.returncode == 0, ran.stderr
     assert printed in ran.stdout
+
+
+@pytest.mark.parametrize(
+    ("options", "uses"),
+    [
+        ([], [32]),
+        (["--target-latency", "twin"], []),  # which is measured as it is served
+        (["--target-latency", "twin", "--runtime", "openvino"], [32]),
+    ],
+)
+def test_allocate_trains_by_onednn_unless_it_measures_tensorflow(
+    options, uses, monkeypatch
+):
+    seen = []
+    monkeypatch.setattr(command, "use_onednn", lambda size, _: seen.append(size))
+    monkeypatch.setattr(learning, "learn_allocation", lambda _: None)
+    command.main(options, "scalenet allocate")
+    assert seen == uses
 
 
 def test_the_flags_are_those_of_the_processor(tmp_path):

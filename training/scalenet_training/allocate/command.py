@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from scalenet_training.allocate.config import AllocateConfig
 from scalenet_training.cli.recipes import TrainingCommand, parse_training
 from scalenet_training.devices.cluster import is_chief
+from scalenet_training.devices.processor import use_onednn
 
 SETTINGS = (AllocateConfig,)
 
@@ -25,6 +26,9 @@ def main(arguments: Sequence[str], program: str) -> None:
     if config.seed_run is None and is_chief(os.environ):
         print(decided, flush=True)
 
+    # What a SavedModel takes is measured as it is served, by TensorFlow's default.
+    if config.target_latency is None or config.runtime != "savedmodel":
+        use_onednn(config.seed_config.batch_size, os.environ)
     if config.threads is not None:  # TensorFlow reads them when it begins
         os.environ["TF_NUM_INTRAOP_THREADS"] = str(config.threads)
 

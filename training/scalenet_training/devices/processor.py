@@ -56,7 +56,7 @@ def use_onednn(batch_size: int, environment: MutableMapping[str, str]) -> None:
 
     Where the processor has AVX-512 VNNI or AMX, TensorFlow does so by itself. Elsewhere
     a training step takes 0.47 to 0.71 of its time with them, and inference of a single
-    image by a network that is not folded up to 19 times its time
+    image by a network that is not folded up to 16 times its time
     (docs/performance.md, "Processors without AVX-512").
 
     Args:

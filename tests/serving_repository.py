@@ -32,10 +32,12 @@ class RefusalError(Exception):
 
 @dataclasses.dataclass
 class Faults:
-    """What goes wrong: `kind` (of `FAULTS`), for the next `remaining` requests."""
+    """What goes wrong: `kind` (of `FAULTS`), for `remaining` requests, once `spared`
+    requests were answered."""
 
     kind: str | None = None
     remaining: float = float("inf")
+    spared: int = 0
     delay: float = 60.0
     requests: int = 0
     closed: threading.Event = dataclasses.field(default_factory=threading.Event)
@@ -47,7 +49,7 @@ class Faults:
             RefusalError: The fault is one that both protocols answer with a code.
         """
         self.requests += 1
-        if self.kind is None or self.remaining <= 0:
+        if self.kind is None or self.remaining <= 0 or self.requests <= self.spared:
             return None
         self.remaining -= 1
         if self.kind == "slow":

@@ -9,6 +9,7 @@ import tyro
 from scalenet_training.benchmark.config import (
     ChecksConfig,
     ExportSpeedConfig,
+    LoadConfig,
     ModelsConfig,
     PipelineConfig,
     ProfileConfig,
@@ -24,6 +25,7 @@ SETTINGS = (
     ModelsConfig,
     ProfileConfig,
     ChecksConfig,
+    LoadConfig,
     PipelineConfig,
 )
 
@@ -79,6 +81,16 @@ def checks(config: Annotated[ChecksConfig, tyro.conf.arg(name="")]) -> None:
     from scalenet_training.benchmark.checks import measure_checks
 
     measure_checks(config)
+
+
+@app.command
+def load(config: Annotated[LoadConfig, tyro.conf.arg(name="")]) -> None:
+    """Requests a second of a served model, their times, and whether they are right."""
+    check_inputs(config)
+
+    from scalenet_training.benchmark.serving.load import measure_load
+
+    measure_load(config)
 
 
 @app.command

@@ -10,12 +10,15 @@ import tyro
 from scalenet_training.data.augmentation import AugmentationName
 from scalenet_training.errors import UsageError
 from scalenet_training.export.config import Format
+from scalenet_training.predict.config import URL, ServerOptions
 from scalenet_training.settings.base import (
     EVEN,
     IN_A_FOLDER,
+    NOT_NEGATIVE,
     POSITIVE,
     POSITIVE_NUMBERS,
     SIDE,
+    OptionGroup,
     Settings,
     suffix,
 )
@@ -188,6 +191,47 @@ class ChecksConfig(Settings):
 
     output: CsvFile = None
     """A .csv file to write the table to as well."""
+
+
+@dataclasses.dataclass(frozen=True)
+class LoadOptions(OptionGroup):
+    """What is asked, by how many."""
+
+    images: Annotated[
+        tyro.conf.Positional[tuple[str, ...]],
+        tyro.conf.arg(metavar="IMAGE [IMAGE ...]"),
+    ]
+    """Image files and folders, as of `predict`; they are asked for in turns."""
+
+    model: Annotated[str, URL]
+    """A served model, as of `predict`: http[s]://HOST:PORT/v1/models/NAME or
+    grpc[s]://HOST[:8500]/NAME."""
+
+    clients: Annotated[tuple[int, ...], POSITIVE_NUMBERS] = (1, 8, 32)
+    """How many ask at once: one measurement each. Each has a connection of its own and
+    asks again as soon as it is answered."""
+
+    requests: Annotated[int, POSITIVE] = 1000
+    """Requests of a measurement, of all clients together."""
+
+    broken_every: Annotated[int, NOT_NEGATIVE] = 0
+    """Every so many requests, one with bytes that are no image; 0: none. The answers to
+    the others must not change."""
+
+    compare: Annotated[str | None, MODEL] = None
+    """The run, .keras file or export that is served: the first answers are compared
+    with its own."""
+
+    output: CsvFile = None
+    """A .csv file to write the table to as well."""
+
+
+@dataclasses.dataclass(frozen=True)
+class LoadConfig(ServerOptions, LoadOptions, Settings):
+    """Asks a served model from several clients at once, an image a request.
+
+    Each image is first asked for alone; under load its answer must be the same.
+    """
 
 
 @dataclasses.dataclass(frozen=True)

@@ -7,7 +7,13 @@ from typing import Annotated
 import tyro
 
 from scalenet_training.errors import SettingError
-from scalenet_training.settings.base import POSITIVE, SIDE, Settings
+from scalenet_training.settings.base import (
+    POSITIVE,
+    SIDE,
+    Bound,
+    OptionGroup,
+    Settings,
+)
 from scalenet_training.settings.groups import NormalizationName
 from scalenet_training.settings.inputs import FILE, existing
 
@@ -26,6 +32,8 @@ _MODEL = existing(
 )
 
 
+URL = Bound("must be the URL of a served model", is_url)
+
 _FORMS = ("`json`", "`csv`", "`jsonl`")
 _OUTPUT = existing(
     f"a file in a folder that exists, or {STREAM} for standard output",
@@ -34,7 +42,22 @@ _OUTPUT = existing(
 
 
 @dataclasses.dataclass(frozen=True)
-class PredictConfig(Settings):
+class ServerOptions(OptionGroup):
+    """For a served model."""
+
+    timeout: Annotated[float, POSITIVE] = 30.0
+    """Seconds from a request to the end of its answer."""
+
+    header: tuple[str, ...] = ()
+    """Sent with each request, as "Authorization: Bearer TOKEN"."""
+
+    ca_file: str | None = None
+    """For https:// or grpcs://: a PEM file with the certificates to trust. Default: the
+    system's."""
+
+
+@dataclasses.dataclass(frozen=True)
+class PredictionOptions(OptionGroup):
     """What to look at, by which model."""
 
     images: Annotated[
@@ -71,33 +94,33 @@ class PredictConfig(Settings):
     batch_size: Annotated[int, POSITIVE] = 32
     """Images that are decoded and computed, or sent, at a time."""
 
-    timeout: Annotated[float, POSITIVE] = 30.0
-    """For a served model: seconds from a request to the end of its answer."""
-
     attempts: Annotated[int, POSITIVE] = 4
     """For a served model: how often to ask, at most, while there is no server or it is
     unavailable."""
 
-    header: tuple[str, ...] = ()
-    """For a served model: sent with each request, as "Authorization: Bearer TOKEN"."""
 
-    ca_file: str | None = None
-    """For a served model at https:// or grpcs://: a PEM file with the certificates to
-    trust. Default: the system's."""
+@dataclasses.dataclass(frozen=True)
+class KerasOptions(OptionGroup):
+    """For a .keras file, which does not say how images become its input."""
 
     normalization: NormalizationName | None = None
-    """For a .keras file: mean and deviation of the pixels. Default: the run's."""
+    """Mean and deviation of the pixels. Default: the run's."""
 
     image_size: Annotated[int | None, SIDE] = None
-    """For a .keras file that takes any size: side of the images. Default: the run's."""
+    """Of a network that takes any size: side of the images. Default: the run's."""
 
     eval_resize: Annotated[int | None, SIDE] = None
-    """For a .keras file: resize the shorter side to this and crop the centre. Default:
+    """Resize the shorter side to this and crop the centre. Default:
     the run's, else the model's input size."""
 
     class_names: Annotated[str | None, FILE] = None
-    """For a .keras file: text file with one class name per line. Default: the run's,
+    """Text file with one class name per line. Default: the run's,
     else the numbers of the classes."""
+
+
+@dataclasses.dataclass(frozen=True)
+class PredictConfig(KerasOptions, ServerOptions, PredictionOptions, Settings):
+    """What to look at, by which model."""
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -26,7 +26,7 @@ from scalenet_tf.serving.messages import INVALID
 from scalenet_training.errors import RunError, UsageError, usage_errors
 from scalenet_training.networks.exported_files import check_complete, open_intact
 from scalenet_training.networks.saved_network_config import SavedNetworkConfig
-from scalenet_training.predict.config import PredictConfig, is_url
+from scalenet_training.predict.config import PredictConfig, ServerOptions, is_url
 from scalenet_training.predict.decoders import ArrayDecoder, Decoder, GraphDecoder
 from scalenet_training.runs.run_folder import RunFolder
 
@@ -63,7 +63,7 @@ class ServerPredictor:
     def __init__(self, client: Client):
         self._client = client
 
-    def predict(self, images: Sequence[bytes], top_k: int) -> list[Prediction]:
+    def predict(self, images: Sequence[bytes], top_k: int | None) -> list[Prediction]:
         """A prediction for each encoded image; not `valid` where it is not an image.
 
         A model that refuses a batch for some of its images is asked again without them.
@@ -110,16 +110,8 @@ def open_predictor(
     path, about = config.model, f"`model` {without_secrets(config.model)!r}: "
     formats = FORMATS if formats is None else formats
     if is_url(path):
-        with usage_errors(about=about):
-            client = Client(
-                path,
-                timeout=config.timeout,
-                attempts=config.attempts,
-                batch_size=config.batch_size,
-                headers=_headers(config.header),
-                ca_file=config.ca_file,
-            )
-        with client:
+        batch_size, attempts = config.batch_size, config.attempts
+        with open_client(path, config, batch_size, attempts) as client:
             yield ServerPredictor(client)
     elif found := find_exported(path, formats):
         with usage_errors(UsageError, about=about):
@@ -141,6 +133,25 @@ def open_predictor(
         )
         raise UsageError(
             f"`model` must be one of: {'; '.join(forms)}. Received: {path!r}."
+        )
+
+
+def open_client(
+    url: str, options: ServerOptions, batch_size: int, attempts: int
+) -> Client:
+    """Makes a client of a served model; nothing is asked yet.
+
+    Raises:
+        UsageError: The URL or an option is not allowed.
+    """
+    with usage_errors(about=f"`model` {without_secrets(url)!r}: "):
+        return Client(
+            url,
+            timeout=options.timeout,
+            attempts=attempts,
+            batch_size=batch_size,
+            headers=_headers(options.header),
+            ca_file=options.ca_file,
         )
 
 

@@ -1,0 +1,1 @@
+"""A served model, asked as many clients ask it."""

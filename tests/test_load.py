@@ -33,7 +33,7 @@ def test_every_answer_is_that_to_the_image_alone(exports, server, tmp_path, caps
         assert [row["requests"] for row in csv.DictReader(file)] == ["12", "12"]
     printed = capsys.readouterr().out
     assert "4 images, one a request" in printed
-    assert "requests/s" in printed
+    assert "answers/s" in printed
 
 
 @pytest.fixture
@@ -68,15 +68,37 @@ def test_requests_without_an_answer_are_counted(exports, rest, capsys):
 
 def test_other_answers_are_counted(exports, rest, monkeypatch):
     monkeypatch.setattr(load, "same", lambda one, other: one.probabilities[0] > 2)
-    with pytest.raises(RunError, match="0 requests got no answer, and 12 another one"):
+    with pytest.raises(RunError, match="0 requests got no answer, and 12 one that"):
         measure_load(settings(exports, rest, clients=(2,)))
 
 
 def test_without_a_server_nothing_is_measured(exports, rest):
     with pytest.raises(UsageError, match="nobody"):
         measure_load(settings(exports, rest, "nobody"))
-    with pytest.raises(UsageError, match="`model` must be the URL of a served model"):
-        LoadConfig((str(exports.images),), "runs/digits")
+    assert rest.faults.requests == 1
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"model": "runs/digits"}, "`model` must be the URL of a served model"),
+        ({"requests": 7, "clients": (1, 8)}, "`requests` must be at least 8, one for"),
+        ({"clients": (0,)}, "`clients` must be"),
+        ({"broken_every": -1}, "`broken_every` must be 0 or more"),
+    ],
+)
+def test_wrong_settings_are_refused(options, message):
+    values = {"images": ("a.png",), "model": "http://127.0.0.1:1/v1/models/a"}
+    with pytest.raises(UsageError, match=message):
+        LoadConfig(**{**values, **options})
+
+
+def test_what_cannot_be_compared_is_said_before_the_server_is_asked(
+    exports, rest, tmp_path
+):
+    with pytest.raises(UsageError, match="`compare` must be one of"):
+        measure_load(settings(exports, rest, compare=str(tmp_path)))
+    assert rest.faults.requests == 0
 
 
 def prediction(*probabilities, classes=None, valid=True):
@@ -94,6 +116,8 @@ RIGHT = prediction(0.6, 0.3, 0.1)
         (prediction(0.602, 0.298, 0.1), RIGHT, False),
         (prediction(0.6, 0.3), RIGHT, False),
         (prediction(0.6, 0.3, 0.1, classes=(1, 0, 2)), RIGHT, False),
+        (prediction(0.6, 0.3, 0.1, classes=(0, 2, 1)), RIGHT, False),
+        (prediction(0.6, 0.3, 0.1, classes=(0, 1, 7)), RIGHT, True),
         (prediction(0.45, 0.45, classes=(1, 0)), prediction(0.45, 0.45), True),
         (prediction(valid=False), RIGHT, False),
         (RIGHT, prediction(valid=False), False),

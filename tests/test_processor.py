@@ -106,6 +106,22 @@ def test_allocate_trains_by_onednn_unless_it_measures_tensorflow(
     assert seen == uses
 
 
+def test_no_command_that_decides_imports_tensorflow_before_it_does():
+    rooms = ("train", "tune", "allocate", "evaluate", "benchmark")
+    names = [f"scalenet_training.{room}.command" for room in rooms]
+    names.append("scalenet_training.tune.processes")
+    code = f"import sys, {', '.join(names)}; print('tensorflow' in sys.modules)"
+    code = f"from scalenet_training.cli import app; app.defer_library(); {code}"
+    ran = subprocess.run(
+        [sys.executable, "-c", code],
+        env=environment(),
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert ran.stdout == "False\n"
+
+
 def test_the_flags_are_those_of_the_processor(tmp_path):
     file = tmp_path / "cpuinfo"
     file.write_text("processor\t: 0\nflags\t\t: fpu avx2 fma\n\nprocessor\t: 1\n")
@@ -134,6 +150,12 @@ def test_missing_instructions_are_known(kind, flags, lacks):
 def test_the_state_of_onednn_is_said():
     assert onednn_state({ONEDNN: "0"}) == f"{ONEDNN}=0"
     assert onednn_state({}) == "by TensorFlow's default"
+    assert onednn_state({ONEDNN: "0"}, training=True) == f"{ONEDNN}=0"
+
+
+@on_x86
+def test_training_is_by_onednn_on_x86():
+    assert onednn_state({}, training=True) == f"{ONEDNN}=1"
 
 
 def test_the_processor_has_a_name(tmp_path):

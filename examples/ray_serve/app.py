@@ -1,8 +1,9 @@
 """Serves an exported SavedModel with Ray Serve, for the client of TensorFlow Serving.
 
-`python app.py savedmodels/digits` answers at http://127.0.0.1:8501/v1/models/digits, as
-TensorFlow Serving's REST API does for the signature `serving_bytes`. Requests that come
-at the same time are computed together. Needs `pip install "ray[serve]"`.
+`python app.py savedmodels/digits` answers at http://127.0.0.1:8501/v1/models/digits
+what `scalenet predict` asks of TensorFlow Serving by REST: the newest version, the
+signature `serving_bytes`, the columns of `inputs`. Requests that come at the same time
+are computed together. Needs `pip install "ray[serve]"`.
 """
 
 import argparse
@@ -58,16 +59,26 @@ class Model:
             return JSONResponse({"model_version_status": [one]})
         if request.method != "POST" or path != f"{self._path}:predict":
             return _refusal(404, f"there is no {path} here")
-        body = await request.json()
-        if body.get("signature_name") != SIGNATURE:
-            return _refusal(404, f"the only signature is {SIGNATURE}")
-        images = [base64.b64decode(one["b64"]) for one in body["inputs"]["image_bytes"]]
+        try:
+            images = _images(await request.json())
+        except (ValueError, KeyError, TypeError) as error:
+            return _refusal(400, f"images for {SIGNATURE} cannot be read: {error!r}")
         try:
             rows = await asyncio.gather(*map(self._joined, images))
         except tf.errors.InvalidArgumentError as error:
             return _refusal(400, error.message)
         outputs = {name: [row[name] for row in rows] for name in rows[0]}
         return JSONResponse({"outputs": outputs})
+
+
+def _images(body: dict) -> list[bytes]:
+    """The encoded images of a request, one or more."""
+    if body["signature_name"] != SIGNATURE or not body["inputs"]["image_bytes"]:
+        raise ValueError(body["signature_name"])
+    return [
+        base64.b64decode(one["b64"], validate=True)
+        for one in body["inputs"]["image_bytes"]
+    ]
 
 
 def _plain(value: object) -> object:
@@ -84,6 +95,8 @@ def _refusal(code: int, message: str) -> JSONResponse:
 def newest(folder: str) -> str:
     """The folder of the highest version of an export."""
     versions = [name for name in os.listdir(folder) if name.isdecimal()]
+    if not versions:
+        raise ValueError(f"{folder!r} has no version of an export in it")
     return os.path.join(os.path.abspath(folder), max(versions, key=int))
 
 
@@ -96,9 +109,13 @@ def main() -> None:
     parser.add_argument("--wait", type=float, default=0.02, help="seconds for others")
     options = parser.parse_args()
     name = os.path.basename(os.path.normpath(options.folder))
+    try:
+        version = newest(options.folder)
+    except (OSError, ValueError) as error:
+        parser.error(str(error))
     ray.init(include_dashboard=False)
     serve.start(http_options={"host": "127.0.0.1", "port": options.port})
-    model = Model.bind(newest(options.folder), name, options.most, options.wait)
+    model = Model.bind(version, name, options.most, options.wait)
     serve.run(model, route_prefix="/", blocking=False)
     print(f"port {options.port}", flush=True)
     try:

@@ -75,6 +75,8 @@ class GrpcTransport:
 
     def _open(self) -> Any:
         options = [
+            # Else all clients of a process share one connection.
+            ("grpc.use_local_subchannel_pool", 1),
             ("grpc.max_send_message_length", _REQUEST_BYTES),
             ("grpc.max_receive_message_length", self._most),
             # Attempts of the client must not all meet one failed connection.

@@ -72,12 +72,13 @@ class Runtime:
     def identity(self) -> dict[str, Any]:
         """What must be equal for times to be comparable."""
         shape = self.architecture
+        kernels = {"onednn": onednn_state(os.environ)}
         return {
+            **(kernels if self.options.runtime == "savedmodel" else {}),
             "runtime": self.options.runtime,
             "batch_size": self.options.latency_batch_size,
             "threads": self.options.threads,
             "machine": f"{processor_name()}, {os.cpu_count()} cores",
-            "onednn": onednn_state(os.environ),
             "stem": shape.stem,
             "native_size": shape.native_size,
             "scales": list(shape.scales),

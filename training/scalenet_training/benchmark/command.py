@@ -55,7 +55,7 @@ def models(config: Annotated[ModelsConfig, tyro.conf.arg(name="")]) -> None:
     check_inputs(config)
 
     if config.work == "step":  # as train makes it
-        use_onednn(min(config.batch_sizes), os.environ)
+        use_onednn(max(config.batch_sizes), os.environ)
     from scalenet_training.benchmark.models import measure_models
 
     measure_models(config)

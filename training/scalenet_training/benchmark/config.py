@@ -8,7 +8,7 @@ from typing import Annotated, Literal, get_args
 import tyro
 
 from scalenet_training.data.augmentation import AugmentationName
-from scalenet_training.errors import UsageError
+from scalenet_training.errors import SettingError, UsageError
 from scalenet_training.export.config import Format
 from scalenet_training.predict.config import URL, ServerOptions
 from scalenet_training.settings.base import (
@@ -219,8 +219,7 @@ class LoadOptions(OptionGroup):
     the others must not change."""
 
     compare: Annotated[str | None, MODEL] = None
-    """The run, .keras file or export that is served: the first answers are compared
-    with its own."""
+    """The run or export that is served: the first answers are compared with its own."""
 
     output: CsvFile = None
     """A .csv file to write the table to as well."""
@@ -232,6 +231,15 @@ class LoadConfig(ServerOptions, LoadOptions, Settings):
 
     Each image is first asked for alone; under load its answer must be the same.
     """
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.requests < max(self.clients):
+            raise SettingError.of(
+                "requests",
+                f"must be at least {max(self.clients)}, one for each of `clients`",
+                self.requests,
+            )
 
 
 @dataclasses.dataclass(frozen=True)

@@ -60,16 +60,25 @@ def use_onednn(batch_size: int, environment: MutableMapping[str, str]) -> None:
     (docs/performance.md, "Processors without AVX-512").
 
     Args:
-        batch_size: Images of the batches that will be computed.
+        batch_size: Images of the global batches that will be computed.
         environment: Of this process, which TensorFlow reads when it is imported; after
             that, nothing is changed.
     """
-    x86 = platform.machine().lower() in ("x86_64", "amd64")
-    if x86 and batch_size > 1 and "tensorflow" not in sys.modules:
+    if _is_x86() and batch_size > 1 and "tensorflow" not in sys.modules:
         environment.setdefault(ONEDNN, "1")
 
 
-def onednn_state(environment: Mapping[str, str]) -> str:
-    """What decides about oneDNN's kernels: the variable, or TensorFlow itself."""
-    value = environment.get(ONEDNN)
+def onednn_state(environment: Mapping[str, str], training: bool = False) -> str:
+    """What decides about oneDNN's kernels: the variable, or TensorFlow itself.
+
+    Args:
+        environment: Of this process.
+        training: Whether it is about what `use_onednn` leaves.
+    """
+    default = "1" if training and _is_x86() else None
+    value = environment.get(ONEDNN, default)
     return "by TensorFlow's default" if value is None else f"{ONEDNN}={value}"
+
+
+def _is_x86() -> bool:
+    return platform.machine().lower() in ("x86_64", "amd64")

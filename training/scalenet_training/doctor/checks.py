@@ -50,8 +50,8 @@ def devices() -> dict[str, str]:
     slow = [kind for kind in HALF_PRECISIONS if lacks_instructions(kind, flags)]
     return listed | {
         "cores": str(len(os.sched_getaffinity(0))),
-        "oneDNN": onednn_state(os.environ),
-        "without instructions for": ", ".join(slow) or "none known",
+        "oneDNN in training": onednn_state(os.environ, training=True),
+        "processor without instructions for": ", ".join(slow) or "none known",
     }
 
 

@@ -96,18 +96,21 @@ Predictor = LocalPredictor | ServerPredictor
 
 @contextlib.contextmanager
 def open_predictor(
-    config: PredictConfig, formats: Sequence[ExportFormat] | None = None
+    config: PredictConfig,
+    formats: Sequence[ExportFormat] | None = None,
+    option: str = "model",
 ) -> Iterator[Predictor]:
     """Loads the model, or connects to it, until the block ends.
 
     Args:
         config: Which model.
         formats: The formats of exported models that are known; `None`: the package's.
+        option: What the model is called in messages.
 
     Raises:
         UsageError: There is no such model, or it cannot be loaded.
     """
-    path, about = config.model, f"`model` {without_secrets(config.model)!r}: "
+    path, about = config.model, f"`{option}` {without_secrets(config.model)!r}: "
     formats = FORMATS if formats is None else formats
     if is_url(path):
         batch_size, attempts = config.batch_size, config.attempts
@@ -132,7 +135,7 @@ def open_predictor(
             "a .keras file",
         )
         raise UsageError(
-            f"`model` must be one of: {'; '.join(forms)}. Received: {path!r}."
+            f"`{option}` must be one of: {'; '.join(forms)}. Received: {path!r}."
         )
 
 

@@ -119,7 +119,7 @@ class Curve(NamedTuple):
     """The epochs of a run.
 
     Attributes:
-        rows: Of metrics.csv, one or more.
+        rows: Of metrics.csv.
         decided_by: A key of `BEST_COLUMNS`: what is lowest in the best epoch.
     """
 
@@ -128,7 +128,7 @@ class Curve(NamedTuple):
 
     @property
     def best(self) -> Mapping[str, Any]:
-        """The row of the epoch that `best.keras` is from."""
+        """The row of that epoch; there must be one."""
         return best_row(self.rows, self.decided_by)
 
 

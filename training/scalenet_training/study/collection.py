@@ -68,7 +68,12 @@ def collect(study: Study, config: StudyConfig) -> list[Result]:
         known = {(result.arm, result.seed): result for result in read_results(path)}
     for run in study.runs(config.runs_folder):
         if has_ended(run):
-            known[run.arm.name, run.seed] = _result(run)
+            key, result = (run.arm.name, run.seed), _result(run)
+            # How this command was typed is nothing new.
+            if key not in known or result != dataclasses.replace(
+                known[key], command=result.command
+            ):
+                known[key] = result
             _keep_metrics(run, config.results_folder)
     order = [(arm.name, seed) for arm in study.arms for seed in study.seeds]
     results = [known[key] for key in order if key in known]

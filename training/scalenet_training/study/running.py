@@ -118,7 +118,8 @@ def _train_missing(study: Study, config: StudyConfig) -> list[str]:
 
 def _to_train(study: Study, config: StudyConfig) -> list[StudyRun]:
     """The chosen runs without a result, and the seed networks that they wait for."""
-    left = missing(study, read_results(_results_file(config)))
+    with usage_errors():
+        left = missing(study, read_results(_results_file(config)))
     runs = list(study.runs(config.runs_folder))
     wanted = {
         run.name

@@ -5,11 +5,9 @@ goes on with the search. Several processes share a search as KerasTuner's chief 
 workers do (docs/tuning.md).
 """
 
-import os
 from collections.abc import Sequence
 
 from scalenet_training.cli.running import parse
-from scalenet_training.devices.processor import use_onednn
 from scalenet_training.tune.config import TuneConfig
 
 SETTINGS = (TuneConfig,)
@@ -19,7 +17,6 @@ def main(arguments: Sequence[str], program: str) -> None:
     """Runs the command line."""
     config = parse(TuneConfig, __doc__, arguments, program)
 
-    use_onednn(config.batch_size, os.environ)
     from scalenet_training.tune.tuning import tune
 
     tune(config)

@@ -12,6 +12,7 @@ from concurrent.futures.process import BrokenProcessPool
 from typing import Any
 
 from scalenet_training.cli.quiet import silence_tensorflow
+from scalenet_training.devices.processor import use_onednn
 from scalenet_training.errors import RunError
 
 # What calls a function: `call(function, *arguments)`.
@@ -19,7 +20,7 @@ Call = Callable[..., Any]
 
 
 @contextlib.contextmanager
-def other_process(calls: int) -> Iterator[Call]:
+def other_process(calls: int, batch_size: int = 1) -> Iterator[Call]:
     """Gives a function that makes calls in another process, one at a time.
 
     That process ends with this one, however this one ends.
@@ -27,6 +28,7 @@ def other_process(calls: int) -> Iterator[Call]:
     Args:
         calls: A fresh process takes over after that many calls: TensorFlow keeps memory
             of every network until its process ends.
+        batch_size: Of what is computed there; see `use_onednn`.
 
     Raises:
         RunError: The process has died.
@@ -35,6 +37,7 @@ def other_process(calls: int) -> Iterator[Call]:
         1,
         multiprocessing.get_context("spawn"),  # TensorFlow cannot be forked
         initializer=_begin,
+        initargs=(batch_size,),
         max_tasks_per_child=calls,
     )
     try:
@@ -52,8 +55,9 @@ def other_process(calls: int) -> Iterator[Call]:
         pool.shutdown()
 
 
-def _begin() -> None:
+def _begin(batch_size: int) -> None:
     silence_tensorflow()
+    use_onednn(batch_size, os.environ)
     _end_with_parent()
 
 

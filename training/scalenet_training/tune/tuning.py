@@ -68,7 +68,7 @@ def tune(config: TuneConfig) -> None:
         if images is not None and images.index.changed and role != "worker":
             with disk_errors(folder.path):  # for the trials, which open no image twice
                 images.index.save(folder.file(INDEX_FILE))
-        with other_process(config.trials_per_process) as call:
+        with other_process(config.trials_per_process, config.batch_size) as call:
             for search in searches:
                 search.run(role, call)
         if role == "worker":

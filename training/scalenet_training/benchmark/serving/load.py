@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import math
 import os
-import threading
+import queue
 import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -23,6 +24,7 @@ from scalenet_training.errors import RunError, UsageError
 from scalenet_training.predict.config import PredictConfig
 from scalenet_training.predict.images import ImageFile, image_files
 from scalenet_training.predict.predictors import (
+    Predictor,
     ServerPredictor,
     open_client,
     open_predictor,
@@ -36,7 +38,7 @@ _TOLERANCE = 1e-3
 _COLUMNS = {
     "clients": ("clients", ">7"),
     "requests": ("requests", ">10"),
-    "rate": ("requests/s", ">12.1f"),
+    "rate": ("answers/s", ">12.1f"),
     "median": ("median, ms", ">12.1f"),
     "percentile_90": ("90 %", ">9.1f"),
     "percentile_99": ("99 %", ">9.1f"),
@@ -53,8 +55,9 @@ class Load:
     Attributes:
         clients: How many asked at once.
         requests: Of all of them.
-        rate: Requests a second.
-        median: Milliseconds of a request, to the end of its answer.
+        rate: Answers a second.
+        median: Milliseconds of a request, to the end of its answer; as all times, of
+            those that were answered.
         percentile_90: The same: nine of ten took no longer.
         percentile_99: The same of 99 in a hundred.
         longest: The same of all.
@@ -95,8 +98,15 @@ def measure_load(config: LoadConfig) -> list[Load]:
         RunError: The server does not answer, or some answers were missing or wrong.
     """
     files = image_files(config.images)[: config.requests]
-    images = [file.read() for file in files]
-    expected = _first_answers(config, files, images)
+    with contextlib.ExitStack() as stack:
+        own = None
+        if config.compare is not None:
+            settings = PredictConfig(config.images, model=config.compare)
+            own = stack.enter_context(open_predictor(settings, option="compare"))
+        images = [file.read() for file in files]
+        expected = _first_answers(config, images)
+        if own is not None:
+            _compare(own, files, images, expected)
     where = without_secrets(config.model)
     print(
         f"{where}: {len(images)} images, one a request; the clients run on "
@@ -116,8 +126,8 @@ def measure_load(config: LoadConfig) -> list[Load]:
     if failed or wrong:
         first = f" The first failure: {errors[0]}" if errors else ""
         raise RunError(
-            f"{failed} requests got no answer, and {wrong} another one than alone."
-            f"{first}"
+            f"{failed} requests got no answer, and {wrong} one that differs from the "
+            f"answer to the image alone.{first}"
         )
     return rows
 
@@ -131,44 +141,41 @@ def same(one: Prediction, other: Prediction) -> bool:
     pairs = zip(one.probabilities, other.probabilities, strict=True)
     if any(abs(a - b) > _TOLERANCE for a, b in pairs):
         return False
-    # Classes that are as likely as each other may change places.
+    # Classes that are as likely as each other may change places, and the last ones may
+    # give way to others.
+    least = other.probabilities[-1]
     shares = dict(zip(other.classes, other.probabilities, strict=True))
-    likeliest = shares.get(one.classes[0], 0.0)
-    return likeliest > other.probabilities[0] - 2 * _TOLERANCE
+    return all(
+        abs(shares.get(number, least) - probability) <= _TOLERANCE
+        for number, probability in zip(one.classes, one.probabilities, strict=True)
+    )
 
 
-def _first_answers(
-    config: LoadConfig, files: Sequence[ImageFile], images: Sequence[bytes]
-) -> list[Prediction]:
-    """What the server says to each image alone; the last is to what is no image."""
+def _first_answers(config: LoadConfig, images: Sequence[bytes]) -> list[Prediction]:
+    """What the server says to each image alone, and last to what is no image."""
+    asked = [*images, _NO_IMAGE] if config.broken_every else images
     with open_client(config.model, config, 1, _ATTEMPTS) as client:
         predictor = ServerPredictor(client)
-        answers = [
+        return [
             predictor.predict([image], None)[0]
-            for image in Bar([*images, _NO_IMAGE], unit=" images", desc="alone")
+            for image in Bar(asked, unit=" images", desc="alone")
         ]
-    if config.compare is not None:
-        _compare(config, files, images, answers)
-    return answers
 
 
 def _compare(
-    config: LoadConfig,
+    own: Predictor,
     files: Sequence[ImageFile],
     images: Sequence[bytes],
     answers: Sequence[Prediction],
 ) -> None:
     """Raises where the server says another thing than the network itself."""
-    assert config.compare is not None
-    own = PredictConfig(config.images, model=config.compare)
-    with open_predictor(own) as predictor:
-        for file, image, answer in zip(files, images, answers, strict=False):
-            (expected,) = predictor.predict([image], len(answer.names) or 1)
-            if not same(answer, expected):
-                raise RunError(
-                    f"{file.path!r} is {_told(answer)} to the server, and "
-                    f"{_told(expected)} to {config.compare!r}."
-                )
+    for file, image, answer in zip(files, images, answers, strict=False):
+        (expected,) = own.predict([image], len(answer.names) or 1)
+        if not same(answer, expected):
+            raise RunError(
+                f"{file.path!r} is {_told(answer)} to the server, and "
+                f"{_told(expected)} to the network of `compare`."
+            )
 
 
 def _told(answer: Prediction) -> str:
@@ -185,20 +192,25 @@ def _ask_all(
     bar: Bar,
 ) -> tuple[float, list[Answer]]:
     """Asks from as many threads; how many seconds it took, and what came of it."""
-    own, bodies = threading.local(), [*images, _NO_IMAGE]
+    bodies = [*images, _NO_IMAGE]
     with contextlib.ExitStack() as stack:
-
-        def connect() -> None:
+        free: queue.SimpleQueue[ServerPredictor] = queue.SimpleQueue()
+        for _ in range(clients):
             client = stack.enter_context(open_client(config.model, config, 1, 1))
-            own.predictor = ServerPredictor(client)
+            free.put(ServerPredictor(client))
 
         def ask(number: int) -> Answer:
             every = config.broken_every
             broken = every > 0 and number % every == every - 1
             index = len(images) if broken else number % len(images)
-            return _ask(own.predictor, bodies[index], expected[index])
+            predictor = free.get()  # there are as many as threads
+            try:
+                return _ask(predictor, bodies[index], expected[index])
+            finally:
+                free.put(predictor)
 
-        pool = ThreadPoolExecutor(clients, initializer=connect)
+        # Entered last: it ends before the clients are closed.
+        pool = stack.enter_context(ThreadPoolExecutor(clients))
         stack.callback(pool.shutdown, cancel_futures=True)
         began = time.perf_counter()
         answers = []
@@ -218,14 +230,14 @@ def _ask(predictor: ServerPredictor, image: bytes, expected: Prediction) -> Answ
 
 
 def _summary(clients: int, seconds: float, answers: Sequence[Answer]) -> Load:
-    times = 1e3 * np.array([answer.seconds for answer in answers])
+    times = [1e3 * answer.seconds for answer in answers if answer.right is not None]
     median, percentile_90, percentile_99, longest = (
-        float(np.percentile(times, part)) for part in (50, 90, 99, 100)
+        float(np.percentile(times or [math.nan], part)) for part in (50, 90, 99, 100)
     )
     return Load(
         clients=clients,
         requests=len(answers),
-        rate=len(answers) / seconds,
+        rate=len(times) / seconds,
         median=median,
         percentile_90=percentile_90,
         percentile_99=percentile_99,

@@ -133,7 +133,13 @@ def measure_load(config: LoadConfig) -> list[Load]:
 
 
 def same(one: Prediction, other: Prediction) -> bool:
-    """Whether two answers agree, but for rounding."""
+    """Whether two answers agree: probabilities within 1e-3, class by class.
+
+    Args:
+        one: What came now.
+        other: What it should be. A class that this does not name counts as its last
+            one, which another as likely may have taken the place of.
+    """
     if len(one.probabilities) != len(other.probabilities):
         return False
     if not other.valid:  # both are then without probabilities
@@ -141,8 +147,6 @@ def same(one: Prediction, other: Prediction) -> bool:
     pairs = zip(one.probabilities, other.probabilities, strict=True)
     if any(abs(a - b) > _TOLERANCE for a, b in pairs):
         return False
-    # Classes that are as likely as each other may change places, and the last ones may
-    # give way to others.
     least = other.probabilities[-1]
     shares = dict(zip(other.classes, other.probabilities, strict=True))
     return all(

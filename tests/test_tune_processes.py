@@ -4,16 +4,19 @@ import csv
 import json
 import os
 import pathlib
+import platform
 import re
 import shlex
 import signal
 import subprocess
 import sys
+import threading
 import time
 
 import pytest
 from conftest import TINY_CIFAR
 from processes import ROOT, TRAINING, environment, finish, finish_all, free_ports, start
+from scalenet_training.devices.processor import ONEDNN
 from scalenet_training.errors import RunError
 from scalenet_training.tune.processes import other_process
 
@@ -129,6 +132,51 @@ def test_calls_are_made_in_another_process_and_then_in_a_fresh_one():
             call(int, "x")
     assert [numbers[0], numbers[2]] == [numbers[1], numbers[3]]
     assert len({os.getpid(), *numbers}) == 4
+
+
+class BoundError(Exception):
+    def __init__(self, least, most):
+        super().__init__(f"Bound of {least}")  # which `pickle` calls it with
+
+
+def raise_what_cannot_be_made_again():
+    raise BoundError(3, 4)
+
+
+def test_results_and_errors_that_cannot_be_sent_are_errors_of_the_call():
+    with other_process(4) as call:
+        number = call(os.getpid)
+        with pytest.raises(RuntimeError, match="cannot pickle memoryview"):
+            call(memoryview, b"")
+        with pytest.raises(RuntimeError, match=r"Bound of 3\b") as raised:
+            call(raise_what_cannot_be_made_again)
+        assert "raise_what_cannot_be_made_again" in str(raised.value)
+        with pytest.raises(ValueError, match="invalid literal") as raised:
+            call(int, "x")
+        assert "In the process of the trials:" in raised.value.__notes__[0]
+        assert call(os.getpid) != number
+
+
+def test_an_interrupted_call_is_given_up_and_the_next_one_is_answered():
+    with other_process(2) as call:
+        number = call(os.getpid)
+        timer = threading.Timer(0.2, os.kill, (os.getpid(), signal.SIGINT))
+        timer.start()
+        with pytest.raises(KeyboardInterrupt):
+            call(time.sleep, 60)
+        assert call(os.getpid) != number
+
+
+@pytest.mark.skipif(
+    platform.machine() != "x86_64", reason="oneDNN is turned on on x86 alone"
+)
+@pytest.mark.parametrize(("before", "there"), [(None, "1"), ("0", "0")])
+def test_trials_compute_by_onednn_unless_the_user_decided(monkeypatch, before, there):
+    monkeypatch.delenv(ONEDNN)
+    if before is not None:
+        monkeypatch.setenv(ONEDNN, before)
+    with other_process(1, batch_size=64) as call:
+        assert call(os.getenv, ONEDNN) == there
 
 
 def test_a_process_that_dies_is_an_error():

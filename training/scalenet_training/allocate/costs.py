@@ -74,7 +74,6 @@ class Runtime:
         shape = self.architecture
         kernels = {"onednn": onednn_state(os.environ)}
         return {
-            **(kernels if self.options.runtime == "savedmodel" else {}),
             "runtime": self.options.runtime,
             "batch_size": self.options.latency_batch_size,
             "threads": self.options.threads,
@@ -85,6 +84,7 @@ class Runtime:
             "stage_widths": list(shape.stage_widths),
             "blocks_per_stage": list(shape.blocks_per_stage),
             "classes": self.classes,
+            **(kernels if self.options.runtime == "savedmodel" else {}),
         }
 
     @contextlib.contextmanager

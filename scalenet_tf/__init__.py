@@ -34,6 +34,7 @@ from scalenet_tf.models.networks import (
 )
 from scalenet_tf.preprocessing import decode_predictions, preprocess_input
 from scalenet_tf.profiling import count_macs
+from scalenet_tf.shipped import ShippedWeights, describe_weights, list_weights
 from scalenet_tf.weights import LoadReport, load_model, load_pytorch_weights
 
 __all__ = [
@@ -53,16 +54,19 @@ __all__ = [
     "ScaleNetCifar38",
     "ScaleNetCifar56",
     "ScaleNetCifar101",
+    "ShippedWeights",
     "__version__",
     "allocation",
     "count_macs",
     "create_model",
     "decode_predictions",
+    "describe_weights",
     "feature_pyramid",
     "fold_batch_norm",
     "get_architecture",
     "layers",
     "list_models",
+    "list_weights",
     "load_architecture",
     "load_model",
     "load_pytorch_weights",

@@ -302,6 +302,12 @@ def list_models(pattern: str = "*") -> list[str]:
     ]
 
 
+def public_name(architecture: Architecture) -> str:
+    """The name in `list_models` of a published network or twin; else empty."""
+    published = published_architectures()
+    return architecture.name if architecture in published.values() else ""
+
+
 def get_architecture(name: str) -> Architecture:
     """The published architecture, or ResNet twin, of that public name, in any case.
 

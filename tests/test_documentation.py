@@ -43,10 +43,14 @@ def a_trained_seed_network():
     return {"seed_architecture": seed, "trained_seed_model": model}
 
 
+def the_package():
+    return {"scalenet_tf": scalenet_tf}
+
+
 def weights_of_the_network():
     model = scalenet_tf.ScaleNet50()
     model.save_weights("scalenet50.weights.h5")
-    return {"scalenet_tf": scalenet_tf}
+    return the_package()
 
 
 # What a block needs in the current folder and takes from the text around it.
@@ -54,6 +58,8 @@ RUN = {
     ("docs/index.md", 0): nothing,
     ("docs/allocation.md", 0): a_trained_seed_network,
     ("docs/export.md", 0): nothing,
+    ("docs/weights.md", 0): nothing,
+    ("docs/weights.md", 1): the_package,
     ("README.md", 0): nothing,
     ("README.md", 1): weights_of_the_network,
 }

@@ -49,10 +49,14 @@ WRONG = {
     "evaluate photos --data-dir phtos": ("--data-dir must be a folder that", "photos?"),
     "study model.toml --data-dir nowhere": ("--data-dir must be a folder that exists",),
     "train --weights bst.keras": (
-        "--weights must be a .weights.h5, .keras or .h5 file that exists.",
+        "--weights must be a .weights.h5, .keras or .h5 file that exists, or one of",
         "Received: 'bst.keras'. Did you mean best.keras?",
     ),
     "train --weights tiny.json": ("--weights must be a .weights.h5",),
+    "train --weights cifar10": (
+        "that come with the package: cifar10:ResNetCifar38, cifar10:ScaleNetCifar38. ",
+        "Received: 'cifar10'.",
+    ),
     "evaluate nowhere": (
         "RUN-OR-MODEL must be the folder of a run, or the file or folder of a model,",
         "Received: 'nowhere'.",

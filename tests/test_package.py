@@ -106,6 +106,7 @@ def test_a_wheel_works_outside_the_repository(tmp_path):
         "out = model.predict(np.zeros((1, 64, 64, 3)), verbose=0)\n"
         "names = scalenet_tf.decode_predictions(out)\n"
         "assert len(names[0]) == 5\n"
+        "scalenet_tf.ScaleNetCifar38(weights='cifar10')\n"
     )
     subprocess.run(
         [sys.executable, "-c", code],

@@ -217,11 +217,11 @@ def bad_arguments(tmp_path):
         "no model": (
             [image],
             "missing",
-            "or the file or folder of a model, that exists. Received: 'missing'",
+            "or the file or folder of a model, that exists, or one of cifar10:ResNet",
         ),
         "empty model": ([image], "empty", "--model must be one of: the URL"),
         "no run": ([image], "alone.keras", "--normalization must be given"),
-        "no tflite": ([image], "none.tflite", "that exists. Received: 'none.tflite'"),
+        "no tflite": ([image], "none.tflite", "that exists, or one of cifar10:"),
         "form": ([image], "http://h/m", "--model 'http://h/m': the URL of a served"),
         "scheme": ([image], "ftp://h/m", "must be http[s]://HOST:PORT/v1/models/NAME"),
         "foreign tflite": ([image], "other.tflite", "was not exported by scalenet_tf"),

@@ -231,7 +231,7 @@ def test_a_run_without_an_epoch_is_refused(run, here, run_verb):
     code, _, err = run_verb("publish", "begun public")
     assert code == 2
     assert err == (
-        "error: RUN must have finished an epoch. Received: 'begun', which has no "
-        "best.keras.\n"
+        "error: 'begun' is not the folder of a run that has finished an epoch: it has "
+        "no best.keras.\n"
     )
     assert os.listdir(here) == ["begun"]

@@ -24,13 +24,16 @@ def commands(heading):
     return [line for line in lines if line and not line.startswith("#")]
 
 
-def write_a_digit(path):
-    from sklearn.datasets import load_digits
-
-    digits = load_digits()
-    pixels = np.repeat(digits.images[0][..., None] * 255 / 16, 3, axis=-1)
-    keras.utils.save_img(path, pixels, scale=False)
-    assert digits.target[0] == 0
+def draw_photographs(folder):
+    """Dark and bright noise in `photos`, and a bright one to ask about."""
+    generator = np.random.default_rng(0)
+    for name, low in (("dark", 0), ("bright", 128)):
+        (folder / "photos" / name).mkdir(parents=True)
+        for number in range(40):
+            pixels = generator.integers(low, low + 128, (40, 48, 3))
+            path = folder / "photos" / name / f"{number}.jpg"
+            keras.utils.save_img(path, pixels, scale=False)
+    os.rename(path, folder / "photo.jpg")
 
 
 @pytest.mark.processes
@@ -40,7 +43,7 @@ def test_from_training_to_an_answer_of_a_server(tmp_path):
     for name in ("training", "tests"):
         os.symlink(os.path.join(ROOT, name), tmp_path / name)
     (port,) = free_ports(1)
-    write_a_digit(tmp_path / "digit.png")
+    draw_photographs(tmp_path)
 
     def shell(command):
         command = re.sub(r"^python ", f"{PYTHON} ", command).replace("8501", str(port))
@@ -61,7 +64,7 @@ def test_from_training_to_an_answer_of_a_server(tmp_path):
         return text
 
     assert "validation: top-1 error" in output(train)
-    assert "savedmodels/digits/1" in output(export)
+    assert "savedmodels/photos/1" in output(export)
     server = shell(serve.removesuffix("&").rstrip())
     try:
         # A user sees this line, too, before the next command.
@@ -70,5 +73,5 @@ def test_from_training_to_an_answer_of_a_server(tmp_path):
     finally:
         server.terminate()
         server.communicate(timeout=60)
-    first = next(line for line in answer.splitlines() if line.startswith("digit.png"))
-    assert first.split()[:3] == ["digit.png", "1", "0"]
+    first = next(line for line in answer.splitlines() if line.startswith("photo.jpg"))
+    assert first.split()[:3] == ["photo.jpg", "1", "bright"]

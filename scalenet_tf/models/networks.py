@@ -13,6 +13,7 @@ from scalenet_tf.architectures import (
     Architecture,
     check_parameters,
     get_architecture,
+    public_name,
 )
 from scalenet_tf.layers import ScaleAggregation, check_data_format
 from scalenet_tf.models import parts
@@ -60,15 +61,17 @@ def ScaleNet(
         architecture: What to build: an `Architecture` (see `load_architecture`), or
             one of the public names of `list_models`.
         include_top: Whether to end with global average pooling and a dense layer.
-        weights: `None` (random initialisation) or the path of a `.weights.h5` file
-            of the same network, or of a `.keras` or `.h5` file with it, alone or
-            inside another model. The classes must be the same; those of a file with
-            a top are passed over without the top.
+        weights: `None` (random initialisation), the name of weights that come with
+            the package (`"cifar10"`; see `list_weights`), or the path of a
+            `.weights.h5` file of the same network, or of a `.keras` or `.h5` file
+            with it, alone or inside another model. The classes must be the same;
+            those of a file with a top are passed over without the top.
         input_tensor: Keras tensor to use as the input, `(batch, h, w, channels)`.
         input_shape: Shape of an image, `(h, w, channels)`; h and w may be `None` for
             any size. Default: the native size with the top, any size without.
         pooling: Without the top: `None` (feature maps out), `"avg"` or `"max"`.
-        classes: Number of classes. Default: 1000, or 100 for CIFAR networks.
+        classes: Number of classes. Default: those of the weights; without weights
+            1000, or 100 for CIFAR networks.
         classifier_activation: Activation of the dense layer; `None` gives logits.
         name: Name of the model. Default: the architecture's in lower case.
         synchronized: Whether batch norms use the statistics of the global batch under
@@ -91,12 +94,13 @@ def ScaleNet(
     if not isinstance(architecture, Architecture):
         architecture = get_architecture(architecture)
     check_data_format()
-    classes = architecture.default_classes if classes is None else classes
+    file = None if weights is None else open_weights(weights, public_name(architecture))
+    if classes is None:
+        classes = (file and file.classes) or architecture.default_classes
     parts.check_head(include_top, pooling, classes)
     if include_top:
         check_parameters(architecture, classes)
     inputs = parts.image_input(architecture, include_top, input_tensor, input_shape)
-    file = None if weights is None else open_weights(weights)
     if file is not None:
         file.check(classes if include_top else None, inputs.shape[-1])
 
@@ -129,14 +133,16 @@ _DOCSTRING = """Builds {name} ({blocks} bottlenecks, for {native}x{native} image
 
 Args:
     include_top: Whether to end with global average pooling and a dense layer.
-    weights: `None` (random initialisation) or the path of a `.weights.h5` file, or of
-        a `.keras` or `.h5` file of a whole model.
+    weights: `None` (random initialisation), the name of weights that come with the
+        package (see `list_weights`), or the path of a `.weights.h5` file, or of a
+        `.keras` or `.h5` file of a whole model.
     input_tensor: Keras tensor to use as the input, `(batch, h, w, channels)`.
     input_shape: Shape of an image, `(h, w, channels)`; h and w may be `None` for any
         size from {minimum} pixels up. Default: `({native}, {native}, 3)` with the
         top, any size without.
     pooling: Without the top: `None` (feature maps out), `"avg"` or `"max"`.
-    classes: Number of classes.
+    classes: Number of classes. Default: those of the weights; without weights
+        {classes}.
     classifier_activation: Activation of the dense layer; `None` gives logits.
     name: Name of the model.
 
@@ -159,10 +165,7 @@ def _network(
 ) -> Callable[_Options, keras.Model]:
     """The function of a network: `build` of its architecture, with its defaults."""
     architecture = get_architecture(public_name)
-    defaults = {
-        "classes": architecture.default_classes,
-        "name": architecture.name.lower(),
-    }
+    defaults = {"name": architecture.name.lower()}
 
     def network(*args: _Options.args, **kwargs: _Options.kwargs) -> keras.Model:
         return build(architecture, *args, **kwargs)
@@ -180,6 +183,7 @@ def _network(
         name=public_name,
         blocks=sum(architecture.blocks_per_stage),
         native=architecture.native_size,
+        classes=architecture.default_classes,
         minimum=architecture.minimum_size,
         source="Li et al., CVPR 2019, supplementary table 1"
         if architecture.learned_on

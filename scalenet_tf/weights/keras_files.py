@@ -12,6 +12,7 @@ import keras
 from scalenet_tf.files import unreadable
 from scalenet_tf.layers.copying import copy_weights, is_quantized, saved_shapes
 from scalenet_tf.names import HEAD, STEM, find_network, pytorch_modules
+from scalenet_tf.shipped import find_shipped, list_weights
 from scalenet_tf.weights.saved_models import load_model
 from scalenet_tf.weights.stored import check_arrays
 from scalenet_tf.weights.tensors import check_model
@@ -69,13 +70,30 @@ class WeightsFile(abc.ABC):
         """
 
 
-def open_weights(path: str | os.PathLike[str]) -> WeightsFile:
+def open_weights(
+    path: str | os.PathLike[str], network: str | None = None
+) -> WeightsFile:
     """Opens a file of weights, or of a whole model with a network of this package.
+
+    Args:
+        path: The file, or the name of weights that come with the package.
+        network: Public name of the network they are for, empty for one that has none;
+            `None` if it is not known. With it the data alone, `"cifar10"`, names
+            weights of the package.
 
     Raises:
         ValueError: There is no such file, or it holds no weights of this package.
     """
     path = os.fspath(path)
+    shipped = find_shipped(path) or find_shipped(f"{path}:{network}")
+    known = network or "a network of your own"
+    if shipped is not None:
+        if network not in (None, shipped.network):
+            raise ValueError(
+                f"`weights` must be those of {known}. Received: {shipped.name!r}."
+            )
+        shipped.check()
+        return _Donor(shipped.path)
     if path == "imagenet":
         raise ValueError(
             "no ImageNet weights come with this package. The README of the authors' "
@@ -87,7 +105,9 @@ def open_weights(path: str | os.PathLike[str]) -> WeightsFile:
     if not path.endswith(_SUFFIXES) or not os.path.isfile(path):
         raise ValueError(
             "`weights` must be None or the path of an existing .weights.h5, .keras or "
-            f".h5 file. Received: weights={path!r}."
+            ".h5 file, or weights that come with the package: "
+            f"{', '.join(list_weights())}. Received: weights={path!r}"
+            f"{'' if network is None else f' for {known}'}."
         )
     return _Arrays(path) if path.endswith(_SUFFIXES[0]) else _Donor(path)
 

@@ -150,7 +150,7 @@ class ExportSpeedConfig(Settings):
     """
 
     run_or_model: Annotated[tyro.conf.Positional[str], MODEL]
-    """Folder of a run, or a .keras file."""
+    """Folder of a run, a .keras file, or weights that come with the package."""
 
     saved: Literal["best", "last"] = "best"
     """For a run: the model with the lowest validation error, or the last."""
@@ -219,7 +219,8 @@ class LoadOptions(OptionGroup):
     the others must not change."""
 
     compare: Annotated[str | None, MODEL] = None
-    """The run or export that is served: the first answers are compared with its own."""
+    """The run, weights or export that is served: the first answers are compared with
+    its own."""
 
     output: CsvFile = None
     """A .csv file to write the table to as well."""

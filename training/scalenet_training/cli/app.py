@@ -30,12 +30,14 @@ class Command:
         extra: The extra of the package that it needs at least.
         room: The package of its module; by default the verb.
         by_tensorflow: Whether all of it needs Keras to compute by TensorFlow.
+        listed: Whether the help lists it: not what those who release type.
     """
 
     summary: str
     extra: str = "train"
     room: str | None = None
     by_tensorflow: bool = True
+    listed: bool = True
 
 
 COMMANDS: Mapping[str, Command] = MappingProxyType(
@@ -63,6 +65,11 @@ COMMANDS: Mapping[str, Command] = MappingProxyType(
         ),
         "plot": Command("draws figures of runs and allocations", by_tensorflow=False),
         "benchmark": Command("measures speed, as ratios of interleaved runs"),
+        "ship": Command(
+            "makes the network of a run weights that come with the package",
+            room="shipping",
+            listed=False,
+        ),
         "doctor": Command(
             "says what is installed here and what will not work", by_tensorflow=False
         ),
@@ -126,7 +133,9 @@ def run_command(verb: str, arguments: Sequence[str], program: str) -> None:
 def _help() -> str:
     width = max(map(len, COMMANDS))
     listed = "\n".join(
-        f"  {verb:{width}}  {command.summary}" for verb, command in COMMANDS.items()
+        f"  {verb:{width}}  {command.summary}"
+        for verb, command in COMMANDS.items()
+        if command.listed
     )
     return (
         f"usage: {PROGRAM} COMMAND [OPTIONS]\n\n"
@@ -138,7 +147,7 @@ def _help() -> str:
 
 
 def _unknown(word: str) -> str:
-    known = ", ".join(COMMANDS)
+    known = ", ".join(v for v, command in COMMANDS.items() if command.listed)
     hint = did_you_mean(word, COMMANDS)
     return f"COMMAND must be one of {known}. Received: {word!r}.{hint}"
 

@@ -16,8 +16,8 @@ class EvaluationOptions(OptionGroup):
     """What is compared, and in which batches."""
 
     compare: Annotated[str | None, MODEL] = None
-    """For an exported file: the run or .keras file that it was made from. It is
-    evaluated on the same images, and the agreement of the likeliest classes is printed.
+    """For an exported file: the run, .keras file or weights that it was made from. The
+    same images are evaluated, and the agreement of the likeliest classes is printed.
     Its dataset is the default."""
 
     batch_size: Annotated[int, POSITIVE] = 64

@@ -18,7 +18,6 @@ from scalenet_tf.profiling import count_parameters
 from scalenet_training.networks.exported_files import MODEL_CARD, sha256
 from scalenet_training.networks.saved_network import SavedNetwork
 from scalenet_training.runs.record import RunRecord
-from scalenet_training.runs.run_folder import RunFolder
 from scalenet_training.runs.versions import versions
 
 
@@ -32,7 +31,7 @@ def describe_network(network: SavedNetwork, model: keras.Model) -> dict[str, Any
         "architecture": network.record and network.record.architecture,
         "trainable_parameters": count_parameters(model),
         "macs": _macs(model),
-        "training": network.record and _training(network.record, network.path),
+        "training": network.record and _training(network.record, network),
     }
 
 
@@ -77,40 +76,33 @@ def file_hashes(folder: str) -> dict[str, str]:
     return dict(sorted(hashes.items()))
 
 
-def _training(record: RunRecord, path: str) -> dict[str, Any]:
+def _training(record: RunRecord, network: SavedNetwork) -> dict[str, Any]:
     run = record.config
-    saved = os.path.splitext(os.path.basename(path))[0]
     return {
-        "command": _without_paths(record.command),
-        "dataset": _without_path(run.dataset),
+        "command": without_paths(record.command),
+        "dataset": without_path(run.dataset),
         "train_split": run.train_split,
         "eval_split": record.eval_split,
         "on_damaged": run.on_damaged,
         "epochs": run.epochs,
-        "saved": saved,
-        "metrics": _metrics(path, saved),
+        "saved": network.saved,
+        "metrics": network.measured(),
         "versions": record.versions,
     }
 
 
-def _metrics(path: str, saved: str) -> Mapping[str, float] | None:
-    """The row of metrics.csv at whose end the model was saved."""
-    folder = RunFolder(os.path.dirname(path))
-    rows = folder.rows()
-    if not rows or saved not in ("best", "last"):
-        return None
-    if saved == "last":
-        return rows[-1]
-    return folder.best_row()
-
-
-def _without_paths(command: Sequence[str]) -> list[str]:
+def without_paths(command: Sequence[str]) -> list[str]:
+    """The words of a command, each path that leaves the folder cut to its last part."""
     program, *arguments = command
-    return [os.path.basename(program), *map(_without_path, arguments)]
+    return [os.path.basename(program), *map(without_path, arguments)]
 
 
-def _without_path(argument: str) -> str:
-    """Cuts a path that leaves the working folder to its last part."""
+def without_path(argument: str) -> str:
+    """Cuts a path that leaves the working folder to its last part.
+
+    Args:
+        argument: A path, or anything else, which stays; also after `--option=`.
+    """
     option, sign, value = argument.rpartition("=")
     if not value.startswith(("/", "~", "..")):
         return argument

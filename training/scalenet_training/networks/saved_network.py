@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import keras
 
@@ -12,6 +12,7 @@ import scalenet_tf
 from scalenet_tf.files import read_bounded
 from scalenet_tf.models import HEAD
 from scalenet_tf.preprocessing import EvaluationTransform
+from scalenet_tf.shipped import ShippedWeights, find_shipped
 from scalenet_training.data.files.index import INDEX_FILE
 from scalenet_training.data.files.listing import Reading
 from scalenet_training.data.source import Source, open_split
@@ -33,11 +34,13 @@ class SavedNetwork:
         path: The file.
         record: What the run says of itself; `None` for a file without a run.
         setting: What names it, for messages.
+        shipped: What is known of weights that come with the package.
     """
 
     path: str
     record: RunRecord | None
     setting: str = "`run_or_model`"
+    shipped: ShippedWeights | None = None
 
     def required(self, field: str, given: str | None) -> str:
         """A setting: as given, else the run's.
@@ -85,7 +88,34 @@ class SavedNetwork:
             damaged = settings.on_damaged or own.config.on_damaged
             reading = Reading(damaged, index)
         with usage_errors():
-            return open_source(dataset, data_dir, settings.download, reading)
+            source = open_source(dataset, data_dir, settings.download, reading)
+        if own is not None:
+            _check_names(source, own)
+        return source
+
+    def measured(self) -> Mapping[str, float] | None:
+        """What was measured of it, by the names in metrics.csv, if that is known.
+
+        The row of the epoch at whose end it was saved. The errors of weights that come
+        with the package are those of their file, which computes in float32.
+        """
+        folder = RunFolder(os.path.dirname(self.path))
+        rows = folder.rows()
+        row: Mapping[str, float] | None = None
+        if rows and self.saved == "last":
+            row = rows[-1]
+        elif rows and self.saved == "best":
+            row = folder.best_row()
+        if row is None or self.shipped is None:
+            return row
+        told = self.shipped.evaluation
+        names = ("loss", "top1_error", "top5_error")
+        return {**row, **{f"val_{name}": told[name] for name in names}}
+
+    @property
+    def saved(self) -> str:
+        """Name of the file: of a run's, `"best"` or `"last"`."""
+        return os.path.splitext(os.path.basename(self.path))[0]
 
     def split_name(self, source: Source, settings: SavedNetworkConfig) -> str:
         """The split that was given, else the run's, else the source's own.
@@ -180,10 +210,17 @@ def find_network(
 ) -> SavedNetwork:
     """Finds the .keras file of a run or of a path, and the run it belongs to.
 
+    That of weights that come with the package is the one they have.
+
     Raises:
-        SettingError: There is no such file.
+        SettingError: There is no such file, or the package's is damaged.
         UsageError: The folder is not that of a run.
     """
+    with usage_errors():
+        shipped = find_shipped(run_or_model)
+        if shipped is not None:
+            shipped.check()
+            run_or_model = shipped.path
     is_folder = os.path.isdir(run_or_model)
     folder = RunFolder(run_or_model if is_folder else os.path.dirname(run_or_model))
     path = folder.file(f"{saved}.keras") if is_folder else run_or_model
@@ -198,7 +235,24 @@ def find_network(
             f"{setting} must be the folder of a run that has finished an epoch, or a "
             f".keras file. Received: {run_or_model!r}."
         )
-    return SavedNetwork(path, record, setting)
+    return SavedNetwork(path, record, setting, shipped)
+
+
+def _check_names(source: Source, own: RunRecord) -> None:
+    """Checks classes by their names, where there are as many as the run had.
+
+    Another number of classes is found where the network is known, too.
+    """
+    names = list(source.class_names)
+    if len(names) != len(own.class_names) or names == own.class_names:
+        return
+    before, now = next(
+        pair for pair in zip(own.class_names, names, strict=True) if pair[0] != pair[1]
+    )
+    raise SettingError(
+        f"`dataset` must have the classes of the run, such as {before!r}. Received: "
+        f"{source.name!r} with {now!r} in its place."
+    )
 
 
 def read_class_names(path: str) -> list[str]:

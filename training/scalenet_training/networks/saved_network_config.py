@@ -23,8 +23,9 @@ class NetworkOptions(OptionGroup):
     run_or_model: Annotated[
         tyro.conf.Positional[str], tyro.conf.arg(metavar="RUN-OR-MODEL"), MODEL
     ]
-    """Folder of a run, or a .keras file. A file in a run's folder takes the run's
-    settings as defaults."""
+    """Folder of a run, a .keras file, or weights that come with the package, as
+    cifar10:ScaleNetCifar38. A file in a run's folder takes the run's settings as
+    defaults."""
 
     saved: Literal["best", "last"] = "best"
     """For a run: the model with the lowest validation error, or the last."""

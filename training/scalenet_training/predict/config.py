@@ -15,7 +15,7 @@ from scalenet_training.settings.base import (
     Settings,
 )
 from scalenet_training.settings.groups import NormalizationName
-from scalenet_training.settings.inputs import FILE, existing
+from scalenet_training.settings.inputs import FILE, existing, model
 
 STREAM = "-"  # in place of a file: standard input or output
 
@@ -25,10 +25,10 @@ def is_url(model: str) -> bool:
     return "://" in model
 
 
-_MODEL = existing(
+_MODEL = model(
     "the URL of a served model, or the folder of a run, or the file or folder of a "
     "model, that exists",
-    lambda model: is_url(model) or os.path.exists(model),
+    lambda text: is_url(text) or os.path.exists(text),
 )
 
 
@@ -72,7 +72,8 @@ class PredictionOptions(OptionGroup):
     model stays loaded."""
 
     model: Annotated[str, _MODEL]
-    """A run's folder or a .keras file; what export.py wrote: the folder of a
+    """A run's folder or a .keras file; weights that come with the package, as
+    cifar10:ScaleNetCifar38; what export.py wrote: the folder of a
     SavedModel, or that of a name, for the highest version, a .tflite or .onnx file, or
     the folder of an OpenVINO model; or a served model:
     http[s]://HOST:PORT/v1/models/NAME[/versions/NUMBER | /labels/LABEL] (REST) or

@@ -23,12 +23,14 @@ from scalenet_tf.serving import (
 )
 from scalenet_tf.serving.endpoint import without_secrets
 from scalenet_tf.serving.messages import INVALID
+from scalenet_tf.shipped import list_weights
 from scalenet_training.errors import RunError, UsageError, usage_errors
 from scalenet_training.networks.exported_files import check_complete, open_intact
 from scalenet_training.networks.saved_network_config import SavedNetworkConfig
 from scalenet_training.predict.config import PredictConfig, ServerOptions, is_url
 from scalenet_training.predict.decoders import ArrayDecoder, Decoder, GraphDecoder
 from scalenet_training.runs.run_folder import RunFolder
+from scalenet_training.settings.inputs import is_shipped
 
 
 class LocalPredictor:
@@ -133,6 +135,7 @@ def open_predictor(
             *(entry.form for entry in formats),
             "the folder of a run that has finished an epoch",
             "a .keras file",
+            *list_weights(),
         )
         raise UsageError(
             f"`{option}` must be one of: {'; '.join(forms)}. Received: {path!r}."
@@ -177,6 +180,8 @@ def _headers(lines: Sequence[str]) -> dict[str, str]:
 
 
 def _is_network(path: str) -> bool:
+    if is_shipped(path):
+        return True
     if os.path.isdir(path):  # one that lacks either of them is refused by its name
         run = RunFolder(path)
         return run.has_record or os.path.isfile(run.file("best.keras"))

@@ -28,6 +28,11 @@ _METRICS = {
 }
 
 
+_CHOSEN = (
+    "\nThe epoch was chosen by these examples: on others the error may be higher.\n"
+)
+
+
 @dataclasses.dataclass(frozen=True)
 class Part:
     """An export in a publication.
@@ -52,14 +57,16 @@ class Publication:
     Attributes:
         name: Of the model.
         record: Of the run.
-        best: The row of metrics.csv of the epoch that is published.
+        network: Name of the Keras file: `best.keras` or `last.keras`.
+        row: The row of metrics.csv of the epoch that is published.
         license: Identifier of its licence.
         parts: Its exports, one or more.
     """
 
     name: str
     record: RunRecord
-    best: Mapping[str, Any]
+    network: str
+    row: Mapping[str, Any]
     license: str | None
     parts: Sequence[Part]
 
@@ -81,7 +88,7 @@ class Publication:
     @property
     def metrics(self) -> dict[str, float]:
         """The measured numbers that people are shown, by the names in metrics.csv."""
-        told = worth_telling(self.best, len(self.record.class_names))
+        told = worth_telling(self.row, len(self.record.class_names))
         return {name: told[name] for name in _METRICS if name in told}
 
 
@@ -92,9 +99,10 @@ def render(publication: Publication, sizes: Mapping[str, int]) -> str:
         publication: What is published.
         sizes: Bytes of each of its other files, by relative path.
     """
-    record, best = publication.record, publication.best
+    record, row = publication.record, publication.row
+    of_best = publication.network == "best.keras"
     examples = record.evaluation_examples
-    interval = interval_in_words(best["val_top1_error"], examples)
+    interval = interval_in_words(row["val_top1_error"], examples)
     template = importlib.resources.files(__package__).joinpath("card.md").read_text()
     return _front_matter(publication) + Template(template).substitute(
         name=publication.name,
@@ -107,7 +115,10 @@ def render(publication: Publication, sizes: Mapping[str, int]) -> str:
         train_split=record.config.train_split,
         evaluation_examples=f"{examples:,}",
         eval_split=record.eval_split,
-        epoch=best["epoch"] + 1,
+        epoch=row["epoch"] + 1,
+        choice=", the best one by this measure" if of_best else ", the last one",
+        caution=_CHOSEN if of_best or record.config.early_stopping else "",
+        network=publication.network,
         metrics="\n".join(_metric_rows(publication)),
         interval=f"\n{interval}\n" if interval else "",
         image_size=record.image_size,
@@ -129,7 +140,8 @@ def _metric_rows(publication: Publication) -> list[str]:
 
 def _file_rows(publication: Publication, sizes: Mapping[str, int]) -> list[str]:
     by_folder = {part.name: part for part in publication.parts}
-    rows = [f"| `best.keras` | {sizes['best.keras']:,} | the network, for Keras | |"]
+    network = publication.network
+    rows = [f"| `{network}` | {sizes[network]:,} | the network, for Keras | |"]
     for name, part in by_folder.items():
         inside = [size for path, size in sizes.items() if path.startswith(f"{name}/")]
         compared = part.verification

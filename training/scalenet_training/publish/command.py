@@ -1,4 +1,4 @@
-"""Puts the best network of a run, exports and a model card into one folder.
+"""Puts the network of a run, exports and a model card into one folder.
 
 The folder appears whole or not at all, with the SHA-256 of its files. Nothing is
 uploaded.

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 import re
-from typing import Annotated
+from typing import Annotated, Literal
 
 import tyro
 
 from scalenet_training.export.config import FOLDER_NAME, Format
 from scalenet_training.settings.base import Bound, Settings
-from scalenet_training.settings.inputs import FILE, FOLDER, RUN
+from scalenet_training.settings.inputs import FILE, FOLDER, TRAINED
 
 _DIFFERENT = Bound(
     "must be one or more, none of them twice",
@@ -26,18 +26,21 @@ _LICENSE = Bound(
 class PublishConfig(Settings):
     """Which run, as what, and where to."""
 
-    run: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="RUN"), RUN]
-    """Folder of a run, whose best.keras is published."""
+    run: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="RUN"), TRAINED]
+    """Folder of a run, or the name of weights that come with the package."""
 
     folder: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="FOLDER")]
     """Where to: a new or an empty folder, or an earlier publication, which is
     replaced."""
 
     formats: Annotated[tuple[Format, ...], _DIFFERENT] = ("savedmodel", "tflite")
-    """Exports beside best.keras; each is verified as by `scalenet export`."""
+    """Exports beside the network; each is verified as by `scalenet export`."""
+
+    saved: Literal["best", "last"] = "best"
+    """For a run: the network with the lowest validation error, or the last."""
 
     name: Annotated[str | None, FOLDER_NAME] = None
-    """The model's name. Default: that of the run's folder."""
+    """The model's name. Default: that of the run's folder, or of the weights."""
 
     license: Annotated[str | None, _LICENSE] = None
     """Identifier of the licence, as Hugging Face lists them, for the model card."""

@@ -41,6 +41,7 @@ def _cells(publication: Publication) -> Iterator[dict[str, Any]]:
     statistics = STATISTICS[publication.transform["normalization"]]
     values = {
         "name": publication.name,
+        "network": publication.network,
         "image_size": record.image_size,
         "resize": record.eval_resize,
         "mean": list(statistics[0]),

@@ -14,17 +14,20 @@ from scalenet_training.export.config import ExportConfig
 from scalenet_training.export.exporter import export_model
 from scalenet_training.export.options import chosen_format
 from scalenet_training.networks.exported_files import read_model_card, sha256
+from scalenet_training.networks.saved_network import find_network
 from scalenet_training.publish.card import Part, Publication, render
 from scalenet_training.publish.config import PublishConfig
 from scalenet_training.publish.notebook import notebook
 from scalenet_training.runs.files import check_replaceable, disk_errors, replaced
-from scalenet_training.runs.run_folder import RunFolder
 from scalenet_training.runs.summary import model_name
 
-BEST, LABELS, SUMS = "best.keras", "labels.txt", "SHA256SUMS"
+LABELS, SUMS = "labels.txt", "SHA256SUMS"
 CARD, LICENSE, NOTEBOOK = "README.md", "LICENSE", "usage.ipynb"
 # All that a publication may hold.
-_NAMES = {BEST, LABELS, SUMS, CARD, LICENSE, NOTEBOOK, *(f.name for f in FORMATS)}
+_NAMES = {
+    *("best.keras", "last.keras", LABELS, SUMS, CARD, LICENSE, NOTEBOOK),
+    *(entry.name for entry in FORMATS),
+}
 
 
 def publish(config: PublishConfig) -> list[str]:
@@ -35,14 +38,11 @@ def publish(config: PublishConfig) -> list[str]:
         RunError: An export differs from the network, or the disk cannot be written;
             what was there before is intact.
     """
-    run = RunFolder(config.run)
-    record = run.read_record()
-    if not os.path.isfile(run.file(BEST)):
-        raise SettingError(
-            f"`run` must have finished an epoch. Received: {run.path!r}, which has no "
-            f"{BEST}."
-        )
-    best = run.best_row()
+    network = find_network(config.run, config.saved, "`run`")
+    row = network.measured()
+    assert network.record is not None  # `run` is a folder, or comes with the package
+    if row is None:
+        raise SettingError(f"`run` {config.run!r} has lost its metrics.csv.")
     check_folder(config.folder)
     for name in config.formats:
         chosen_format(_export_config(config, name, ""), FORMATS)
@@ -55,12 +55,14 @@ def publish(config: PublishConfig) -> list[str]:
         os.mkdir(folder)
         parts = [*_exported(config, folder)]
         publication = Publication(
-            name=config.name or model_name(run.path),
-            record=record,
-            best=best,
+            name=config.name or model_name(config.run),
+            record=network.record,
+            network=os.path.basename(network.path),
+            row=row,
             license=config.license,
             parts=parts,
         )
+        shutil.copyfile(network.path, os.path.join(folder, publication.network))
         _write(config, folder, publication)
     return [os.path.join(config.folder, name) for name in files_of(config.folder)]
 
@@ -88,6 +90,7 @@ def _export_config(config: PublishConfig, format_name: str, to: str) -> ExportCo
     return ExportConfig(
         run_or_model=config.run,
         name=config.name or model_name(config.run),
+        saved=config.saved,
         format=format_name,
         to=to,
         images=config.images,
@@ -118,7 +121,6 @@ def _write(config: PublishConfig, folder: str, publication: Publication) -> None
     def file(name: str) -> str:
         return os.path.join(folder, name)
 
-    shutil.copyfile(os.path.join(config.run, BEST), file(BEST))
     if config.license_file is not None:
         shutil.copyfile(config.license_file, file(LICENSE))
     _write_text(file(LABELS), "".join(f"{n}\n" for n in publication.labels))

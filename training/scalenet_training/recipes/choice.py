@@ -11,6 +11,7 @@ import shlex
 from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
+from scalenet_tf.shipped import find_shipped
 from scalenet_training.errors import SettingError, usage_errors
 from scalenet_training.recipes.facts import Facts, are_files, facts_of_files
 from scalenet_training.recipes.fit import FITTED, fitted
@@ -172,8 +173,12 @@ def _run_in(folder: str) -> TrainConfig | None:
 
 
 def _run_of(weights: str | None) -> TrainConfig | None:
-    """The settings of the run in whose folder weights are."""
-    return None if weights is None else _run_in(os.path.dirname(weights))
+    """The settings of the run in whose folder the weights are."""
+    if weights is None:
+        return None
+    with usage_errors():
+        shipped = find_shipped(weights)
+    return _run_in(os.path.dirname(weights if shipped is None else shipped.path))
 
 
 def _listed(title: str, values: Mapping[str, Any]) -> str:

@@ -12,6 +12,7 @@ import os
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, get_args
 
+from scalenet_tf.shipped import list_weights
 from scalenet_training.data.files.folder import is_folder_name
 from scalenet_training.data.files.manifest import is_manifest
 from scalenet_training.errors import SettingError, did_you_mean
@@ -121,6 +122,20 @@ def existing(rule: str, holds: Callable[[str], bool] = os.path.exists) -> Input:
     return Input(f"must be {rule}", holds, _beside)
 
 
+def is_shipped(name: str) -> bool:
+    """Whether weights of that name come with the package."""
+    return name.lower() in map(str.lower, list_weights())
+
+
+def model(rule: str, holds: Callable[[str], bool]) -> Input:
+    """What holds a network; also the name of weights that come with the package."""
+    return Input(
+        f"must be {rule}, or one of {', '.join(list_weights())}",
+        lambda text: holds(text) or is_shipped(text),
+        lambda text: [*list_weights(), *_beside(text)],
+    )
+
+
 def _beside(path: str, suffix: str = "") -> list[str]:
     """What there is in the folder of a path."""
     try:
@@ -139,6 +154,8 @@ def _base(path: str) -> str:
 def _is_weights_file(path: str) -> bool:
     if path == "imagenet":  # the library says where these are
         return True
+    if is_shipped(path):
+        return True
     return path.endswith(WEIGHTS_SUFFIXES) and os.path.isfile(path)
 
 
@@ -155,9 +172,18 @@ DATASET = existing(
     "that exists",
     _is_dataset,
 )
-WEIGHTS = existing("a .weights.h5, .keras or .h5 file that exists", _is_weights_file)
-MODEL = existing("the folder of a run, or the file or folder of a model, that exists")
+WEIGHTS = Input(
+    "must be a .weights.h5, .keras or .h5 file that exists, or one of the weights that "
+    f"come with the package: {', '.join(list_weights())}",
+    _is_weights_file,
+    lambda text: [*list_weights(), *_beside(text)],
+)
+MODEL = model(
+    "the folder of a run, or the file or folder of a model, that exists",
+    os.path.exists,
+)
 RUN = existing("the folder of a run", os.path.isdir)
+TRAINED = model("the folder of a run", os.path.isdir)
 FILE = existing("a file that exists", os.path.isfile)
 FOLDER = existing("a folder that exists", os.path.isdir)
 STORAGE = dataclasses.replace(FOLDER, unless="download")

@@ -79,8 +79,9 @@ class DistillationOptions(OptionGroup):
     """Another network's predictions as targets, beside the labels."""
 
     teacher: Annotated[str | None, MODEL] = None
-    """A trained network with the same classes: the folder of a run, a .keras file, or
-    an exported SavedModel. It is shown the augmented images."""
+    """A trained network with the same classes: the folder of a run, a .keras file,
+    weights that come with the package, or an exported SavedModel. It is shown the
+    augmented images."""
 
     teacher_share: Annotated[float, SHARE] = 0.5
     """The part of the loss that is the divergence from the teacher's probabilities;

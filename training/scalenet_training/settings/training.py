@@ -77,8 +77,9 @@ class NetworkOptions(OptionGroup):
     begins as its shortcuts alone. Weights that are given replace it."""
 
     weights: Annotated[str | None, WEIGHTS] = None
-    """Weights to start from, a .weights.h5, .keras or .h5 file. Its classifier is used
-    where the number of classes is the same, else the classifier starts anew."""
+    """Weights to start from: a .weights.h5, .keras or .h5 file, or weights that come
+    with the package, as cifar10:ScaleNetCifar38. Their classifier is used where the
+    number of classes is the same, else the classifier starts anew."""
 
     freeze: bool = False
     """Train the classifier alone: the rest keeps its weights and BN statistics."""

@@ -165,6 +165,37 @@ def test_the_cells_of_the_notebook_run_and_agree(run):
         np.testing.assert_allclose(result, results["keras"], atol=1e-4, err_msg=name)
 
 
+@pytest.mark.parametrize("patience", [0, 3])
+def test_the_last_network_is_published_with_its_own_row(
+    run, tmp_path, run_verb, patience
+):
+    copy = tmp_path / "run"
+    shutil.copytree(run, copy)
+    rows = (copy / "metrics.csv").read_text().splitlines()
+    first = dict(zip(rows[0].split(","), rows[1].split(","), strict=True))
+    last = {**first, "epoch": "1", "val_top1_error": "0.98"}
+    with open(copy / "metrics.csv", "a") as file:
+        file.write(",".join(last.values()) + "\n")
+    record = json.loads((copy / "config.json").read_text())
+    record["config"]["early_stopping"] = patience
+    (copy / "config.json").write_text(json.dumps(record))
+    code, _, error = run_verb(
+        "publish", f"{copy} {tmp_path}/public --formats tflite --saved last"
+    )
+    assert code == 0, error
+    public = tmp_path / "public"
+    content = (copy / "last.keras").read_bytes()
+    assert (public / "last.keras").read_bytes() == content
+    card = (public / "README.md").read_text()
+    assert "after epoch\n2, the last one:" in card
+    assert "| top-1 error | 98.00% |" in card
+    assert ("chosen by these examples" in card) == (patience > 0)
+    (model_card,) = public.glob("tflite/**/model_card.json")
+    training = json.loads(model_card.read_text())["training"]
+    assert training["saved"] == "last"
+    assert training["metrics"]["val_top1_error"] == 0.98
+
+
 def test_an_earlier_publication_is_replaced_and_nothing_else(
     run, published, tmp_path, run_verb
 ):

@@ -90,8 +90,11 @@ def test_networks_take_them_by_the_name_of_the_data(name, here):
     )
     images = np.random.default_rng(0).normal(size=(2, 32, 32, 3)).astype(np.float32)
     top = keras.Model(model.inputs, model.get_layer("logits").input)
-    np.testing.assert_array_equal(
-        body.predict(images, verbose=0), top.predict(images, verbose=0)
+    np.testing.assert_allclose(
+        body.predict(images, verbose=0),
+        top.predict(images, verbose=0),
+        rtol=1e-6,
+        atol=1e-6,
     )
 
 
@@ -166,8 +169,11 @@ def test_errors_on_500_images(name, data_dir):
 def test_errors_are_those_that_are_told(name, data_dir):
     result = evaluate_saved(EvaluateConfig(name, data_dir=f"{data_dir}/tfds"))
     told = scalenet_tf.describe_weights(name).evaluation
-    assert result["examples"] == told["examples"]
-    assert result["top1_error"] == pytest.approx(told["top1_error"], abs=1e-4)
+    assert result["examples"] == told["examples"] == 10_000
+    for error in ("top1_error", "top5_error"):
+        assert round(10_000 * result[error]) == pytest.approx(
+            10_000 * told[error], abs=1.01
+        )
     assert result["loss"] == pytest.approx(told["loss"], rel=1e-4)
 
 
@@ -294,7 +300,7 @@ def test_a_publication_serves_those_without_this_package(run_verb, here, data_di
     )
     assert done.returncode == 0, done.stderr[-3000:]
     wrong = json.loads(done.stdout.splitlines()[-1])
-    assert wrong == pytest.approx([expected] * 2, abs=1e-3)
+    assert wrong == pytest.approx([expected] * 2, abs=1.5e-3)
 
 
 def test_training_starts_from_them(run_verb, here, photographs):
@@ -319,10 +325,8 @@ def test_a_network_learns_from_them(run_verb, here, data_dir):
     )
     assert code == 0
     record = json.loads((here / "run" / "config.json").read_text())
-    path = pathlib.Path(scalenet_tf.describe_weights(NAMES[1]).path)
-    assert record["teacher"] is not None
+    assert record["teacher"] == scalenet_tf.describe_weights(NAMES[1]).sha256
     assert record["config"]["teacher"] == NAMES[1]
-    assert path.is_file()
 
 
 @pytest.fixture
@@ -384,7 +388,9 @@ def test_a_run_becomes_weights_of_the_package(run, tmp_path):
     ("change", "message"),
     [
         ({"epochs": 2}, r"must have ended, after 2 epochs\. Received: .*, 1 epochs\."),
-        ({"dataset": "/data/photos"}, r"a dataset with a name.*'/data/photos'"),
+        ({"dataset": "/data/photos"}, r"on files\. Received: '/data/photos'"),
+        ({"dataset": "photos"}, r"on files\. Received: 'photos'"),
+        ({"dataset": "digits:1.0"}, r"by its name alone\. Received: 'digits:1\.0'"),
         ({}, r"of a network in `list_models`\. Received: 'Mine'"),
     ],
 )
@@ -393,6 +399,8 @@ def test_other_runs_are_refused(run, tmp_path, change, message):
     shutil.copytree(run[0], copy)
     record = json.loads((copy / "config.json").read_text())
     record["config"].update(change)
+    if "photos" in change.get("dataset", ""):
+        record["data"]["kind"] = "folder"
     if not change:
         record["architecture"]["name"] = "Mine"
     (copy / "config.json").write_text(json.dumps(record))

@@ -157,13 +157,16 @@ def test_results_and_errors_that_cannot_be_sent_are_errors_of_the_call():
         assert call(os.getpid) != number
 
 
+def interrupted_while_it_sleeps(call):
+    threading.Timer(0.5, os.kill, (os.getpid(), signal.SIGINT)).start()
+    call(time.sleep, 60)
+
+
 def test_an_interrupted_call_is_given_up_and_the_next_one_is_answered():
     with other_process(2) as call:
         number = call(os.getpid)
-        timer = threading.Timer(0.2, os.kill, (os.getpid(), signal.SIGINT))
-        timer.start()
         with pytest.raises(KeyboardInterrupt):
-            call(time.sleep, 60)
+            interrupted_while_it_sleeps(call)
         assert call(os.getpid) != number
 
 

@@ -30,7 +30,7 @@ class Command:
         extra: The extra of the package that it needs at least.
         room: The package of its module; by default the verb.
         by_tensorflow: Whether all of it needs Keras to compute by TensorFlow.
-        listed: Whether the help lists it: not what those who release type.
+        listed: Whether the help lists it. False for what only maintainers use.
     """
 
     summary: str

@@ -79,8 +79,9 @@ def open_teacher(
         files, opened = _files_of(exported[1]), _of_savedmodel(path, exported[1])
     else:
         raise SettingError(
-            f"{_NAME} must be the folder of a run, a .keras file, or an export of the "
-            f"format {_FORMAT}. Received: {path!r}, {exported[0].name}."
+            f"{_NAME} must be the folder of a run, a .keras file, weights that come "
+            f"with the package, or an export of the format {_FORMAT}. Received: "
+            f"{path!r}, {exported[0].name}."
         )
     _check(opened, path, student.image_size, class_names)
     return Teacher(_for_images_of(student, opened), _digest(files))

@@ -71,10 +71,15 @@ def _checked_name(run: RunFolder, record: RunRecord) -> str:
             "`run` must be of a network in `list_models`. "
             f"Received: {record.architecture['name']!r}."
         )
-    if not record.config.dataset.isidentifier():
+    dataset = record.config.dataset
+    if record.data is None or record.data["kind"] in ("folder", "manifest"):
         raise SettingError(
             "`run` must be on a dataset with a name, not on files. "
-            f"Received: {record.config.dataset!r}."
+            f"Received: {dataset!r}."
+        )
+    if not dataset.isidentifier():
+        raise SettingError(
+            f"`run` must call its dataset by its name alone. Received: {dataset!r}."
         )
     rows = run.rows()
     epochs = rows[-1]["epoch"] + 1 if rows else 0

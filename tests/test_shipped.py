@@ -259,8 +259,9 @@ def test_they_are_published_with_the_errors_of_their_file(
 
 # Without this package; mean and deviation are those of the notebook.
 STRANGER = """
-import json, sys
+import io, json, sys
 import numpy as np
+import PIL.Image
 import tensorflow_datasets as tfds
 from ai_edge_litert.interpreter import Interpreter
 import tensorflow as tf
@@ -268,9 +269,16 @@ import tensorflow as tf
 cells = json.load(open("usage.ipynb"))["cells"]
 (line,) = (l for c in cells for l in c["source"] if l.startswith("MEAN, DEVIATION"))
 exec(line)
-examples = tfds.load("cifar10", split="test[:1000]", data_dir=sys.argv[1])
-images, labels = zip(*((e["image"], e["label"]) for e in examples.as_numpy_iterator()))
-x = (np.float32(images) / 255 - MEAN) / DEVIATION
+# As Pillow decodes them; TensorFlow's default for JPEG is another rounding.
+examples = tfds.load(
+    "cifar10",
+    split="test[:1000]",
+    data_dir=sys.argv[1],
+    decoders={"image": tfds.decode.SkipDecoding()},
+)
+files, labels = zip(*((e["image"], e["label"]) for e in examples.as_numpy_iterator()))
+images = [PIL.Image.open(io.BytesIO(file)).convert("RGB") for file in files]
+x = (np.float32([np.asarray(image) for image in images]) / 255 - MEAN) / DEVIATION
 server = tf.saved_model.load("savedmodel").signatures["serving_default"]
 (name,) = server.structured_input_signature[1]
 answers = server(**{name: tf.constant(x)})["probabilities"].numpy()

@@ -269,7 +269,7 @@ import tensorflow as tf
 cells = json.load(open("usage.ipynb"))["cells"]
 (line,) = (l for c in cells for l in c["source"] if l.startswith("MEAN, DEVIATION"))
 exec(line)
-# As Pillow decodes them; TensorFlow's default for JPEG is another rounding.
+# As Pillow decodes them; the decoding of TensorFlow Datasets gives other pixels.
 examples = tfds.load(
     "cifar10",
     split="test[:1000]",

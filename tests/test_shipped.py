@@ -14,6 +14,7 @@ import keras
 import numpy as np
 import pytest
 from processes import ROOT
+from scalenet_training.cli.app import main
 from scalenet_training.errors import UsageError
 from scalenet_training.evaluate.config import EvaluateConfig
 from scalenet_training.evaluate.saved import evaluate_saved
@@ -390,6 +391,24 @@ def test_a_run_becomes_weights_of_the_package(run, tmp_path):
     assert (folder / "metrics.csv").read_bytes() == (run / "metrics.csv").read_bytes()
     ship(config)  # replaces them
     assert len(list(folder.iterdir())) == 4
+
+
+def test_the_command_is_for_those_who_release(
+    run, tmp_path, run_verb, monkeypatch, capsys
+):
+    (tmp_path / "weights").mkdir()
+    code, output, _ = run_verb("ship", f"{run[0]} --to {tmp_path}/weights")
+    assert code == 0
+    folder = tmp_path / "weights" / "digits" / "ScaleNetCifar38"
+    assert output.splitlines()[0] == f"weights: {folder}"
+    assert (folder / "evaluation.json").is_file()
+    code, _, error = run_verb("ship", "nowhere")
+    assert (code, error.split(".")[0]) == (2, "error: RUN must be the folder of a run")
+    monkeypatch.setattr(sys, "argv", ["scalenet", "--help"])
+    main()
+    listed = capsys.readouterr().out
+    assert "publish" in listed
+    assert "ship " not in listed
 
 
 @pytest.mark.parametrize(

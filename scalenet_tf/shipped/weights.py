@@ -88,7 +88,7 @@ def describe_weights(name: str) -> ShippedWeights:
         name: One of `list_weights`, in any case.
 
     Raises:
-        ValueError: There are none of that name.
+        ValueError: There are none of that name, or their folder is damaged.
     """
     found = find_shipped(name)
     if found is None:

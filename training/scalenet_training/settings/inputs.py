@@ -152,9 +152,8 @@ def _base(path: str) -> str:
 
 
 def _is_weights_file(path: str) -> bool:
-    if path == "imagenet":  # the library says where these are
-        return True
-    if is_shipped(path):
+    # Of ImageNet's, the library says where they are.
+    if path == "imagenet" or is_shipped(path):
         return True
     return path.endswith(WEIGHTS_SUFFIXES) and os.path.isfile(path)
 

@@ -9,7 +9,8 @@ from collections.abc import Sequence
 
 from scalenet_training.cli.running import parse
 from scalenet_training.devices.processor import use_onednn
-from scalenet_training.shipping.config import BATCH, ShipConfig
+from scalenet_training.evaluate.config import EvaluateConfig
+from scalenet_training.shipping.config import ShipConfig
 from scalenet_training.text import printable
 
 SETTINGS = (ShipConfig,)
@@ -18,8 +19,13 @@ SETTINGS = (ShipConfig,)
 def main(arguments: Sequence[str], program: str) -> None:
     """Runs the command line."""
     config = parse(ShipConfig, __doc__, arguments, program)
-    use_onednn(BATCH, os.environ)  # as evaluate, so that both give the same digits
+    # As evaluate, so that both give the same digits.
+    use_onednn(EvaluateConfig.batch_size, os.environ)
 
     from scalenet_training.shipping.shipping import ship
 
-    print(printable(ship(config)))
+    folder = ship(config)
+    print(f"weights: {printable(folder)}")
+    print(
+        "Next: their name, errors and size in tests/test_shipped.py and docs/weights.md"
+    )

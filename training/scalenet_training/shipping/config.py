@@ -11,8 +11,6 @@ import tyro
 from scalenet_training.settings.base import Settings
 from scalenet_training.settings.inputs import FOLDER, RUN
 
-BATCH = 64  # images that are evaluated at a time
-
 
 @dataclasses.dataclass(frozen=True)
 class ShipConfig(Settings):

@@ -23,7 +23,7 @@ from scalenet_training.runs.metrics import METRICS_FILE
 from scalenet_training.runs.record import CONFIG_FILE, RunRecord
 from scalenet_training.runs.run_folder import RunFolder
 from scalenet_training.runs.versions import versions
-from scalenet_training.shipping.config import BATCH, ShipConfig
+from scalenet_training.shipping.config import ShipConfig
 
 # Settings that may name files of the machine that trained.
 _PLACES = ("model", "weights", "teacher", "recipe")
@@ -54,9 +54,7 @@ def ship(config: ShipConfig) -> str:
         shutil.copyfile(run.file(METRICS_FILE), os.path.join(folder, METRICS_FILE))
         write_json(os.path.join(folder, CONFIG_FILE), _without_places(record))
         data_dir = config.data_dir or record.config.data_dir
-        result = evaluate_saved(
-            EvaluateConfig(path, data_dir=data_dir, batch_size=BATCH)
-        )
+        result = evaluate_saved(EvaluateConfig(path, data_dir=data_dir))
         write_json(
             os.path.join(folder, EVALUATION_FILE), _evaluation(record, path, result)
         )

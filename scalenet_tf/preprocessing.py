@@ -68,7 +68,7 @@ def preprocess_input(x: Any, statistics: str = "imagenet") -> Any:
     Raises:
         ValueError: Unknown statistics, or the last dimension is not 3.
     """
-    _check_statistics("statistics", statistics)
+    check_statistics("statistics", statistics)
     cast = _cast_of(x)
     if cast is None:
         x = np.asarray(x, dtype=np.float32)
@@ -175,7 +175,7 @@ class EvaluationTransform:
     normalization: str = "imagenet"
 
     def __post_init__(self) -> None:
-        _check_statistics("normalization", self.normalization)
+        check_statistics("normalization", self.normalization)
         if not 1 <= self.image_size <= self.resize:
             raise ValueError(
                 "`image_size` must be at least 1 and at most `resize`. Received: "
@@ -229,7 +229,8 @@ class EvaluationTransform:
         return np.clip(255 * (images * deviation + mean), 0, 255)
 
 
-def _check_statistics(argument: str, name: str) -> None:
+def check_statistics(argument: str, name: str) -> None:
+    """Raises ValueError where there are no such statistics."""
     if name not in STATISTICS:
         raise ValueError(
             f"`{argument}` must be one of {', '.join(STATISTICS)}. "

@@ -8,6 +8,7 @@ from records import record
 from scalenet_training.runs.run_folder import RunFolder
 from scalenet_training.settings.training import TrainConfig
 from serving_grpc import GrpcServer
+from serving_open_inference import OpenInferenceServer
 from serving_repository import Faults, Repository
 from serving_rest import RestServer
 from test_export import NAMES, PHOTOS, TRANSFORM, classifier
@@ -16,6 +17,10 @@ from scalenet_tf import export
 
 SERVERS = {
     "rest": (RestServer, "http://127.0.0.1:{port}/v1/models/{name}"),
+    "open_inference": (
+        OpenInferenceServer,
+        "http://127.0.0.1:{port}/v2/models/{name}",
+    ),
     "grpc": (GrpcServer, "grpc://127.0.0.1:{port}/{name}"),
 }
 LABELS = {"tiny": {"stable": 1, "canary": 2}}
@@ -66,16 +71,17 @@ class Running:
     protocol: str
     port: int
     faults: Faults
+    owner: object = None
 
     def url(self, name="tiny"):
         return SERVERS[self.protocol][1].format(port=self.port, name=name)
 
 
 @contextlib.contextmanager
-def running(protocol, repository):
+def running(protocol, repository, **options):
     faults = Faults()
-    server = SERVERS[protocol][0](repository, faults=faults)
+    server = SERVERS[protocol][0](repository, faults=faults, **options)
     try:
-        yield Running(protocol, server.port, faults)
+        yield Running(protocol, server.port, faults, server)
     finally:
         server.close()

@@ -12,8 +12,10 @@ import threading
 import urllib.parse
 
 import numpy as np
+import tensorflow as tf
 from google.protobuf import json_format
 from serving_repository import Faults, RefusalError, command_line
+from tensorflow.core.framework import types_pb2
 from tensorflow_serving.apis import get_model_metadata_pb2
 
 # As TensorFlow Serving's http_server translates the codes.
@@ -34,10 +36,10 @@ STATUS = re.compile(f"{MODEL}(/metadata)?", re.IGNORECASE)
 class RestServer:
     """Serves a repository on a port of 127.0.0.1, in a thread, until closed."""
 
-    def __init__(self, repository, port=0, faults=None):
+    def __init__(self, repository, port=0, faults=None, handler=None):
         self.faults = faults or Faults()
         self.repository = repository
-        handler = type("BoundHandler", (Handler,), {"owner": self})
+        handler = type("BoundHandler", (handler or Handler,), {"owner": self})
         self._server = http.server.ThreadingHTTPServer(("127.0.0.1", port), handler)
         self.port = self._server.server_address[1]
         self._thread = threading.Thread(
@@ -54,6 +56,7 @@ class RestServer:
 
 class Handler(http.server.BaseHTTPRequestHandler):
     owner: RestServer
+    prefix = "/v1/"
     protocol_version = "HTTP/1.1"
     timeout = 60
     wbufsize = -1  # headers and body in one packet
@@ -70,7 +73,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
     def answer(self, verb, pattern, work):
         # Read whole, or what is left of it is taken for the next request.
         body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
-        if not self.path.lower().startswith("/v1/"):
+        if not self.path.lower().startswith(self.prefix):
             return self.write(404, b"Not Found", "text/plain")
         try:
             if self.owner.faults.next() == "garbage":
@@ -80,17 +83,19 @@ class Handler(http.server.BaseHTTPRequestHandler):
                 raise RefusalError(
                     "INVALID_ARGUMENT", f"Malformed request: {verb} {self.path}"
                 )
-            name, version, label, *rest = match.groups()
-            where = {
-                "name": urllib.parse.unquote(name),
-                "version": int(version) if version else None,
-                "label": urllib.parse.unquote(label) if label else None,
-            }
-            content, code = work(where, body, *rest), 200
+            content, code = work(*self.where(*match.groups(), body=body)), 200
         except RefusalError as refusal:
             content = {"error": str(refusal)}
             code = HTTP_CODES.get(refusal.code, 500)
         return self.write(code, json.dumps(content, indent=4).encode())
+
+    def where(self, name, version, label, *rest, body):
+        place = {
+            "name": urllib.parse.unquote(name),
+            "version": int(version) if version else None,
+            "label": urllib.parse.unquote(label) if label else None,
+        }
+        return place, body, *rest
 
     def write(self, code, body, kind="application/json"):
         self.send_response(code)
@@ -210,6 +215,11 @@ def readable(array):
     if array.ndim == 0:
         return array.item().decode()
     return [readable(np.asarray(entry, object)) for entry in array]
+
+
+def dtype_name(dtype):
+    """`DT_FLOAT` and so on."""
+    return types_pb2.DataType.Name(tf.as_dtype(dtype).as_datatype_enum)
 
 
 def describe(name, number, model):

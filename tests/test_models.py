@@ -296,30 +296,6 @@ def test_networks_carry_their_pyramid(way, tiny, tmp_path, monkeypatch):
         np.testing.assert_allclose(maps["P5"], found, rtol=1e-5, atol=1e-5)
 
 
-@pytest.mark.slow
-def test_keras_hub_trains_a_detector_on_a_network(tiny, tmp_path):
-    keras_hub = pytest.importorskip("keras_hub", reason="needs keras-hub")
-    encoder = scalenet_tf.ScaleNet(tiny, include_top=False)
-    backbone = keras_hub.models.RetinaNetBackbone(
-        encoder, min_level=3, max_level=7, use_p5=False, image_shape=(128, 128, 3)
-    )
-    levels = {level: 128 // p.shape[1] for level, p in backbone.pyramid_outputs.items()}
-    assert levels == {"P3": 8, "P4": 16, "P5": 32, "P6": 64, "P7": 128}
-    detector = keras_hub.models.RetinaNetObjectDetector(backbone, num_classes=3)
-    detector.compile("sgd", run_eagerly=True)
-    before = encoder.get_layer("stem_conv").kernel.numpy()
-    boxes = {"boxes": np.array([[[10.0, 20, 90, 100]]]), "labels": np.array([[1]])}
-    losses = detector.fit(images(1, 128, 128, 3), boxes, verbose=0).history["loss"]
-    assert np.isfinite(losses).all()
-    assert np.abs(encoder.get_layer("stem_conv").kernel.numpy() - before).max() > 0
-    backbone.save(tmp_path / "backbone.keras")
-    loaded = keras.saving.load_model(tmp_path / "backbone.keras")
-    assert [*loaded.image_encoder.pyramid_outputs] == ["P2", "P3", "P4", "P5"]
-    x = images(1, 128, 128, 3)
-    for level, expected in backbone(x).items():
-        np.testing.assert_allclose(loaded(x)[level], expected, rtol=1e-5, atol=1e-5)
-
-
 def test_feature_pyramid_of_a_network_inside_a_model_says_what_to_pass(tiny):
     body = scalenet_tf.ScaleNet(tiny, include_top=False, pooling="avg")
     layers = [keras.Input((56, 56, 3)), body, keras.layers.Dense(2)]

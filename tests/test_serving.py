@@ -240,7 +240,7 @@ GRPC, HTTP = Endpoint("grpc", "host:8500", "m"), Endpoint("http", "host:8501", "
 def test_urls(url, endpoint):
     assert parse_url(url) == endpoint
     if endpoint.scheme != "grpc":
-        assert endpoint.rest_url == url.rstrip("/")
+        assert endpoint.http_url == url.rstrip("/")
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""Client for models of this package behind TensorFlow Serving, by REST and by gRPC.
+"""Client for models of this package behind TensorFlow Serving, Triton and others.
 
 Needs `pip install 'scalenet_tf[serving]'`. Nothing else of the package imports it.
 """

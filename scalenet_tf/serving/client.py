@@ -10,7 +10,13 @@ from types import MappingProxyType
 from typing import Any, Protocol, TypeVar
 
 from scalenet_tf.extras import import_extra
-from scalenet_tf.serving.endpoint import CLIENT, Connection, Endpoint, parse_url
+from scalenet_tf.serving.endpoint import (
+    CLIENT,
+    Api,
+    Connection,
+    Endpoint,
+    parse_url,
+)
 from scalenet_tf.serving.errors import (
     InvalidImageError,
     RequestRefusedError,
@@ -28,18 +34,18 @@ from scalenet_tf.serving.messages import (
     predictions,
     statuses,
 )
+from scalenet_tf.serving.open_inference import OpenInferenceTransport
 from scalenet_tf.serving.rest import RestTransport
 from scalenet_tf.serving.rpc import GrpcTransport
 
 T = TypeVar("T")
 
-_TRANSPORTS: Mapping[str, Callable[[Endpoint, Connection, int], Transport]] = (
+_TRANSPORTS: Mapping[Api, Callable[[Endpoint, Connection, int], Transport]] = (
     MappingProxyType(
         {
-            "http": RestTransport,
-            "https": RestTransport,
+            "rest": RestTransport,
+            "open_inference": OpenInferenceTransport,
             "grpc": GrpcTransport,
-            "grpcs": GrpcTransport,
         }
     )
 )
@@ -51,7 +57,7 @@ _FIRST_WAIT, _LONGEST_WAIT = 0.2, 5.0
 
 
 class Transport(Protocol):
-    """What REST and gRPC have in common."""
+    """What the APIs have in common."""
 
     def predict(
         self,
@@ -73,10 +79,11 @@ class Transport(Protocol):
 
 
 class Client:
-    """A model that `scalenet_tf.export.save_savedmodel` wrote, on TensorFlow Serving.
+    """A model that `scalenet_tf.export.save_savedmodel` wrote, on a server.
 
     Args:
-        url: As for `parse_url`; it chooses REST or gRPC, and the version.
+        url: As for `parse_url`; it chooses the API (TensorFlow Serving's REST or gRPC,
+            the Open Inference Protocol) and the version.
         timeout: Seconds from a request to the end of its answer.
         attempts: How often a request is made at most. It is made again, after an
             exponential back-off, only where no server answers or it says that it is
@@ -84,14 +91,14 @@ class Client:
         batch_size: Images in a request at most; larger batches are split. No more than
             the server's `max_batch_size`, where it joins requests to batches.
         signature: A signature that takes `image_bytes` and gives `classes`, `labels`
-            and `probabilities`.
+            and `probabilities`. The Open Inference Protocol has the default's alone.
         headers: Sent with each request, such as `{"Authorization": "Bearer ..."}`;
             they are never printed.
         ca_file: For https:// and grpcs://, a PEM file with the certificates to trust;
             `None`: the system's.
 
-    Redirects are not followed, and an answer that is too long, or not what TensorFlow
-    Serving answers, is a ServerFaultError.
+    Redirects are not followed, and an answer that is too long, or not what such a
+    server answers, is a ServerFaultError.
 
     Raises:
         ImportError: A package of `pip install 'scalenet_tf[serving]'` is missing.
@@ -130,7 +137,7 @@ class Client:
         self._signature = signature
         self._tenacity = import_extra("tenacity", "tenacity", "serving", CLIENT)
         self._attempts = attempts
-        transport = _TRANSPORTS[self._endpoint.scheme]
+        transport = _TRANSPORTS[self._endpoint.api]
         path = None if ca_file is None else os.fspath(ca_file)
         connection = Connection(timeout, headers, path)
         try:
@@ -239,6 +246,6 @@ class Client:
             return read(content)
         except UNREADABLE as error:
             raise ServerFaultError(
-                f"{self._endpoint.server} answered with a message that is not "
-                f"TensorFlow Serving's: {told(repr(error))}."
+                f"{self._endpoint.server} answered with a message that is not of its "
+                f"API: {told(repr(error))}."
             ) from error

@@ -6,24 +6,29 @@ import dataclasses
 import re
 import urllib.parse
 from collections.abc import Mapping
+from typing import Literal
 
 CLIENT = "the client for TensorFlow Serving"  # what messages call it
 FORMS = (
-    "http[s]://HOST:PORT/v1/models/NAME[/versions/NUMBER | /labels/LABEL] (REST) or "
+    "http[s]://HOST:PORT/v1/models/NAME[/versions/NUMBER | /labels/LABEL] (REST), "
+    "http[s]://HOST:PORT/v2/models/NAME[/versions/NUMBER] (Open Inference Protocol) or "
     "grpc[s]://HOST[:PORT]/NAME[/NUMBER | /versions/NUMBER | /labels/LABEL]"
 )
+
+Api = Literal["rest", "open_inference", "grpc"]
 
 _NAME = "(?P<name>[^/:]+)"
 _CHOICE = "(?:/versions/(?P<version>[0-9]+)|/labels/(?P<label>[^/:]+))?"
 _SHORT = "(?:/(?P<short>[0-9]+))?"
-_REST_PATH = re.compile(f"/v1/models/{_NAME}{_CHOICE}/?")
-_GRPC_PATH = re.compile(f"/{_NAME}(?:{_CHOICE}|{_SHORT})/?")
-_PATHS = {
-    "http": _REST_PATH,
-    "https": _REST_PATH,
-    "grpc": _GRPC_PATH,
-    "grpcs": _GRPC_PATH,
+_VERSION = "(?:/versions/(?P<version>[0-9]+))?"
+_HTTP: Mapping[Api, re.Pattern[str]] = {
+    "rest": re.compile(f"/v1/models/{_NAME}{_CHOICE}/?"),
+    "open_inference": re.compile(f"/v2/models/{_NAME}{_VERSION}/?"),
 }
+_GRPC: Mapping[Api, re.Pattern[str]] = {
+    "grpc": re.compile(f"/{_NAME}(?:{_CHOICE}|{_SHORT})/?")
+}
+_PATHS = {"http": _HTTP, "https": _HTTP, "grpc": _GRPC, "grpcs": _GRPC}
 _GRPC_PORT = 8500
 _VERSION_DIGITS = 18  # what 64 bits hold
 _HIDDEN = "..."  # in place of what must not be printed
@@ -41,7 +46,9 @@ class Endpoint:
         name: Name of the model.
         version: Its version; `None` for the latest.
         label: Label of a version, such as `"stable"`; not with `version`.
-        user: User and password for REST's basic authentication; never printed.
+        user: User and password for HTTP's basic authentication; never printed.
+        open_inference: Whether a server at `http[s]://` speaks the Open Inference
+            Protocol (KServe's V2, of Triton and others), not TensorFlow Serving's REST.
     """
 
     scheme: str
@@ -50,6 +57,14 @@ class Endpoint:
     version: int | None = None
     label: str | None = None
     user: tuple[str, str] | None = dataclasses.field(default=None, repr=False)
+    open_inference: bool = False
+
+    @property
+    def api(self) -> Api:
+        """The API that the server is asked by."""
+        if self.open_inference:
+            return "open_inference"
+        return "rest" if self.scheme in ("http", "https") else "grpc"
 
     @property
     def server(self) -> str:
@@ -62,9 +77,11 @@ class Endpoint:
         return self.scheme in ("https", "grpcs")
 
     @property
-    def rest_url(self) -> str:
-        """The URL of the model's status, to which REST's verbs are added."""
-        url = f"{self.server}/v1/models/{urllib.parse.quote(self.name, safe='')}"
+    def http_url(self) -> str:
+        """The URL of the model, or of one version, to which verbs are added."""
+        version = "v2" if self.open_inference else "v1"
+        name = urllib.parse.quote(self.name, safe="")
+        url = f"{self.server}/{version}/models/{name}"
         if self.version is not None:
             return f"{url}/versions/{self.version}"
         if self.label is not None:
@@ -110,8 +127,10 @@ def parse_url(url: str) -> Endpoint:
     Args:
         url: `http[s]://HOST:PORT/v1/models/NAME`, which may go on with
             `/versions/NUMBER` or `/labels/LABEL`, as in TensorFlow Serving's REST API;
-            or `grpc[s]://HOST[:8500]/NAME`, which may go on in the same ways or with
-            `/NUMBER`. REST takes `USER:PASSWORD@` before the host.
+            `http[s]://HOST:PORT/v2/models/NAME`, which may go on with
+            `/versions/NUMBER`, as in the Open Inference Protocol; or
+            `grpc[s]://HOST[:8500]/NAME`, which may go on as REST's or with `/NUMBER`.
+            HTTP takes `USER:PASSWORD@` before the host.
 
     Raises:
         ValueError: It has another form.
@@ -121,15 +140,14 @@ def parse_url(url: str) -> Endpoint:
         port, host = parts.port, parts.hostname
     except ValueError:
         parts, port, host = urllib.parse.SplitResult("", "", "", "", ""), None, None
-    pattern = _PATHS.get(parts.scheme)
-    match = pattern.fullmatch(parts.path) if pattern else None
+    api, match = _matched(parts)
     userinfo, _, address = parts.netloc.rpartition("@")
     if not host or not match or parts.query or parts.fragment:
         raise ValueError(
             f"the URL of a served model must be {FORMS}. "
             f"Received: {without_secrets(url)!r}."
         )
-    is_grpc = pattern is _GRPC_PATH
+    is_grpc = api == "grpc"
     if is_grpc and userinfo:
         raise ValueError(
             "the URL of a gRPC server must have no user and password: send a header "
@@ -138,7 +156,7 @@ def parse_url(url: str) -> Endpoint:
     if is_grpc and port is None:
         address = f"{address.rstrip(':')}:{_GRPC_PORT}"
     found = match.groupdict()
-    version, label = found["version"] or found.get("short"), found["label"]
+    version, label = found["version"] or found.get("short"), found.get("label")
     user, _, password = userinfo.partition(":")
     return Endpoint(
         parts.scheme,
@@ -149,7 +167,17 @@ def parse_url(url: str) -> Endpoint:
         (urllib.parse.unquote(user), urllib.parse.unquote(password))
         if userinfo
         else None,
+        api == "open_inference",
     )
+
+
+def _matched(parts: urllib.parse.SplitResult) -> tuple[Api | None, re.Match | None]:
+    """The API that the scheme and the path are those of."""
+    for api, pattern in _PATHS.get(parts.scheme, {}).items():
+        match = pattern.fullmatch(parts.path)
+        if match:
+            return api, match
+    return None, None
 
 
 def _version(digits: str | None, url: str) -> int | None:

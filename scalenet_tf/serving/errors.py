@@ -1,4 +1,4 @@
-"""What can go wrong between a client and TensorFlow Serving."""
+"""What can go wrong between a client and a server."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class ServerTimeoutError(ServingError):
 
 
 class ServerFaultError(ServingError):
-    """The server failed, or what it answered is not what TensorFlow Serving answers."""
+    """The server failed, or what it answered is not of its API."""
 
 
 class RequestRefusedError(ServingError):

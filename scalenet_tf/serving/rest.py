@@ -5,30 +5,14 @@ Source: its documentation, https://www.tensorflow.org/tfx/serving/api_rest.
 
 from __future__ import annotations
 
-import asyncio
 import base64
 import json
-import os
-import ssl
-import threading
-from collections.abc import Coroutine, Sequence
-from typing import Any, TypeVar
+from collections.abc import Sequence
+from typing import Any
 
-from scalenet_tf.extras import import_extra
-from scalenet_tf.serving.endpoint import CLIENT, Connection, Endpoint, largest_answer
-from scalenet_tf.serving.errors import (
-    ModelNotFoundError,
-    ServerFaultError,
-    ServerTimeoutError,
-    ServerUnavailableError,
-    ServingError,
-    refused,
-    told,
-)
-
-T = TypeVar("T")
-
-_JSON = {"Content-Type": "application/json", "Accept-Encoding": "identity"}
+from scalenet_tf.serving.endpoint import Connection, Endpoint
+from scalenet_tf.serving.errors import ServerFaultError
+from scalenet_tf.serving.exchange import JsonExchange
 
 
 class RestTransport:
@@ -46,30 +30,10 @@ class RestTransport:
 
     def __init__(self, endpoint: Endpoint, connection: Connection, batch_size: int):
         del batch_size  # answers are limited by the images of their request
-        self._aiohttp = import_extra("aiohttp", "aiohttp", "serving", CLIENT)
-        self._endpoint = endpoint
-        self._connection = connection
-        self._tls = ssl.create_default_context(cafile=connection.ca_file)
-        self._thread = _LoopThread()
-        self._session = self._thread.run(self._open())
-
-    async def _open(self) -> Any:
-        aiohttp = self._aiohttp
-        return aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(ssl=self._tls),
-            timeout=aiohttp.ClientTimeout(total=self._connection.timeout),
-            headers={**_JSON, **self._authorization(), **self._connection.headers},
-            cookie_jar=aiohttp.DummyCookieJar(),
-            # A few bytes can become gigabytes.
-            auto_decompress=False,
-            trust_env=True,
+        self._server = endpoint.server
+        self._exchange = JsonExchange(
+            endpoint, connection, "TensorFlow Serving's REST port"
         )
-
-    def _authorization(self) -> dict[str, str]:
-        if self._endpoint.user is None:
-            return {}
-        encoded = base64.b64encode(":".join(self._endpoint.user).encode())
-        return {"Authorization": f"Basic {encoded.decode('ascii')}"}
 
     def predict(
         self,
@@ -82,155 +46,19 @@ class RestTransport:
         encoded = [{"b64": base64.b64encode(data).decode("ascii")} for data in images]
         body = {"signature_name": signature, "inputs": {input_name: encoded}}
         sent = json.dumps(body).encode()
-        content = self._request("POST", ":predict", sent, len(images))
-        named = content.get("outputs")
+        named = self._exchange.post(":predict", sent, len(images)).get("outputs")
         if not isinstance(named, dict):
-            raise ServerFaultError(
-                f"{self._endpoint.server} answered without named outputs."
-            )
+            raise ServerFaultError(f"{self._server} answered without named outputs.")
         return {name: named[name] for name in outputs if name in named}
 
     def status(self) -> dict[str, Any]:
         """The JSON form of a GetModelStatusResponse."""
-        return self._request("GET", "")
+        return self._exchange.get("")
 
     def metadata(self) -> dict[str, Any]:
         """The JSON form of a GetModelMetadataResponse."""
-        return self._request("GET", "/metadata")
+        return self._exchange.get("/metadata")
 
     def close(self) -> None:
         """Closes the connections."""
-        if not self._session.closed:
-            self._thread.run(self._session.close())
-            self._thread.close()
-
-    def _request(
-        self, method: str, verb: str, body: bytes | None = None, images: int = 1
-    ) -> dict[str, Any]:
-        server = self._endpoint.server
-        code, content = self._answer(method, verb, body, largest_answer(images))
-        value = _json_object(content)
-        if code != 200:
-            message = value.get("error") if value else None
-            raise _error(server, code, message or _start(content))
-        if value is None:
-            raise ServerFaultError(
-                f"{server} answered with something else than a JSON object: "
-                f"{_start(content)!r}. Is it TensorFlow Serving's REST port?"
-            )
-        return value
-
-    def _answer(
-        self, method: str, verb: str, body: bytes | None, most: int
-    ) -> tuple[int, bytes]:
-        """Code and content of an answer."""
-        server, aiohttp = self._endpoint.server, self._aiohttp
-        try:
-            return self._thread.run(self._exchange(method, verb, body, most))
-        except TimeoutError as error:
-            raise ServerTimeoutError(
-                f"{server} did not answer within {self._connection.timeout:g} s."
-            ) from error
-        except (aiohttp.ClientSSLError, aiohttp.ServerFingerprintMismatch) as error:
-            raise ServerFaultError(
-                f"{server}: no encrypted connection: {told(_cause(error))}. "
-                "`ca_file` (--ca-file) names the certificates to trust."
-            ) from error
-        except aiohttp.ClientConnectionError as error:
-            raise ServerUnavailableError(
-                f"{server} is unavailable: {told(_cause(error))}."
-            ) from error
-        except aiohttp.ClientError as error:
-            raise ServerFaultError(
-                f"{server} answered with what is not HTTP, or not whole: "
-                f"{told(str(error))}."
-            ) from error
-
-    async def _exchange(
-        self, method: str, verb: str, body: bytes | None, most: int
-    ) -> tuple[int, bytes]:
-        server = self._endpoint.server
-        async with self._session.request(
-            method, self._endpoint.rest_url + verb, data=body, allow_redirects=False
-        ) as response:
-            if 300 <= response.status < 400:
-                raise ServerFaultError(
-                    f"{server} answered {response.status}: the model is elsewhere. "
-                    "Images are not sent on: give the URL of the server itself."
-                )
-            encoding = response.headers.get("Content-Encoding", "identity")
-            if encoding != "identity":
-                raise ServerFaultError(
-                    f"{server} answered in the encoding {told(encoding)!r}, which was "
-                    "not asked for."
-                )
-            content = bytearray()
-            async for part in response.content.iter_any():
-                content += part
-                if len(content) > most:
-                    raise ServerFaultError(
-                        f"{server} answered with more than {most:,} bytes, the most "
-                        "for a request of this size."
-                    )
-            return response.status, bytes(content)
-
-
-class _LoopThread:
-    """An event loop in a thread: callers may have a loop of their own, as notebooks do.
-
-    It is there for the one limit over a whole exchange; those of blocking sockets begin
-    anew with each byte.
-    """
-
-    def __init__(self) -> None:
-        self._loop = asyncio.new_event_loop()
-        self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
-        self._thread.start()
-
-    def run(self, coroutine: Coroutine[Any, Any, T]) -> T:
-        """What the coroutine gives, once it is done."""
-        future = asyncio.run_coroutine_threadsafe(coroutine, self._loop)
-        try:
-            return future.result()
-        except BaseException:  # such as Ctrl-C
-            future.cancel()
-            raise
-
-    def close(self) -> None:
-        """Ends the thread."""
-        self._loop.call_soon_threadsafe(self._loop.stop)
-        self._thread.join()
-        self._loop.close()
-
-
-def _error(server: str, code: int, message: object) -> ServingError:
-    if code == 400:
-        return refused(server, message)
-    known: dict[int, type[ServingError]] = {
-        404: ModelNotFoundError,
-        503: ServerUnavailableError,
-        504: ServerTimeoutError,
-    }
-    text = f"{server} answered {code}: {told(message)}"
-    return known.get(code, ServerFaultError)(text)
-
-
-def _json_object(content: bytes) -> dict[str, Any] | None:
-    try:
-        value = json.loads(content)
-    except (ValueError, RecursionError):
-        return None
-    return value if isinstance(value, dict) else None
-
-
-def _start(content: bytes) -> str:
-    text = content[:200].decode("utf-8", "replace")
-    return text if len(content) <= 200 else f"{text}..."
-
-
-def _cause(error: OSError) -> str:
-    """The system's reason where there is one."""
-    number = getattr(error, "errno", None)
-    if isinstance(number, int) and number > 0:
-        return os.strerror(number)
-    return getattr(error, "strerror", None) or str(error)
+        self._exchange.close()

@@ -204,8 +204,8 @@ class LoadOptions(OptionGroup):
     """Image files and folders, as of `predict`; they are asked for in turns."""
 
     model: Annotated[str, URL]
-    """A served model, as of `predict`: http[s]://HOST:PORT/v1/models/NAME or
-    grpc[s]://HOST[:8500]/NAME."""
+    """A served model, as of `predict`: http[s]://HOST:PORT/v1/models/NAME,
+    http[s]://HOST:PORT/v2/models/NAME or grpc[s]://HOST[:8500]/NAME."""
 
     clients: Annotated[tuple[int, ...], POSITIVE_NUMBERS] = (1, 8, 32)
     """How many ask at once: one measurement each. Each has a connection of its own and

@@ -76,7 +76,8 @@ class PredictionOptions(OptionGroup):
     cifar10:ScaleNetCifar38; what export.py wrote: the folder of a
     SavedModel, or that of a name, for the highest version, a .tflite or .onnx file, or
     the folder of an OpenVINO model; or a served model:
-    http[s]://HOST:PORT/v1/models/NAME[/versions/NUMBER | /labels/LABEL] (REST) or
+    http[s]://HOST:PORT/v1/models/NAME[/versions/NUMBER | /labels/LABEL] (REST),
+    http[s]://HOST:PORT/v2/models/NAME[/versions/NUMBER] (Open Inference Protocol) or
     grpc[s]://HOST[:8500]/NAME[/NUMBER | /versions/NUMBER | /labels/LABEL]."""
 
     top_k: Annotated[int, POSITIVE] = 5

@@ -57,7 +57,7 @@ class LocalPredictor:
 
 
 class ServerPredictor:
-    """A served model, by the client of TensorFlow Serving."""
+    """A served model, by the client of the library."""
 
     # Which there are, besides those that it answers with, a server does not say.
     class_names: Sequence[str] | None = None

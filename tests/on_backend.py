@@ -32,13 +32,24 @@ def network(name, weights=None, input_shape=(32, 32, 3)):
     )
 
 
-def logits(folder, *names):
-    """Logits of networks, whose weights are in files of their names."""
+def networks(folder, *names):
+    """Logits of networks, and the loss of a step of `fit`, which moves all weights.
+
+    The weights are in files of their names, and afterwards in others.
+    """
     results = {}
     for name in names:
         side = 32 if "cifar" in name.lower() else 64
         model = network(name, folder / f"{name}.weights.h5", (side, side, 3))
-        results[name] = model.predict(images(2, side), verbose=0)
+        loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+        model.compile(keras.optimizers.SGD(0.125), loss)
+        x, start = images(4, side), by_path(model)
+        results[f"{name} logits"] = model.predict(x[:2], verbose=0)
+        history = model.fit(x, np.arange(4), batch_size=4, shuffle=False, verbose=0)
+        results[f"{name} loss"] = np.array(history.history["loss"])
+        moved = [(array != start[path]).any() for path, array in by_path(model).items()]
+        results[f"{name} moved"] = np.array([all(moved)])
+        model.save_weights(folder / f"{name}-{keras.config.backend()}.weights.h5")
     return results
 
 

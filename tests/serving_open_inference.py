@@ -98,7 +98,11 @@ class Handler(serving_rest.Handler):
         if len(images) != np.prod(given["shape"]):
             raise RefusalError("INVALID_ARGUMENT", "unexpected number of elements")
         arrays = {given["name"]: np.array(images, object)}
-        results = model.run(SIGNATURE, arrays)
+        try:
+            results = model.run(SIGNATURE, arrays)
+        except RefusalError as refusal:  # as what Python raises behind Triton
+            trace = "Traceback (most recent call last):\n" + "  in a file\n" * 200
+            raise RefusalError("INTERNAL", f"{trace}{refusal}") from refusal
         return {
             "model_name": where["name"],
             "outputs": [tensor(name, array) for name, array in results.items()],

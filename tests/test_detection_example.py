@@ -76,6 +76,8 @@ def test_average_precision(shapes, average_precision):
     found = {**truth, "confidence": scores}
     perfect = average_precision(truth, found, shapes.CLASSES)
     assert perfect == {"ap": 1.0, "ap50": 1.0, "ap75": 1.0}
+    nothing = {**found, "confidence": 0 * scores}
+    assert average_precision(truth, nothing, shapes.CLASSES)["ap50"] == 0
     wrong = {**found, "labels": (truth["labels"] + 1) % 3}
     assert average_precision(truth, wrong, shapes.CLASSES)["ap50"] == 0
     # Moved by a quarter of the side: an IoU of 0.6.
@@ -96,6 +98,28 @@ def test_the_table_of_the_docs_is_that_of_the_results(monkeypatch):
 
     expected = table(str(RESULTS))
     assert expected in pathlib.Path(ROOT, "docs", "kerashub.md").read_text()
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda rows: rows[:-1], "both networks must have the same seeds"),
+        (lambda rows: [*rows, rows[0]], "rows must differ in model or seed"),
+        (lambda rows: [*rows[:-1], {**rows[-1], "steps": "20"}], "not in steps"),
+    ],
+)
+def test_a_table_of_other_runs_is_refused(change, message, tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(FOLDER)
+    from summary import table
+
+    with RESULTS.open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    with (tmp_path / "rows.csv").open("w", newline="") as file:
+        writer = csv.DictWriter(file, rows[0])
+        writer.writeheader()
+        writer.writerows(change(rows))
+    with pytest.raises(ValueError, match=message):
+        table(str(tmp_path / "rows.csv"))
 
 
 def run(*arguments):
@@ -119,6 +143,7 @@ def test_the_example_trains_saves_and_adds_a_row(model, tmp_path, shapes, monkey
         done = run(*options)
         assert done.returncode == 0, done.stderr
     assert "a row was added to" in done.stdout
+    assert "import detector" in done.stdout
     with results.open(newline="") as file:
         first, second = csv.DictReader(file)
     for name in ("model", "seed", "steps", "detector_parameters", "ap50"):
@@ -139,6 +164,7 @@ def test_the_example_trains_saves_and_adds_a_row(model, tmp_path, shapes, monkey
         (("--seed", 1_000_000), "--seed must be from 0 to 999,999. Received: 1000000."),
         (("--steps", 5), "--steps must be at least 20. Received: 5."),
         (("--save", "a.h5"), "--save must end with .keras. Received: 'a.h5'."),
+        (("--save", "none/a.keras"), "--save must be in a folder that exists."),
         (("--model", "vgg"), "--model: invalid choice: 'vgg'"),
     ],
 )

@@ -62,6 +62,27 @@ def test_a_backbone_by_name_with_the_weights_that_come_with_the_package(name):
     assert [*hub.pyramid_outputs] == ["P0", "P1", "P2"]
 
 
+@pytest.mark.parametrize(
+    ("options", "error", "message"),
+    [
+        ({"input_shape": (64, 64, 3)}, TypeError, "Did you mean `image_shape`?"),
+        ({"pooling": "avg"}, TypeError, "has no argument `pooling`"),
+        ({"image_shape": (8, 8, 3)}, ValueError, "`image_shape` must be .* least 29"),
+        ({"image_shape": (64, 64)}, ValueError, "`image_shape` must be"),
+        ({"image_shape": None}, ValueError, "Received: image_shape=None"),
+        ({"image_shape": (64, 64, None)}, ValueError, "`image_shape` must be"),
+    ],
+)
+def test_other_arguments_of_a_backbone_are_refused(options, error, message):
+    with pytest.raises(error, match=message.replace("?", r"\?")):
+        backbone(**options)
+
+
+def test_a_policy_may_be_a_configuration():
+    policy = keras.dtype_policies.serialize(keras.DTypePolicy("bfloat16"))
+    assert backbone(dtype=policy).get_layer("stem_conv").dtype == "bfloat16"
+
+
 def test_an_unknown_architecture_is_refused():
     with pytest.raises(ValueError, match=r"unknown model 'ScaleNet51'\. Did you mean"):
         kerashub.ScaleNetBackbone("ScaleNet51")
@@ -108,6 +129,30 @@ def test_the_converter_resizes_as_evaluation_does(dtype, bound):
     x = pictures(2, 150).astype(dtype)
     bound += 1e-3  # pixels are up to 255
     np.testing.assert_allclose(converter(x), transform(x), rtol=0, atol=bound)
+
+
+def test_a_picture_that_is_no_square_is_cut_as_in_evaluation():
+    converter = kerashub.ScaleNetImageConverter((SIDE, SIDE), statistics="none")
+    transform = scalenet_tf.preprocessing.EvaluationTransform(SIDE, SIDE, "none")
+    x = pictures(2, 128)[:, :, :96].astype("float32")
+    np.testing.assert_allclose(converter(x), transform(x), rtol=0, atol=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "message"),
+    [
+        ({"scale": 1.0}, TypeError, "follow from `statistics`. Received: scale"),
+        ({"image_size": 32}, ValueError, "Received: image_size=32"),
+    ],
+)
+def test_other_arguments_of_the_converter_are_refused(options, error, message):
+    with pytest.raises(error, match=message):
+        kerashub.ScaleNetImageConverter(**options)
+
+
+def test_grey_pictures_are_refused():
+    with pytest.raises(ValueError, match=r"RGB .* shape \(2, 64, 64, 1\)"):
+        kerashub.ScaleNetImageConverter()(pictures(2)[..., :1])
 
 
 def test_unknown_statistics_are_refused():

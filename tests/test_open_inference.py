@@ -8,7 +8,7 @@ import pytest
 import served
 from hostile import answers, sends
 from test_export import NAMES, PHOTOS, TRUNCATED
-from test_hostile_servers import EXPECTED, TIMEOUT, outcome_of
+from test_hostile_servers import EXPECTED
 
 from scalenet_tf import serving
 from scalenet_tf.serving import Client, Endpoint, parse_url
@@ -78,6 +78,39 @@ def test_status_and_metadata(repository):
     }
     assert signature.outputs["probabilities"].shape == (None, 10)
     assert signature.outputs["valid"].dtype == "DT_BOOL"
+
+
+@pytest.mark.parametrize(
+    ("ready", "state"),
+    [({}, "AVAILABLE"), ({"ready": True}, "AVAILABLE"), ({"ready": False}, "LOADING")],
+)
+def test_what_a_server_says_of_being_ready(ready, state):
+    assert asked(MODEL, ready, call=Client.status)[0].state == state
+
+
+def test_a_server_that_cannot_say_whether_it_is_ready():
+    for code, error in (
+        (401, serving.ServerFaultError),
+        (503, serving.ServerUnavailableError),
+    ):
+        denied = hostile.http(b'{"error": "no"}', code)
+        found = asked(MODEL, denied, call=Client.status)
+        assert type(found) is error
+        assert str(code) in str(found)
+
+
+def test_a_wrong_first_answer_is_not_kept():
+    left = [{"status": "starting"}, MODEL, answer()]
+
+    def behaviour(connection):
+        answers(left.pop(0))(connection)
+
+    with hostile.rest_server(behaviour) as (port, _):
+        url = f"http://127.0.0.1:{port}/v2/models/m"
+        with Client(url, attempts=1) as served_model:
+            with pytest.raises(serving.ServerFaultError, match="KeyError"):
+                served_model.predict([b"image"])
+            assert served_model.predict([b"image"]) == EXPECTED
 
 
 def test_a_version_that_loads_is_not_available(repository):
@@ -161,7 +194,7 @@ def answer(**changes):
     return {"outputs": entries}
 
 
-def asked(*values, call="predict"):
+def asked(*values, call=lambda client: client.predict([b"image"])):
     """What the client makes of a server that answers so, one after the other."""
     left = [sends(v) if isinstance(v, bytes) else answers(v) for v in values]
 
@@ -169,8 +202,11 @@ def asked(*values, call="predict"):
         (left.pop(0) if len(left) > 1 else left[0])(connection)
 
     with hostile.rest_server(behaviour) as (port, _):
-        url = f"http://127.0.0.1:{port}/v2/models/m"
-        return outcome_of(Client(url, timeout=TIMEOUT, attempts=1), call)
+        with Client(f"http://127.0.0.1:{port}/v2/models/m", attempts=1) as client:
+            try:
+                return call(client)
+            except serving.ServingError as error:
+                return error
 
 
 def test_a_right_answer_is_taken_flat_or_nested():
@@ -196,6 +232,8 @@ def test_a_right_answer_is_taken_flat_or_nested():
         (MODEL, {"outputs": [1]}),
         (MODEL, answer(classes={"shape": [1, 3]})),
         (MODEL, answer(classes={"shape": [2**62, 4]})),
+        (MODEL, answer(classes={"shape": [2**62, 0], "data": []})),
+        (MODEL, answer(classes={"shape": [0, 2**62], "data": []})),
         (MODEL, answer(classes={"shape": [-1, -2]})),
         (MODEL, answer(classes={"shape": [1.0, 2.0]})),
         (MODEL, answer(classes={"shape": []})),
@@ -213,7 +251,9 @@ def test_other_answers_are_the_server_s_fault(values):
 
 
 @pytest.mark.parametrize(
-    "versions", [5, ["a"], ["9" * 5000], [None], [[1]], {"a": 1}], ids=repr
+    "versions",
+    [5, "21", ["a"], ["-5"], [" 1_0 "], ["9" * 5000], [None], [[1]], {"7": 1}],
+    ids=lambda value: repr(value)[:9],
 )
 def test_other_versions_are_the_server_s_fault(versions):
     wrong = {**MODEL, "versions": versions}

@@ -159,12 +159,19 @@ def main() -> None:
     if options.save and not options.save.endswith(".keras"):
         parser.error(f"--save must end with .keras. Received: {options.save!r}.")
 
+    for option, path in (("--results", options.results), ("--save", options.save)):
+        if path and not os.path.isdir(os.path.dirname(path) or "."):
+            parser.error(f"{option} must be in a folder that exists. Received: {path}.")
+
     keras.utils.set_random_seed(options.seed)
     architecture = networks[options.model]
     detector = make_detector(architecture)
     start = time.monotonic()
     train(detector, options.seed, options.steps)
     seconds = time.monotonic() - start
+    if options.save:
+        detector.save(options.save)
+        print(f"saved {options.save}: import detector, keras.saving.load_model(...)")
     images, truth = shapes.pictures(HELD_OUT, 0, PICTURES)
     found = detector.predict(images, batch_size=20, verbose=0)
     precision = average_precision(truth, found, shapes.CLASSES)
@@ -187,9 +194,6 @@ def main() -> None:
     }
     add_row(options.results, row)
     print(f"a row was added to {options.results}")
-    if options.save:
-        detector.save(options.save)
-        print(f"the detector is in {options.save}: keras.saving.load_model reads it")
 
 
 if __name__ == "__main__":

@@ -25,6 +25,9 @@ def average_precision(
     Returns:
         `ap50`, at an IoU of 0.5; `ap75`; `ap`, the mean from 0.5 to 0.95.
     """
+    rows = list(_rows(found))
+    if not rows:  # COCO's code looks at the first one
+        return dict.fromkeys(("ap", "ap50", "ap75"), 0.0)
     with contextlib.redirect_stdout(io.StringIO()):  # COCO's code prints as it works
         coco = COCO()
         coco.dataset = {
@@ -34,7 +37,7 @@ def average_precision(
             "annotations": list(_rows(truth)),
         }
         coco.createIndex()
-        evaluation = COCOeval(coco, coco.loadRes(list(_rows(found))), "bbox")
+        evaluation = COCOeval(coco, coco.loadRes(rows), "bbox")
         evaluation.evaluate()
         evaluation.accumulate()
         evaluation.summarize()

@@ -15,13 +15,22 @@ NETWORKS = {"scalenet": "small ScaleNet", "resnet": "its ResNet twin"}
 
 
 def table(path: str) -> str:
-    """The table, in per cent; intervals are Student's t over the seeds."""
+    """The table, in per cent; intervals are Student's t over the seeds.
+
+    Raises:
+        ValueError: A run is missing, or there are others beside those of one length.
+    """
     with open(path, newline="", encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
+    trained = [(row["model"], row["seed"]) for row in rows]
+    if len({row["steps"] for row in rows}) != 1 or len({*trained}) < len(rows):
+        raise ValueError(f"{path}: rows must differ in model or seed, not in steps.")
     by_network = {
         name: {row["seed"]: row for row in rows if row["model"] == name}
         for name in NETWORKS
     }
+    if len({frozenset(seeds) for seeds in by_network.values()}) != 1:
+        raise ValueError(f"{path}: both networks must have the same seeds.")
     lines = [
         "| backbone | MACs | parameters | seeds | " + " | ".join(MEASURES.values()),
         "|---" * (4 + len(MEASURES)),
@@ -38,7 +47,7 @@ def table(path: str) -> str:
         cells = [NETWORKS[name], *sizes, str(len(of_seeds)), *means]
         lines.append("| " + " | ".join(cells))
     scalenet, resnet = by_network.values()
-    pairs = sorted(scalenet.keys() & resnet.keys())
+    pairs = sorted(scalenet)
     differences = []
     for measure in MEASURES:
         values = [

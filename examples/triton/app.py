@@ -3,8 +3,7 @@
 `python app.py savedmodels/digits` answers at http://127.0.0.1:8000/v2/models/digits
 what `scalenet predict` asks: the newest version, its signature `serving_bytes`.
 Requests that come at the same time are computed together. Needs
-`pip install nvidia-pytriton tensorflow` in an environment of its own, with Python
-3.11.2 or another one for which its wheel was built.
+`pip install nvidia-pytriton tensorflow` in an environment of its own; see docs/load.md.
 """
 
 import argparse
@@ -73,7 +72,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("folder", help="what export made, with its versions")
     parser.add_argument("--port", type=int, default=8000)
-    parser.add_argument("--most", type=int, default=16, help="images of a batch")
+    parser.add_argument("--most", type=int, default=32, help="images of a batch")
     parser.add_argument("--wait", type=float, default=0.02, help="seconds for others")
     options = parser.parse_args()
     try:

@@ -1,8 +1,8 @@
 """The networks as KerasHub has its own: backbone, image converter, classifier.
 
-Needs keras-hub: `pip install 'scalenet_tf[kerashub]'`. KerasHub finds these classes in
-a preset's folder by their names, so that this module is to be imported before
-`from_preset`.
+Needs keras-hub, `pip install 'scalenet_tf[kerashub]'`; without it the import is a
+MissingPackageError. KerasHub finds these classes by their names in a preset: import
+this module before calling `from_preset`.
 """
 
 from scalenet_tf.kerashub.backbone import ScaleNetBackbone

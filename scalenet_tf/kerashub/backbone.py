@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import numbers
 import os
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -16,6 +17,7 @@ from scalenet_tf.architectures import (
 )
 from scalenet_tf.kerashub.library import keras_hub
 from scalenet_tf.models import feature_pyramid
+from scalenet_tf.models.arguments import explained
 from scalenet_tf.models.networks import ScaleNet
 
 
@@ -34,15 +36,18 @@ class ScaleNetBackbone(keras_hub.models.FeaturePyramidBackbone):
         weights: As for `ScaleNet`; files with a top are read without it. Not kept in
             the configuration: a saved backbone has its weights beside it.
         dtype: Policy of the layers, such as `"mixed_bfloat16"`. Default: Keras'.
-        **kwargs: `name` and `trainable`, as of any Keras model.
+        name: Name of the model. Default: the architecture's in lower case, and
+            `_backbone`.
+        trainable: Whether training changes the weights.
 
     Raises:
         ValueError: An argument is not allowed, or does not fit the weights.
-        MissingPackageError: On import, where keras-hub is not installed.
+        TypeError: There is no such argument; the message names the one that is meant.
 
     Source: Li et al., CVPR 2019, sections 3 and 4.2.
     """
 
+    @explained
     def __init__(
         self,
         architecture: Architecture | Mapping[str, Any] | str,
@@ -50,22 +55,27 @@ class ScaleNetBackbone(keras_hub.models.FeaturePyramidBackbone):
         *,
         weights: str | os.PathLike[str] | None = None,
         dtype: Any = None,
-        **kwargs: Any,
+        name: str | None = None,
+        trainable: bool = True,
     ):
         architecture = _resolved(architecture)
+        image_shape = _checked(image_shape, architecture)
         with _policy(dtype):
             network = ScaleNet(
                 architecture,
                 include_top=False,
                 weights=weights,
-                input_shape=tuple(image_shape),
+                input_shape=image_shape,
             )
-        kwargs.setdefault("name", f"{architecture.name.lower()}_backbone")
         super().__init__(
-            inputs=network.input, outputs=network.output, dtype=dtype, **kwargs
+            inputs=network.input,
+            outputs=network.output,
+            dtype=dtype,
+            name=name or f"{architecture.name.lower()}_backbone",
+            trainable=trainable,
         )
         self.architecture = architecture
-        self.image_shape = tuple(image_shape)
+        self.image_shape = image_shape
         self.pyramid_outputs = feature_pyramid(network)
 
     def get_config(self) -> dict[str, Any]:
@@ -85,11 +95,32 @@ def _resolved(architecture: Architecture | Mapping[str, Any] | str) -> Architect
     return get_architecture(architecture)
 
 
+def _checked(
+    shape: Any, architecture: Architecture
+) -> tuple[int | None, int | None, int]:
+    """The shape of an image as a tuple; a configuration has a list."""
+    sides = tuple(shape) if isinstance(shape, list | tuple) else ()
+    least = architecture.minimum_size
+    whole = all(side is None or isinstance(side, numbers.Integral) for side in sides)
+    if (
+        len(sides) != 3
+        or not whole
+        or not sides[2]
+        or any(side is not None and side < least for side in sides[:2])
+    ):
+        raise ValueError(
+            "`image_shape` must be (height, width, channels), the first two None or at "
+            f"least {least} for {architecture.name}. Received: image_shape={shape!r}."
+        )
+    return sides
+
+
 @contextlib.contextmanager
 def _policy(dtype: Any) -> Iterator[None]:
     """Layers that are made meanwhile have this policy; `None` leaves Keras' own."""
     before = keras.config.dtype_policy()
-    keras.config.set_dtype_policy(before if dtype is None else dtype)
+    policy = before if dtype is None else keras.dtype_policies.get(dtype)
+    keras.config.set_dtype_policy(policy)
     try:
         yield
     finally:

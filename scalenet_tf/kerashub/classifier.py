@@ -9,7 +9,7 @@ from scalenet_tf.kerashub.library import keras_hub
 
 @keras.saving.register_keras_serializable(package="scalenet_tf")
 class ScaleNetImageClassifierPreprocessor(keras_hub.models.ImageClassifierPreprocessor):
-    """Converts pictures by a `ScaleNetImageConverter`, and leaves labels."""
+    """Converts pictures by a `ScaleNetImageConverter`, and leaves labels unchanged."""
 
     backbone_cls = ScaleNetBackbone
     image_converter_cls = ScaleNetImageConverter

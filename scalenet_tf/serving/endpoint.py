@@ -8,7 +8,7 @@ import urllib.parse
 from collections.abc import Mapping
 from typing import Literal
 
-CLIENT = "the client for TensorFlow Serving"  # what messages call it
+CLIENT = "the client of served models"  # what messages call it
 FORMS = (
     "http[s]://HOST:PORT/v1/models/NAME[/versions/NUMBER | /labels/LABEL] (REST), "
     "http[s]://HOST:PORT/v2/models/NAME[/versions/NUMBER] (Open Inference Protocol) or "

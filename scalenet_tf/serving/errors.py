@@ -54,9 +54,8 @@ class TopKError(ValueError):
 
 # What an exported model says of images, see `scalenet_tf.export`; the list ends with
 # three points where it was cut.
-_UNDECODABLE = re.compile(
-    r"cannot be decoded at the indices [^\[\]]*\]? \[((?:[0-9]{1,9} ?)+)"
-)
+_START = "cannot be decoded at the indices "
+_UNDECODABLE = re.compile(rf"{_START}[^\[\]]*\]? \[((?:[0-9]{{1,9}} ?)+)")
 # Parts of TensorFlow Serving's own messages.
 _SIGNATURE = "Serving signature "
 _LABEL = "Unrecognized servable version label"
@@ -73,13 +72,25 @@ def _escaped(character: str) -> str:
     return character.encode("unicode_escape").decode("ascii")
 
 
+def undecodable(message: object) -> list[int]:
+    """The indices of images of which a server says that they cannot be decoded.
+
+    In what Python servers say, a traceback stands before it.
+    """
+    if not isinstance(message, str):
+        return []
+    start = max(message.rfind(_START), 0)
+    found = _UNDECODABLE.search(message[start : start + _TOLD])
+    return [int(index) for index in found[1].split()] if found else []
+
+
 def refused(server: str, message: object) -> RequestRefusedError:
     """The error for what a server says of a request that it found wrong."""
+    indices = undecodable(message)
     message = told(message)
     text = f"{server} refused the request: {message}"
-    undecodable = _UNDECODABLE.search(message)
-    if undecodable:
-        return InvalidImageError(text, [int(i) for i in undecodable[1].split()])
+    if indices:
+        return InvalidImageError(text, indices)
     if _SIGNATURE in message:
         return SignatureNotFoundError(text)
     if _LABEL in message:

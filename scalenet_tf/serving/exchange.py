@@ -21,6 +21,7 @@ from scalenet_tf.serving.errors import (
     ServingError,
     refused,
     told,
+    undecodable,
 )
 
 T = TypeVar("T")
@@ -72,9 +73,19 @@ class JsonExchange:
         """What is at the model's URL and what is added to it."""
         return self._request("GET", verb, None, 1, {})
 
-    def code(self, verb: str) -> int:
-        """The code of the answer alone."""
-        return self._answer(self._exchange("GET", verb, None, largest_answer(1), {}))[0]
+    def is_ready(self, verb: str) -> bool:
+        """Whether the answer is a success, which may be without content.
+
+        Raises:
+            ServingError: It is neither that nor code 400, which says that it is not.
+        """
+        exchange = self._exchange("GET", verb, None, largest_answer(1), {})
+        code, content = self._answer(exchange)
+        value = _json_object(content) or {}
+        if code not in (200, 400):
+            message = value.get("error") or _start(content)
+            raise _error(self._endpoint.server, code, message)
+        return code == 200 and value.get("ready", True) is not False
 
     def post(
         self,
@@ -207,7 +218,8 @@ class _LoopThread:
 
 
 def _error(server: str, code: int, message: object) -> ServingError:
-    if code == 400:
+    # Triton answers what a model raises with 500.
+    if code == 400 or (code == 500 and undecodable(message)):
         return refused(server, message)
     known: dict[int, type[ServingError]] = {
         404: ModelNotFoundError,

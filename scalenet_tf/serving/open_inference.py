@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import contextlib
 import json
-import math
+import re
 import struct
 from collections.abc import Iterator, Mapping, Sequence
 from types import MappingProxyType
@@ -41,8 +41,8 @@ _DTYPES: Mapping[str, str] = MappingProxyType(
         "UINT8": "DT_UINT8",
     }
 )
-_MOST_VERSIONS = 100
-_OK = 200
+_VERSION = re.compile("[0-9]{1,18}")
+_MOST_VERSIONS = 16  # whose state is asked for, one after the other
 
 
 class OpenInferenceTransport:
@@ -64,7 +64,7 @@ class OpenInferenceTransport:
         self._exchange = JsonExchange(
             endpoint, connection, "a server of the Open Inference Protocol"
         )
-        self._described: dict[str, Any] | None = None
+        self._ranks: dict[str, int] = {}
 
     def predict(
         self,
@@ -93,10 +93,18 @@ class OpenInferenceTransport:
         answer = self._exchange.post("/infer", head + data, len(images), headers)
         with self._reading():
             named = {entry["name"]: entry for entry in answer["outputs"]}
-            return {name: _nested(named[name]) for name in outputs if name in named}
+            return {
+                name: _nested(named[name], len(images))
+                for name in outputs
+                if name in named
+            }
 
     def status(self) -> dict[str, Any]:
-        """The JSON form of a GetModelStatusResponse."""
+        """The JSON form of a GetModelStatusResponse: of the 16 latest versions at most.
+
+        A version is `AVAILABLE` or, where it is not ready for whatever reason,
+        `LOADING`: the protocol tells no more.
+        """
         content = self._exchange.get("")
         if self._endpoint.version is not None:
             verbs = {self._endpoint.version: "/ready"}
@@ -135,15 +143,16 @@ class OpenInferenceTransport:
         self._exchange.close()
 
     def _state(self, verb: str) -> str:
-        return "AVAILABLE" if self._exchange.code(verb) == _OK else "LOADING"
+        return "AVAILABLE" if self._exchange.is_ready(verb) else "LOADING"
 
     def _rank(self, input_name: str) -> int:
         """Dimensions of the input: Triton's batches have one more than TensorFlow's."""
-        if self._described is None:
-            self._described = self._exchange.get("")
-        with self._reading():
-            named = {entry["name"]: entry for entry in self._described["inputs"]}
-            return len(named[input_name]["shape"])
+        if input_name not in self._ranks:
+            content = self._exchange.get("")
+            with self._reading():
+                named = {entry["name"]: entry for entry in content["inputs"]}
+                self._ranks[input_name] = len(named[input_name]["shape"])
+        return self._ranks[input_name]
 
     @contextlib.contextmanager
     def _reading(self) -> Iterator[None]:
@@ -160,8 +169,14 @@ class OpenInferenceTransport:
 
 def _versions(content: Mapping[str, Any]) -> list[int]:
     """Versions that a server names, the latest first; 0 where it has none."""
-    named = content.get("versions") or ["0"]
-    return sorted((int(str(name)) for name in named), reverse=True)[:_MOST_VERSIONS]
+    named = content.get("versions")
+    if not named:
+        return [0]
+    if not isinstance(named, list) or not all(
+        isinstance(name, str) and _VERSION.fullmatch(name) for name in named
+    ):
+        raise ValueError(f"versions {named!r}")
+    return sorted({int(name) for name in named}, reverse=True)[:_MOST_VERSIONS]
 
 
 def _request(
@@ -178,19 +193,20 @@ def _request(
     return json.dumps({"inputs": [one]}).encode(), data
 
 
-def _nested(output: Mapping[str, Any]) -> list[Any]:
-    """An output as nested lists, of the flat list and the shape that come."""
+def _nested(output: Mapping[str, Any], count: int) -> list[Any]:
+    """An output of so many images as nested lists, of the shape and the data."""
     shape, data = output["shape"], output["data"]
     if not isinstance(data, list) or not all(type(side) is int for side in shape):
         raise ValueError(f"{output['name']!r} has no list of data, or no shape")
     if data and isinstance(data[0], list):  # the protocol allows both
         data = [value for row in data for value in row]
-    if not 1 <= len(shape) <= 2 or math.prod(shape) != len(data):
+    rows, width = (*shape, 1)[:2]
+    if not 1 <= len(shape) <= 2 or rows != count or rows * width != len(data):
         raise ValueError(f"{len(data)} data of {output['name']!r} of shape {shape}")
     # A number or truth for each image: Triton's batches give it a dimension.
-    if len(shape) == 1 or (output["name"] == "valid" and shape[1] == 1):
+    if len(shape) == 1 or (output["name"] == "valid" and width == 1):
         return data
-    return [data[row * shape[1] : (row + 1) * shape[1]] for row in range(shape[0])]
+    return [data[row * width : (row + 1) * width] for row in range(rows)]
 
 
 def _tensor_info(entry: Mapping[str, Any]) -> dict[str, Any]:

@@ -201,12 +201,14 @@ def asked(*values, call=lambda client: client.predict([b"image"])):
     def behaviour(connection):
         (left.pop(0) if len(left) > 1 else left[0])(connection)
 
-    with hostile.rest_server(behaviour) as (port, _):
-        with Client(f"http://127.0.0.1:{port}/v2/models/m", attempts=1) as client:
-            try:
-                return call(client)
-            except serving.ServingError as error:
-                return error
+    with (
+        hostile.rest_server(behaviour) as (port, _),
+        Client(f"http://127.0.0.1:{port}/v2/models/m", attempts=1) as client,
+    ):
+        try:
+            return call(client)
+        except serving.ServingError as error:
+            return error
 
 
 def test_a_right_answer_is_taken_flat_or_nested():

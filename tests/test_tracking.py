@@ -255,6 +255,9 @@ def test_the_table_has_the_names_of_the_option():
 def test_a_missing_package_is_named_before_anything_is_written(
     here, monkeypatch, run_verb, name, package, extra
 ):
+    # Where it is installed, another test may have imported parts of it.
+    for module in [one for one in sys.modules if one.startswith(f"{name}.")]:
+        monkeypatch.delitem(sys.modules, module)
     monkeypatch.setitem(sys.modules, name, None)
     os.mkdir(name)  # as that of results, which Python takes for a package
     code, _, err = run_verb("train", f"--track {name} --workdir run")

@@ -15,9 +15,10 @@ from scalenet_tf.preprocessing import STATISTICS, check_statistics
 class ScaleNetImageConverter(keras_hub.layers.ImageConverter):
     """Resizes RGB pictures and normalises them as `preprocess_input` does.
 
-    By default the largest window of the wanted shape is cut out of the middle, as in
-    evaluation. For detection `crop_to_aspect_ratio=False, pad_to_aspect_ratio=True`
-    keeps the whole picture.
+    By default the largest window of the wanted shape is cut out of the middle and then
+    resized; evaluation in this package resizes first, so that its window can differ by
+    a pixel. For detection `crop_to_aspect_ratio=False, pad_to_aspect_ratio=True` keeps
+    the whole picture.
 
     Args:
         image_size: `(height, width)` of the result; `None` leaves the size.

@@ -13,6 +13,7 @@ import sys
 import keras
 import numpy as np
 import pytest
+from PIL import Image
 from processes import ROOT
 from scalenet_training.cli.app import main
 from scalenet_training.errors import UsageError
@@ -435,3 +436,45 @@ def test_other_runs_are_refused(run, tmp_path, change, message):
     with pytest.raises(UsageError, match=message):
         ship(ShipConfig(str(copy), to=str(tmp_path / "weights")))
     assert not list((tmp_path / "weights").iterdir())
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("quantization", ["none", "float16", "int8"])
+def test_mediapipe_says_what_predict_says(quantization, run_verb, data_dir, tmp_path):
+    """A file for phones that takes pixels, on 16 photographs of the network's size.
+
+    MediaPipe cannot normalise by channel, as this network's floats are.
+    """
+    mediapipe = pytest.importorskip("mediapipe", reason="needs mediapipe")
+    from mediapipe.tasks.python import BaseOptions, vision
+
+    folder = pathlib.Path(data_dir, "imagenet-sample")
+    pictures = [tmp_path / "small" / f"{number:02}.png" for number in range(16)]
+    pictures[0].parent.mkdir()
+    photographs = sorted(folder.glob("*/*.jpg"))[::60]
+    for picture, photograph in zip(pictures, photographs, strict=False):
+        with Image.open(photograph) as image:
+            image.convert("RGB").resize((32, 32)).save(picture)
+    options = (
+        f"--format tflite --quantization {quantization} --data-dir {data_dir}/tfds"
+    )
+    options += " --input-type uint8"
+    place = f"--to {tmp_path} --name network"
+    code, _, err = run_verb("export", f"cifar10:ScaleNetCifar38 {options} {place}")
+    assert code == 0, err
+    (network,) = tmp_path.rglob("*.tflite")
+    command = f"{pictures[0].parent} --model {network} --top-k 10 --json"
+    code, output, err = run_verb("predict", command)
+    assert code == 0, err
+    answers = {row["file"]: row["predictions"] for row in json.loads(output)}
+    options = vision.ImageClassifierOptions(BaseOptions(model_asset_path=str(network)))
+    with vision.ImageClassifier.create_from_options(options) as classifier:
+        for picture in pictures:
+            given = mediapipe.Image.create_from_file(str(picture))
+            probabilities, _ = classifier.classify(given).classifications
+            found = {one.category_name: one.score for one in probabilities.categories}
+            expected = {
+                one["name"]: one["probability"] for one in answers[str(picture)]
+            }
+            assert max(found, key=found.get) == max(expected, key=expected.get)
+            assert found == pytest.approx(expected, abs=1e-3)

@@ -128,6 +128,44 @@ def test_training_sees_the_pixels_that_tensorflow_datasets_gives(
     outcome(f"{WORDS[channels]}; equal to TFDS' pixels")
 
 
+@pytest.mark.parametrize(
+    ("name", "limit", "dtype"),
+    [
+        ("rgb", 2**28, tf.uint8),
+        ("grey", 2**28, tf.uint8),
+        ("sized", 2**28, tf.string),
+        ("rgb", 4 * 8 * 8 * 3, tf.uint8),
+        ("rgb", 4 * 8 * 8 * 3 - 1, tf.string),
+    ],
+)
+def test_few_images_of_one_size_are_decoded_once(
+    name, limit, dtype, folder, monkeypatch
+):
+    _, image, images = READ[name]
+    prepare(folder, name, image, images)
+    monkeypatch.setattr(
+        "scalenet_training.data.kinds.prepared_splits._DECODED_LIMIT", limit
+    )
+    split = open_split(open_source(name, folder, download=False), "train", "`s`")
+    assert split.fetch(tf.constant(0, tf.int64))["image"].dtype == dtype
+    expected = of_tensorflow_datasets(folder, name)[0]
+    expected = expected.repeat(3 // expected.shape[-1], -1)  # grey as RGB
+    np.testing.assert_array_equal(seen(split)[0], expected)
+
+
+def test_a_damaged_image_is_named_when_it_is_met(folder):
+    encoded = [tf.io.encode_png(image).numpy() for image in pixels(3)]
+    encoded[2] = encoded[2][: len(encoded[2]) // 2]
+    prepare(folder, "damaged", F.Image(shape=(8, 8, 3)), encoded)
+    split = open_split(open_source("damaged", folder, download=False), "train", "`s`")
+    assert split.fetch(tf.constant(0, tf.int64))["image"].dtype == tf.string
+    with (
+        pytest.raises(RunError, match=r"`dataset`: .*cannot be decoded"),
+        data_errors(split),
+    ):
+        seen(split)
+
+
 @situation(AREA, "other features beside image and label")
 def test_other_features_are_not_read(folder, monkeypatch, outcome):
     boxes = F.Sequence(F.BBoxFeature())

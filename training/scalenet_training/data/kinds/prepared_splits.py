@@ -3,18 +3,27 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
+from scalenet_tf.decoding import decode_image
 from scalenet_training.data.kinds.prepared_features import as_rgb, is_encoded
-from scalenet_training.data.splits import Example, IndexedSplit, Split
+from scalenet_training.data.splits import (
+    Example,
+    IndexedSplit,
+    Split,
+    without_autograph,
+)
 
-# Datasets up to this size are held in memory, undecoded, which allows a full shuffle
-# and passing over examples at no cost.
+# Datasets up to this size are held in memory, which allows a full shuffle and passing
+# over examples at no cost.
 _MEMORY_LIMIT = 2**30
+# Bytes of pixels: images of one size are decoded once, if all take no more.
+_DECODED_LIMIT = 2**28
 _SHUFFLE_BUFFER = 16384
 
 
@@ -106,6 +115,35 @@ def open_prepared_split(builder: Any, spec: str) -> Split:
     return _in_memory(split) if whole <= _MEMORY_LIMIT else split
 
 
+def _decoded(batches: list[tf.Tensor], split: StreamedSplit) -> tf.Tensor:
+    """All images: pixels where they are of one size and few, else as they are stored.
+
+    To decode a small image takes longer than to augment it, and the pixels are the same
+    in every epoch. Damaged images are left to the pipeline, which names them.
+    """
+    with tf.device("CPU"):
+        images = tf.concat(batches, 0)
+        sides = split.builder.info.features["image"].shape[:2]
+        if not split.encoded or None in sides:
+            return images
+        shape = (*sides, 3)
+        if split.size * math.prod(shape) > _DECODED_LIMIT:
+            return images
+        pixels = (
+            tf.data.Dataset.from_tensor_slices(images)
+            .map(
+                without_autograph(lambda x: tf.ensure_shape(decode_image(x), shape)),
+                num_parallel_calls=tf.data.AUTOTUNE,
+                deterministic=True,
+            )
+            .batch(4096)
+        )
+        try:
+            return tf.concat(list(pixels), 0)
+        except tf.errors.OpError:
+            return images
+
+
 def _size(builder: Any, spec: str) -> int:
     """The number of examples in a split, or in slices of splits."""
     import tensorflow_datasets as tfds
@@ -133,7 +171,7 @@ def _in_memory(split: StreamedSplit) -> IndexedSplit:
             f"the files of {split.builder.name} in {split.builder.data_dir!r} cannot "
             f"be read: {error.message.splitlines()[0]}"
         ) from error
-    images = tf.concat([batch["image"] for batch in batches], 0)
+    images = _decoded([batch["image"] for batch in batches], split)
     labels = tf.concat([batch["label"] for batch in batches], 0)
     unlabelled = int(np.sum(labels.numpy() < 0))
     if unlabelled:

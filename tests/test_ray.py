@@ -20,7 +20,8 @@ PAGE = pathlib.Path(ROOT, "docs/distributed.md").read_text(encoding="utf-8")
 @pytest.mark.processes
 @pytest.mark.timeout(900)
 def test_ray_trains_on_two_workers(tmp_path):
-    pytest.importorskip("ray", reason="ray is not installed")
+    reason = "ray[train] is not installed"
+    pytest.importorskip("ray.train", reason=reason, exc_type=ImportError)
     (code,) = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
     (tmp_path / "tiny.json").write_text(json.dumps(TINY_CIFAR.to_record()))
     folder = tmp_path / "run"

@@ -21,11 +21,14 @@ EXAMPLE = pathlib.Path(ROOT, "examples/triton/app.py")
 
 
 @pytest.fixture
-def url(exports, tmp_path):
-    """Of version 2 of the model `tiny`, which flags what is no image."""
+def url(request, exports, tmp_path):
+    """Of a version of the model `tiny`: 2 flags what is no image, 1 refuses it."""
+    version = getattr(request, "param", 2)
     if "TRITON_PYTHON" not in os.environ:
         pytest.skip("needs an environment with nvidia-pytriton: TRITON_PYTHON")
-    shutil.copytree(exports.repository / "tiny/2", tmp_path / "tiny/2")
+    shutil.copytree(
+        exports.repository / f"tiny/{version}", tmp_path / f"tiny/{version}"
+    )
     (port,) = free_ports(1)
     process = subprocess.Popen(
         [os.environ["TRITON_PYTHON"], EXAMPLE, tmp_path / "tiny", "--port", str(port)],
@@ -67,3 +70,17 @@ def test_triton_answers_as_the_export_itself(url, exports, repository):
     options = {"clients": (1, 4), "requests": 40, "broken_every": 10}
     rows = measure_load(LoadConfig(images, url, **options))
     assert [(row.failed, row.wrong) for row in rows] == [(0, 0), (0, 0)]
+
+
+@pytest.mark.slow
+@pytest.mark.processes
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("url", [1], indirect=True)
+def test_images_that_the_model_refuses_are_named(url):
+    """In the traceback that Triton answers with."""
+    images = [*PHOTOS, b"no image", PHOTOS[0]]
+    with serving.Client(url) as client:
+        with pytest.raises(serving.InvalidImageError, match=r"from 0\) 4\.$") as caught:
+            client.predict(images)
+        assert caught.value.indices == (4,)
+        assert len(client.predict(PHOTOS)) == len(PHOTOS)

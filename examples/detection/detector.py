@@ -158,7 +158,6 @@ def main() -> None:
         parser.error(f"--steps must be at least 20. Received: {options.steps}.")
     if options.save and not options.save.endswith(".keras"):
         parser.error(f"--save must end with .keras. Received: {options.save!r}.")
-
     for option, path in (("--results", options.results), ("--save", options.save)):
         if path and not os.path.isdir(os.path.dirname(path) or "."):
             parser.error(f"{option} must be in a folder that exists. Received: {path}.")

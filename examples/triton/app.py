@@ -84,6 +84,7 @@ def main() -> None:
         http_address="127.0.0.1",
         http_port=options.port,
         grpc_address="127.0.0.1",
+        grpc_port=options.port + 1,  # not used here, and 8001 may be taken
         allow_metrics=False,
     )
     with Triton(config=config) as triton:

@@ -29,6 +29,33 @@ T = TypeVar("T")
 _JSON = {"Content-Type": "application/json", "Accept-Encoding": "identity"}
 
 
+class HttpTransport:
+    """One model by HTTP, over connections that are kept open.
+
+    A transport sets `api`, what its server speaks, for messages.
+
+    Args:
+        endpoint: The model.
+        connection: Time-out, headers, certificates.
+        batch_size: Not used: answers are limited by the images of their request.
+
+    Raises:
+        ImportError: aiohttp is not installed.
+        ValueError: The file of certificates cannot be read.
+    """
+
+    api: str
+
+    def __init__(self, endpoint: Endpoint, connection: Connection, batch_size: int):
+        del batch_size
+        self._endpoint = endpoint
+        self._exchange = JsonExchange(endpoint, connection, self.api)
+
+    def close(self) -> None:
+        """Closes the connections."""
+        self._exchange.close()
+
+
 class JsonExchange:
     """Asks one server for JSON objects.
 

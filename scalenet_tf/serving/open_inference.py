@@ -24,7 +24,7 @@ from scalenet_tf.serving.errors import (
     SignatureNotFoundError,
     told,
 )
-from scalenet_tf.serving.exchange import JsonExchange
+from scalenet_tf.serving.exchange import HttpTransport
 from scalenet_tf.serving.messages import UNREADABLE
 
 SIGNATURE = "serving_bytes"
@@ -45,25 +45,13 @@ _VERSION = re.compile("[0-9]{1,18}")
 _MOST_VERSIONS = 16  # whose state is asked for, one after the other
 
 
-class OpenInferenceTransport:
-    """One model by the Open Inference Protocol, over connections that are kept open.
+class OpenInferenceTransport(HttpTransport):
+    """One model by the Open Inference Protocol; arguments as of `HttpTransport`."""
 
-    Args:
-        endpoint: The model.
-        connection: Time-out, headers, certificates.
-        batch_size: Images in a request at most.
-
-    Raises:
-        ImportError: aiohttp is not installed.
-        ValueError: The file of certificates cannot be read.
-    """
+    api = "a server of the Open Inference Protocol"
 
     def __init__(self, endpoint: Endpoint, connection: Connection, batch_size: int):
-        del batch_size  # answers are limited by the images of their request
-        self._endpoint = endpoint
-        self._exchange = JsonExchange(
-            endpoint, connection, "a server of the Open Inference Protocol"
-        )
+        super().__init__(endpoint, connection, batch_size)
         self._ranks: dict[str, int] = {}
 
     def predict(
@@ -137,10 +125,6 @@ class OpenInferenceTransport:
             "model_spec": spec,
             "metadata": {"signature_def": {"signature_def": {SIGNATURE: signature}}},
         }
-
-    def close(self) -> None:
-        """Closes the connections."""
-        self._exchange.close()
 
     def _state(self, verb: str) -> str:
         return "AVAILABLE" if self._exchange.is_ready(verb) else "LOADING"

@@ -10,30 +10,14 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
-from scalenet_tf.serving.endpoint import Connection, Endpoint
 from scalenet_tf.serving.errors import ServerFaultError
-from scalenet_tf.serving.exchange import JsonExchange
+from scalenet_tf.serving.exchange import HttpTransport
 
 
-class RestTransport:
-    """One model by REST, over connections that are kept open.
+class RestTransport(HttpTransport):
+    """One model by REST; arguments and errors are those of `HttpTransport`."""
 
-    Args:
-        endpoint: The model.
-        connection: Time-out, headers, certificates.
-        batch_size: Images in a request at most.
-
-    Raises:
-        ImportError: aiohttp is not installed.
-        ValueError: The file of certificates cannot be read.
-    """
-
-    def __init__(self, endpoint: Endpoint, connection: Connection, batch_size: int):
-        del batch_size  # answers are limited by the images of their request
-        self._server = endpoint.server
-        self._exchange = JsonExchange(
-            endpoint, connection, "TensorFlow Serving's REST port"
-        )
+    api = "TensorFlow Serving's REST port"
 
     def predict(
         self,
@@ -48,7 +32,9 @@ class RestTransport:
         sent = json.dumps(body).encode()
         named = self._exchange.post(":predict", sent, len(images)).get("outputs")
         if not isinstance(named, dict):
-            raise ServerFaultError(f"{self._server} answered without named outputs.")
+            raise ServerFaultError(
+                f"{self._endpoint.server} answered without named outputs."
+            )
         return {name: named[name] for name in outputs if name in named}
 
     def status(self) -> dict[str, Any]:
@@ -58,7 +44,3 @@ class RestTransport:
     def metadata(self) -> dict[str, Any]:
         """The JSON form of a GetModelMetadataResponse."""
         return self._exchange.get("/metadata")
-
-    def close(self) -> None:
-        """Closes the connections."""
-        self._exchange.close()

@@ -1,9 +1,7 @@
-"""Which epoch is the best, when a run ends, and what the average of epochs is."""
+"""Which epoch is the best, and when a run ends."""
 
 import dataclasses
-import types
 
-import numpy as np
 import pytest
 from scalenet_training.errors import SettingError, UsageError
 from scalenet_training.runs.metrics import best_row
@@ -45,31 +43,6 @@ def test_what_ends_within_an_epoch_does_not_try_the_patience():
     assert not outcome.stopped_early
     outcome.improved(ROWS[0], whole=True)
     assert outcome.stopped_early
-
-
-class Weights(types.SimpleNamespace):
-    """What an average needs of a network."""
-
-    def get_weights(self):
-        return [np.array(self.value)]
-
-    def set_weights(self, weights):
-        (self.value,) = weights
-
-
-def test_the_average_is_the_mean_of_the_ends_of_epochs():
-    model, average = Weights(value=[0.0, 0.0]), Weights(value=[9.0, 9.0])
-    outcome = Outcome(
-        TrainConfig(epochs=6, swa_start=0.5), Learner(model, None, average)
-    )
-    ends = np.random.default_rng(0).standard_normal((6, 2))
-    for epoch, end in enumerate(ends):
-        model.value = end + 7.0
-        outcome.average(epoch, whole=False)  # a run may end here, and go on
-        model.value = end
-        outcome.average(epoch, whole=True)
-        expected = end if epoch < 2 else ends[2 : epoch + 1].mean(axis=0)
-        np.testing.assert_allclose(average.value, expected, rtol=1e-12)
 
 
 def test_a_run_ends_early_also_when_it_is_resumed(config, tmp_path, capsys):  # noqa: F811

@@ -76,7 +76,11 @@ def evaluated(plan):
 
 @pytest.mark.parametrize(
     "options",
-    [{}, pytest.param({"ema": 0.9}, marks=pytest.mark.slow), {"swa_start": 0.5}],
+    [
+        {},
+        pytest.param({"ema": 0.9}, marks=pytest.mark.slow),
+        {"swa_start": 0.5, "swa_batches": 0},  # statistics are those of the size
+    ],
 )
 def test_weights_are_those_of_the_network_that_trains(config, options, tmp_path):
     """Or their average, which is the same as of a run evaluated at the other size."""

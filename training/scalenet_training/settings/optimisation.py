@@ -105,8 +105,11 @@ class OutcomeOptions(OptionGroup):
 
     swa_start: Annotated[float, FRACTION] = 0.0
     """From this fraction of the epochs on, evaluate and save the equal average of the
-    weights at the ends of epochs (batch norms' statistics are averaged, too). In place
-    of --ema. 0: never."""
+    weights at the ends of epochs. In place of --ema. 0: never."""
+
+    swa_batches: Annotated[int, NOT_NEGATIVE] = 100
+    """Batches of an epoch from which the statistics of the batch norms of that average
+    are estimated each time; at most all. 0: they are averaged as the weights are."""
 
 
 def check_optimisation(values: Mapping[str, Any], defaults: Mapping[str, Any]) -> None:

@@ -59,11 +59,11 @@ class MlflowRun:
             self._id = made.info.run_id
         else:
             self._client.update_run(self._id, status="RUNNING")
-        there = self._client.get_run(self._id).data.params
+        there = self._client.get_run(self._run_id).data.params
         left = [Param(n, str(value)) for n, value in settings.items() if n not in there]
         for start in range(0, len(left), _MOST_PARAMETERS):
             part = left[start : start + _MOST_PARAMETERS]
-            self._client.log_batch(self._id, params=part)
+            self._client.log_batch(self._run_id, params=part)
 
     def lacking(self, rows: Sequence[Row]) -> list[Row]:
         """The rows, with the numbers that are not there."""
@@ -79,25 +79,30 @@ class MlflowRun:
             for name, value in row.items()
             if name != "epoch"
         ]
-        self._client.log_batch(self._id, metrics=metrics)
+        self._client.log_batch(self._run_id, metrics=metrics)
         self._there().update(points_of(row))
 
     def send_files(self, paths: Sequence[str]) -> None:
         """Sends files, which replace those of the same names."""
         for path in paths:
-            self._client.log_artifact(self._id, path)
+            self._client.log_artifact(self._run_id, path)
 
     def end(self, how: End) -> None:
         """Sets the status that says how it ended."""
-        self._client.set_terminated(self._id, status=_STATUS[how])
+        self._client.set_terminated(self._run_id, status=_STATUS[how])
+
+    @property
+    def _run_id(self) -> str:
+        assert self._id is not None  # since `begin`
+        return self._id
 
     def _there(self) -> set[tuple[int, str]]:
         if self._points is None:
             client = self._client
             self._points = {
                 (metric.step, name)
-                for name in client.get_run(self._id).data.metrics
-                for metric in client.get_metric_history(self._id, name)
+                for name in client.get_run(self._run_id).data.metrics
+                for metric in client.get_metric_history(self._run_id, name)
             }
         return self._points
 

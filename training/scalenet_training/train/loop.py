@@ -13,7 +13,7 @@ import tensorflow as tf
 
 from scalenet_tf.finite import first_not_finite
 from scalenet_training.data.augmentation import AUGMENTATIONS, Augmentation
-from scalenet_training.data.batches import Batch, training_batches
+from scalenet_training.data.batches import Batch
 from scalenet_training.data.errors import data_errors
 from scalenet_training.devices.cluster import is_chief
 from scalenet_training.devices.placement import lost_workers, values_of_replicas
@@ -45,8 +45,14 @@ from scalenet_training.train.progress import (
     stopping_message,
     waiting_message,
 )
-from scalenet_training.train.step import SUMS, Step, StepReport, make_train_step, means
-from scalenet_training.train.variation import mixing_of, sampling_of
+from scalenet_training.train.step import (
+    SUMS,
+    Step,
+    StepReport,
+    make_statistics_step,
+    make_train_step,
+    means,
+)
 
 # The progress bar reads numbers of the current step: not at every step, since the host
 # waits for the devices then.
@@ -138,6 +144,9 @@ class Trainer:
             **{name: part for name, part in parts.items() if part is not None},
         )
         self.train_step = self._new_train_step()
+        self.statistics_step = make_statistics_step(
+            plan.final_model, plan.placement.strategy, plan.xla
+        )
         self.evaluator = Evaluator(
             plan.final_model,
             plan.eval_split,
@@ -222,7 +231,7 @@ class Trainer:
             self.totals.assign(tf.zeros_like(self.totals))
         timer = Timer(plan.config.batch_size)
         with data_errors(plan.train_split):
-            batches = timer.timed(self._batches(epoch, indices.start))
+            batches = timer.timed(plan.training_batches(epoch, indices.start))
             for index, batch in zip(indices, batches, strict=False):
                 callbacks.on_train_batch_begin(index)
                 report = self._dispatch(batch)
@@ -245,22 +254,6 @@ class Trainer:
 
     def _worth_telling(self, values: Mapping[str, float]) -> dict[str, float]:
         return worth_telling(values, self.plan.transform.classes)
-
-    def _batches(self, epoch: int, start: int) -> tf.distribute.DistributedDataset:
-        plan = self.plan
-        return plan.placement.strategy.distribute_datasets_from_function(
-            training_batches(
-                plan.train_split,
-                plan.transform,
-                plan.config.batch_size,
-                plan.config.seed,
-                epoch,
-                start,
-                plan.config.sharding,
-                sampling_of(plan.config),
-                mixing_of(plan.config),
-            )
-        )
 
     def _dispatch(self, batch: Batch) -> StepReport:
         """Starts a step, whose report it returns, and reads that of the one before.
@@ -317,7 +310,7 @@ class Trainer:
     def _finish_epoch(self, epoch: int, images_per_second: float) -> dict[str, float]:
         """Evaluates and saves; the checkpoint comes last, as it ends the epoch."""
         whole = self.step % self.plan.steps_per_epoch == 0
-        self.outcome.average(epoch, whole)
+        self._average(epoch, whole)
         evaluation = self._evaluate(epoch)
         row = {
             "epoch": epoch,
@@ -332,6 +325,18 @@ class Trainer:
             self._write(row, improved)
             self._save(confirmed=True)
         return row
+
+    def _average(self, epoch: int, whole: bool) -> None:
+        """Averages over epochs, if the run does; estimates the average's statistics."""
+        most = self.plan.config.swa_batches
+        if not self.outcome.average(epoch, whole) or most == 0:
+            return
+        self._check_state()
+        with data_errors(self.plan.train_split):
+            batches = self.plan.training_batches(epoch, as_evaluated=True)
+            for number, batch in zip(range(1, most + 1), batches, strict=False):
+                if self.statistics_step(batch, number, self.stop.came):
+                    raise StoppedError
 
     def _evaluate(self, epoch: int) -> dict[str, float]:
         self._check_state()

@@ -11,7 +11,7 @@ import tensorflow as tf
 
 from scalenet_training.runs.metrics import BEST_COLUMNS
 from scalenet_training.settings.training import TrainConfig
-from scalenet_training.train.step import Learner
+from scalenet_training.train.step import EpochAverage, Learner
 
 
 class Patience(tf.Module):
@@ -52,47 +52,41 @@ class Outcome:
         self.config = config
         self.learner = learner
         self.best = tf.Variable(np.inf, dtype=tf.float64, name="best_error")
+        first = math.ceil(config.swa_start * config.epochs) or math.inf
+        # A moving average is part of each step.
+        averages = learner.average is not None and not config.ema
+        self.averaged = EpochAverage(learner, first) if averages else None
         patient = config.early_stopping > 0
         self.patience = Patience(config.early_stopping) if patient else None
 
     @property
     def state(self) -> dict[str, Any]:
         """What a checkpoint holds, by name."""
-        patience = {} if self.patience is None else {"patience": self.patience}
-        return {"best_error": self.best, **patience}
+        parts = {"patience": self.patience}
+        if self.config.swa_start:
+            parts["averaged"] = self.averaged
+        given = {name: part for name, part in parts.items() if part is not None}
+        return {"best_error": self.best, **given}
 
     @property
     def stopped_early(self) -> bool:
         """Whether no further epoch is trained."""
         return self.patience is not None and self.patience.exhausted
 
-    def average(self, epoch: int, whole: bool) -> None:
+    def average(self, epoch: int, whole: bool) -> bool:
         """Takes the weights into the average of epochs, if there is one.
-
-        Until the average begins, it is the weights as they are; so it stays where the
-        other network only takes images of another size. The statistics of the
-        batch norms are averaged as the weights are.
 
         Args:
             epoch: Counted from 0.
             whole: Whether the epoch has ended, and not the run within it.
 
-        Source: Izmailov et al., "Averaging Weights Leads to Wider Optima and Better
-        Generalization", 2018, algorithm 1, which estimates the statistics anew.
+        Returns:
+            Whether the average is of several epochs, in which the whole network
+            trained: its batch norms then need statistics of their own.
         """
-        average, start = self.learner.average, self.config.swa_start
-        if average is None or self.config.ema:  # that one is part of each step
-            return
-        first = math.ceil(start * self.config.epochs) if start else math.inf
-        number = epoch + 2 - first
-        if number > 1 and not whole:
-            return
-        weights = self.learner.model.get_weights()
-        if number > 1:
-            before = average.get_weights()
-            pairs = zip(before, weights, strict=True)
-            weights = [mean + (now - mean) / number for mean, now in pairs]
-        average.set_weights(weights)
+        if self.averaged is None:
+            return False
+        return self.averaged.take(epoch, whole) and not self.learner.waits
 
     def improved(self, row: Mapping[str, float], whole: bool) -> bool:
         """Takes note of an epoch's row; whether it is the best so far."""

@@ -8,12 +8,14 @@ import sys
 from collections.abc import Mapping
 
 import keras
+import tensorflow as tf
 
 import scalenet_tf
 from scalenet_tf import Architecture
 from scalenet_tf.profiling import count_parameters
 from scalenet_tf.weights import LoadReport
 from scalenet_training.data.augmentation import AUGMENTATIONS, Augmentation
+from scalenet_training.data.batches import training_batches
 from scalenet_training.data.source import Source
 from scalenet_training.data.splits import Split
 from scalenet_training.data.transform import Transform
@@ -33,7 +35,12 @@ from scalenet_training.train.examples import Examples, open_examples
 from scalenet_training.train.schedule import RecipeSchedule
 from scalenet_training.train.step import Distillation, Learner, Objective
 from scalenet_training.train.step.optimizers import OPTIMIZERS
-from scalenet_training.train.variation import check_pairs, loss_of
+from scalenet_training.train.variation import (
+    check_pairs,
+    loss_of,
+    mixing_of,
+    sampling_of,
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -110,6 +117,34 @@ class Plan:
     def shards(self) -> int:
         """Parts of the training split that are read apart, each in its own order."""
         return self.placement.workers if self.config.sharding == "file" else 1
+
+    def training_batches(
+        self, epoch: int, start: int = 0, as_evaluated: bool = False
+    ) -> tf.distribute.DistributedDataset:
+        """The global batches of an epoch, from the `start`-th on.
+
+        Args:
+            epoch: Counted from 0.
+            start: Number of batches to skip.
+            as_evaluated: Whether images are of evaluation's size, in place of
+                training's.
+        """
+        config, transform = self.config, self.transform
+        if as_evaluated:
+            transform = dataclasses.replace(transform, train_size=None)
+        return self.placement.strategy.distribute_datasets_from_function(
+            training_batches(
+                self.train_split,
+                transform,
+                config.batch_size,
+                config.seed,
+                epoch,
+                start,
+                config.sharding,
+                sampling_of(config),
+                mixing_of(config),
+            )
+        )
 
     def describe_start(self) -> str:
         """What was loaded and what trains, in one line."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import NamedTuple, TypeVar
 
 import keras
@@ -19,8 +19,8 @@ from scalenet_training.train.step.stochastic_depth import (
     StochasticDepth,
     part_of_replica,
 )
-from scalenet_training.train.step.sums import sums
-from scalenet_training.train.step.update import Learner, update
+from scalenet_training.train.step.sums import sum_over_replicas, sums
+from scalenet_training.train.step.update import Learner, statistics_of, update
 
 T = TypeVar("T")
 # Without AutoGraph, which no step needs, tracing takes four fifths of its time.
@@ -68,7 +68,7 @@ def make_train_step(
     xla: bool,
 ) -> Step:
     """Makes the function that updates the learner with one global batch."""
-    statistics = learner.statistics
+    statistics = statistics_of(learner.model)
     replicas = strategy.num_replicas_in_sync
     depth = _stochastic_depth(learner, objective)
     gradients_of = make_gradients(learner.model, objective, xla, depth)
@@ -80,7 +80,7 @@ def make_train_step(
         more = (part_of_replica(values, replicas) for values in drawn)
         gradients, totals = gradients_of((*batch, *more), scale)
         own = [variable.read_value() for variable in statistics]
-        gradients, own, (totals, stops) = _sum_over_replicas(
+        gradients, own, (totals, stops) = sum_over_replicas(
             [gradients, own, [totals, stop]], replicas
         )
         usable = change(gradients, own, totals[0], scale)
@@ -131,7 +131,7 @@ def _make_change(
         """Returns whether the gradients were finite."""
         # Replicas saw other examples: without this, what is evaluated and saved would
         # be the statistics of the first one's.
-        for variable, total in zip(learner.statistics, own, strict=True):
+        for variable, total in zip(statistics_of(learner.model), own, strict=True):
             variable.assign(total / replicas)
         if learner.loss_scale is not None:
             gradients = [gradient / scale for gradient in gradients]
@@ -172,7 +172,7 @@ def make_evaluation_step(
         # A compiled function given to `run` itself would be compiled for all replicas
         # at once, which cannot reach the variables of the others.
         totals, logits = sums_of(batch)
-        ((totals, stops),) = _sum_over_replicas(
+        ((totals, stops),) = sum_over_replicas(
             [[totals, tf.cast(stop, totals.dtype)]], replicas
         )
         return StepReport(totals, stops, tf.constant(False), (logits,))
@@ -184,21 +184,6 @@ def make_evaluation_step(
         return _of_one_replica(outputs, strategy)._replace(logits=own)
 
     return Step(step)
-
-
-def _sum_over_replicas(
-    groups: Sequence[Sequence[tf.Tensor]], replicas: int
-) -> list[list[tf.Tensor]]:
-    """Sums every tensor over the replicas, in one packed all-reduce."""
-    if replicas == 1:
-        return [list(group) for group in groups]
-    context = tf.distribute.get_replica_context()
-    # `stop_gradient`, since `all_reduce` walks back through the graph of all replicas
-    # for a gradient that nobody asks for. It also puts what came as an argument on the
-    # replica's device, which `all_reduce` asks for.
-    return context.all_reduce(
-        tf.distribute.ReduceOp.SUM, tf.nest.map_structure(tf.stop_gradient, groups)
-    )
 
 
 def _of_one_replica(values: T, strategy: tf.distribute.Strategy) -> T:

@@ -68,17 +68,6 @@ class Learner:
         late = () if self.late is None else self.late.variables
         return [*self.model.weights, *self.optimizer.variables, *late, *average]
 
-    @property
-    def statistics(self) -> list[tf.Variable]:
-        """The moving statistics of the batch norms that are not frozen."""
-        return [
-            variable.value
-            for layer in self.model.layers
-            if layer.trainable
-            for variable in layer.non_trainable_variables
-            if variable.name in ("moving_mean", "moving_variance")
-        ]
-
     def sa_gammas(self) -> set[int]:
         """Identities of the scales of the SA blocks' batch norms."""
         return {
@@ -87,6 +76,17 @@ class Learner:
             if isinstance(layer, ScaleAggregation)
             for norm in layer.norms.values()
         }
+
+
+def statistics_of(model: keras.Model) -> list[tf.Variable]:
+    """The moving statistics of the batch norms that are not frozen."""
+    return [
+        variable.value
+        for layer in model.layers
+        if layer.trainable
+        for variable in layer.non_trainable_variables
+        if variable.name in ("moving_mean", "moving_variance")
+    ]
 
 
 def set_body_trainable(model: keras.Model, trainable: bool) -> None:

@@ -13,8 +13,10 @@ import tensorflow as tf
 from hypothesis import given
 from hypothesis import strategies as st
 from scalenet_training.errors import InterruptedRunError
+from scalenet_training.settings.training import TrainConfig
 from scalenet_training.train import evaluation, loop
 from scalenet_training.train.loop import train_and_evaluate
+from scalenet_training.train.outcome import Outcome
 from scalenet_training.train.step import EpochAverage, Learner, make_statistics_step
 from test_loop import (  # noqa: F401
     assert_same_weights,
@@ -82,6 +84,55 @@ def test_the_average_begins_anew_where_epochs_were_added():
     assert average.value == [60.0]
 
 
+def test_the_average_goes_on_where_few_of_its_epochs_are_too_early():
+    """With 9 epochs in place of 8 and a half of them, one of five is."""
+    model, average, before = averaged(4)
+    for epoch in range(8):
+        model.value = [float(epoch)]
+        before.take(epoch, whole=True)
+    assert average.value == [5.0]  # of 3 to 7
+    more = EpochAverage(Learner(model, None, average), 5)
+    more.begun.assign(before.begun)
+    more.taken.assign(before.taken)
+    model.value = [8.0]
+    for _ in range(2):  # it was stopped while it evaluated
+        assert more.take(8, whole=True)
+        assert average.value == [pytest.approx(5.5)]
+
+
+def test_an_average_that_begins_anew_is_of_one_epoch_however_often_it_is_asked():
+    model, average, before = averaged(2)
+    for epoch in range(4):
+        model.value = [float(epoch)]
+        before.take(epoch, whole=True)
+    late = EpochAverage(Learner(model, None, average), 4)
+    late.begun.assign(before.begun)
+    late.taken.assign(before.taken)
+    model.value = [40.0]
+    for _ in range(2):
+        assert not late.take(4, whole=True)
+        assert average.value == [40.0]
+
+
+def test_a_part_of_the_epochs_begins_where_it_is_exact():
+    """0.55 * 100 is more than 55 in floating point."""
+    model = Weights(value=[0.0])
+    learner = Learner(model, None, Weights(value=[0.0]))
+    outcome = Outcome(TrainConfig(epochs=100, swa_start=0.55), learner)
+    several = [outcome.averaged.take(epoch, whole=True) for epoch in (54, 55)]
+    assert several == [False, True]
+
+
+@pytest.mark.parametrize("frozen", [False, True])
+def test_frozen_networks_need_no_statistics(frozen):
+    options = {"freeze": True} if frozen else {}
+    model = Weights(value=[0.0])
+    learner = Learner(model, None, Weights(value=[0.0]))
+    outcome = Outcome(TrainConfig(epochs=2, swa_start=0.5, **options), learner)
+    assert not outcome.average(0, whole=True)
+    assert outcome.average(1, whole=True) == (not frozen)
+
+
 def test_without_a_beginning_it_is_the_weights_as_they_are():
     model, average, take = averaged(math.inf)
     for epoch in range(3):
@@ -98,6 +149,20 @@ def norms_of(model):
     ]
 
 
+def statistics(model):
+    return [
+        value.numpy()
+        for norm in norms_of(model)
+        for value in (norm.moving_mean, norm.moving_variance)
+    ]
+
+
+def disturb(model):
+    for norm in norms_of(model):
+        norm.moving_mean.assign(norm.moving_mean + 300.0)
+        norm.moving_variance.assign(norm.moving_variance * 7e5)
+
+
 @pytest.mark.parametrize("xla", [False, True])
 def test_the_statistics_are_the_means_of_those_of_the_batches(xla):
     """As Keras' own layer finds them where it forgets all but the last batch."""
@@ -111,26 +176,17 @@ def test_the_statistics_are_the_means_of_those_of_the_batches(xla):
         norm.momentum = 0.0
     for part in images:
         reference(part, training=True)
-        expected.append(
-            [
-                value.numpy()
-                for norm in norms_of(reference)
-                for value in (norm.moving_mean, norm.moving_variance)
-            ]
-        )
+        expected.append(statistics(reference))
     gammas = [norm.gamma.numpy() for norm in norms_of(model)]
     step = make_statistics_step(model, NONE, xla)
     for number, part in enumerate(images, start=1):
         assert not step((part,), number, False)
+    found = statistics(model)
     assert step((images[0],), 4, True)
-    step((images[0],), 1, False)  # begins anew
-    for number in (2, 3):
-        step((images[number - 1],), number, False)
-    found = [
-        value.numpy()
-        for norm in norms_of(model)
-        for value in (norm.moving_mean, norm.moving_variance)
-    ]
+    disturb(model)
+    for number, part in enumerate(images, start=1):  # begins anew
+        step((part,), number, False)
+    assert_same_weights(statistics(model), found)
     assert len(found) > 8
     for actual, batches in zip(found, zip(*expected, strict=True), strict=True):
         np.testing.assert_allclose(actual, np.mean(batches, 0), rtol=1e-4, atol=1e-6)
@@ -164,7 +220,9 @@ def test_a_signal_between_epochs_changes_nothing(
     make,
 ):
     """The epoch is averaged once; statistics are estimated from the first batch on."""
-    config = dataclasses.replace(config, epochs=3, swa_start=0.3, swa_batches=3)
+    config = dataclasses.replace(
+        config, epochs=3, swa_start=0.3, swa_batches=3, learning_rate=0.1
+    )
     train_and_evaluate(config, str(tmp_path / "whole"))
     made, calls = getattr(module, make), []
 

@@ -13,7 +13,9 @@ from PIL import Image
 from processes import ROOT
 from scalenet_training.errors import InterruptedRunError, RunError, UsageError
 from scalenet_training.recipes.presets import PRESETS
+from scalenet_training.runs.checkpoints import Checkpoints
 from scalenet_training.runs.run_folder import RunFolder
+from scalenet_training.tracking.epochs import ForwardedEpochs
 from scalenet_training.train import progress
 from scalenet_training.train.loop import train_and_evaluate
 from scalenet_training.train.plan import prepare
@@ -593,18 +595,38 @@ def test_labels_outside_the_classes_are_an_error():
         list(labels)
 
 
-def test_a_kill_after_the_checkpoint_loses_no_point_of_tensorboard(
-    config, tmp_path, monkeypatch
+class Killed(BaseException):
+    pass
+
+
+def killed_at(times, function):
+    """A function that ends the process the n-th time that it is called."""
+    calls = []
+
+    def called(*arguments, **options):
+        calls.append(arguments)
+        if len(calls) == times:
+            raise Killed
+        return function(*arguments, **options)
+
+    return called
+
+
+@pytest.mark.parametrize("epoch", [1, 2])
+@pytest.mark.parametrize(
+    ("kind", "method"),
+    [
+        (ScalarSummaries, "write"),
+        (Checkpoints, "save"),
+        (ForwardedEpochs, "on_epoch_end"),  # what comes after the checkpoint
+    ],
+)
+def test_a_kill_loses_no_point_of_tensorboard(
+    config, tmp_path, monkeypatch, kind, method, epoch
 ):
-    class Killed(BaseException):
-        pass
-
-    def killed(*_):
-        raise Killed
-
     folder = tmp_path / "run"
     with monkeypatch.context() as patch:
-        patch.setattr(ScalarSummaries, "on_epoch_end", killed)
+        patch.setattr(kind, method, killed_at(epoch, getattr(kind, method)))
         with pytest.raises(Killed):
             train_and_evaluate(config, str(folder))
     train_and_evaluate(config, str(folder))
@@ -621,3 +643,16 @@ def test_a_kill_after_the_checkpoint_loses_no_point_of_tensorboard(
         for epoch, row in enumerate(rows)
         for name, value in (row | {"val_accuracy": 1 - row["val_top1_error"]}).items()
     }
+
+
+def test_a_row_is_of_models_that_are_there(config, tmp_path, monkeypatch):
+    """Others take the last row for the end of a run, and read its models."""
+    folder = RunFolder(tmp_path / "run")
+    with monkeypatch.context() as patch:
+        patch.setattr(RunFolder, "save_model", killed_at(2, RunFolder.save_model))
+        with pytest.raises(Killed):
+            train_and_evaluate(config, folder.path)
+    assert [row["epoch"] for row in folder.rows()] == [0]
+    assert not folder.read_record().has_ended(folder.rows())
+    train_and_evaluate(config, folder.path)
+    assert folder.read_record().has_ended(folder.rows())

@@ -2,12 +2,15 @@
 
 import dataclasses
 
+import keras
+import numpy as np
 import pytest
 from scalenet_training.errors import SettingError, UsageError
+from scalenet_training.overview.overview import overview
 from scalenet_training.runs.metrics import best_row
 from scalenet_training.runs.run_folder import RunFolder
 from scalenet_training.settings.training import TrainConfig
-from scalenet_training.train.loop import train_and_evaluate
+from scalenet_training.train.loop import Trainer, train_and_evaluate
 from scalenet_training.train.outcome import Outcome, Patience
 from scalenet_training.train.step import Learner
 from test_fine_tuning import config  # noqa: F401
@@ -63,11 +66,46 @@ def test_a_run_ends_early_also_when_it_is_resumed(config, tmp_path, capsys):  # 
     assert "Stopped early: no lower val_loss in 2 epochs. A larger --early" in out
     train_and_evaluate(config, folder)
     assert "Stopped early at step 6 of 18: nothing to do." in capsys.readouterr().out
+    assert overview(folder).state == "ended"
     with pytest.raises(UsageError, match=r"early_stopping \(2 there, 1 now\)"):
         train_and_evaluate(dataclasses.replace(config, early_stopping=1), folder)
     more = dataclasses.replace(config, early_stopping=3)
     train_and_evaluate(more, folder)
     assert len(RunFolder(folder).rows()) == 4
+
+
+@pytest.mark.parametrize("steps", [1, 3])
+def test_an_evaluation_within_an_epoch_is_the_best_only_while_there_is_no_other(
+    config,  # noqa: F811
+    tmp_path,
+    monkeypatch,
+    steps,
+):
+    """When the run goes on, the best epoch is that of a run that did not stop."""
+    config = dataclasses.replace(config, epochs=3)
+    errors = {2: 0.4, 4: 0.3, 6: 0.2, steps: 0.1}
+
+    def evaluated(self, **_):
+        error = errors[int(self.learner.optimizer.iterations)]
+        return {"loss": 1.0, "top1_error": error, "top5_error": 0.0}
+
+    def evaluate(self, epoch):
+        return evaluated(self.plan)
+
+    monkeypatch.setattr(Trainer, "_evaluate", evaluate)
+    folder, whole = RunFolder(tmp_path / "run"), RunFolder(tmp_path / "whole")
+    train_and_evaluate(dataclasses.replace(config, max_steps=steps), folder.path)
+    assert folder.best_row()["epoch"] == 0
+    assert folder.rows()[-1]["val_top1_error"] == 0.1
+    train_and_evaluate(config, folder.path)
+    train_and_evaluate(config, whole.path)
+    assert folder.best_row()["val_top1_error"] == 0.2
+    best, expected = (
+        keras.saving.load_model(one.file("best.keras")).get_weights()
+        for one in (folder, whole)
+    )
+    for left, right in zip(best, expected, strict=True):
+        np.testing.assert_array_equal(left, right)
 
 
 def test_patience_cannot_begin_within_a_run():

@@ -79,3 +79,23 @@ def test_a_run_goes_on_with_what_must_stay(tmp_path):
     folder.check_lasting(record(replicas=2, command=["train.py", "--jit", "on"]))
     with pytest.raises(UsageError, match="differs in eval_split, shards: "):
         folder.check_lasting(record(shards=2, eval_split="test"))
+
+
+@pytest.mark.parametrize(
+    ("settings", "errors", "ended"),
+    [
+        ({"epochs": 2}, [0.2], False),
+        ({"epochs": 2}, [0.2, 0.1], True),
+        ({"epochs": 9, "early_stopping": 2}, [0.2, 0.3], False),
+        ({"epochs": 9, "early_stopping": 2}, [0.2, 0.3, 0.2], True),
+        ({"epochs": 9, "max_steps": 1}, [0.2], True),
+        ({"epochs": 9}, [], False),
+    ],
+)
+def test_a_run_has_ended_by_its_epochs_or_early(settings, errors, ended):
+    rows = [
+        {"epoch": epoch, "val_loss": 1.0, "val_top1_error": error}
+        for epoch, error in enumerate(errors)
+    ]
+    run = record(TrainConfig(**settings), training_examples=64)  # 2 steps an epoch
+    assert run.has_ended(rows) == ended

@@ -99,7 +99,10 @@ WRONG = {
         "batch_size = 0",
         r"`arms.scalenet`: .*batch.size.* more than 0",
     ),
-    "learning_rate = 0.1": ('learning_rate = "a"', "`arms.twin`: "),
+    'model = "ResNetCifar38"\nlearning_rate = 0.1': (
+        'model = "ResNetCifar38"\nlearning_rate = "a"',
+        "`arms.twin`: ",
+    ),
     'model = "ResNetCifar38"\n': ("", "either `model` or `allocation`"),
     'allocation = "seed"': ('allocation = "x"', "one of `allocations`, seed, learned"),
     'kind = "seed"': ('kind = "best"', "`allocations.seed`: `kind` must be one of"),
@@ -108,6 +111,7 @@ WRONG = {
     "[arms.scalenet]": ('[arms."../a"]', "names of `arms` must be letters"),
     "[options]": ("[options", "study.toml"),
     "milestones = [0.25, 0.5]": ("max_steps = 3", "must not have 'max_steps'"),
+    "learning_rate = 0.1": ("early_stopping = 2", "not have 'early_stopping'"),
 }
 
 

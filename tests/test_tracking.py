@@ -24,7 +24,6 @@ from scalenet_training.tracking.forwarding import Forwarding, tracked
 from scalenet_training.tracking.interface import End
 from scalenet_training.train import plan
 from scalenet_training.train.loop import train_and_evaluate
-from scalenet_training.train.progress import ScalarSummaries
 from test_fine_tuning import config  # noqa: F401
 
 FILES = {"config.json", "metrics.csv", "curves.png", "best.keras"}
@@ -289,7 +288,7 @@ def test_a_training_that_is_killed_goes_on_in_the_same_run(
     folder = tmp_path / "run"
     config = dataclasses.replace(config, track="mlflow")
     with monkeypatch.context() as patch:
-        patch.setattr(ScalarSummaries, "on_epoch_end", killed)
+        patch.setattr(ForwardedEpochs, "on_epoch_end", killed)
         with pytest.raises(Killed):
             train_and_evaluate(config, str(folder))
     assert server.run["points"] == []

@@ -223,6 +223,46 @@ def test_the_other_process_ends_with_its_caller(tmp_path, number):
     raise AssertionError("it is still there")
 
 
+SAVER = """
+import signal
+signal.signal(signal.SIGINT, signal.default_int_handler)
+import sys, time
+from scalenet_training.train.interruption import StopRequest
+from scalenet_training.tune.processes import other_process
+
+def train(path):
+    with StopRequest() as stop:
+        print("trains", flush=True)
+        while not stop.came:
+            time.sleep(0.01)
+        time.sleep(0.5)
+        open(path, "w").close()
+
+if __name__ == "__main__":
+    with other_process(2) as call:
+        call(train, sys.argv[1])
+"""
+
+
+@pytest.mark.parametrize(
+    ("send", "number"), [(os.killpg, signal.SIGINT), (os.kill, signal.SIGTERM)]
+)
+def test_a_training_saves_before_its_process_ends(tmp_path, send, number):
+    """Also where Ctrl-C reaches all processes of a terminal."""
+    (tmp_path / "saver.py").write_text(SAVER)
+    process = subprocess.Popen(
+        [sys.executable, tmp_path / "saver.py", tmp_path / "saved"],
+        env=environment(),
+        stdout=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    assert process.stdout.readline() == "trains\n"
+    send(process.pid, number)
+    assert process.wait(timeout=20) != 0
+    assert (tmp_path / "saved").exists()
+
+
 def test_the_ten_lines_of_the_guide_run(tmp_path):
     text = pathlib.Path(ROOT, "docs", "tuning.md").read_text()
     script = re.search(r"```python\n(.*?)```", text, re.DOTALL)[1]

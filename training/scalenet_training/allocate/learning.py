@@ -133,8 +133,8 @@ def read_seed(folder: str) -> Seed:
         raise UsageError(
             f"{folder!r} is not a run that has finished an epoch: it has no {name}."
         )
-    epochs, planned = int(rows[-1]["epoch"]) + 1, record.config.epochs
-    if epochs < planned and record.config.max_steps is None:
+    epochs, planned = int(rows[-1]["epoch"]) + 1, record.planned_epochs
+    if not record.has_ended(rows):
         raise UsageError(
             f"{folder!r} has finished {epochs} of {planned} epochs: resume it first "
             "with the command that began it."

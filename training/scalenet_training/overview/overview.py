@@ -77,7 +77,7 @@ class Run:
     @property
     def curve(self) -> Curve:
         """Its epochs."""
-        return Curve(self.rows, self.record.config.best)
+        return self.record.curve(self.rows)
 
     @property
     def state(self) -> State:
@@ -86,7 +86,7 @@ class Run:
             return "running"
         if RunFolder(self.path).has_diverged:
             return "diverged"
-        return "ended" if self.epochs >= self.record.planned_epochs else "stopped"
+        return "ended" if self.record.has_ended(self.rows) else "stopped"
 
 
 def read_run(path: str) -> Run:

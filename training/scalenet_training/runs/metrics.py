@@ -7,6 +7,7 @@ import io
 import math
 import os
 import reprlib
+import statistics
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -121,15 +122,37 @@ class Curve(NamedTuple):
     Attributes:
         rows: Of metrics.csv.
         decided_by: A key of `BEST_COLUMNS`: what is lowest in the best epoch.
+        unfinished: An epoch that was evaluated before its end, counted from 0.
     """
 
     rows: Sequence[Mapping[str, Any]]
     decided_by: str = "top1"
+    unfinished: int | None = None
 
     @property
     def best(self) -> Mapping[str, Any]:
-        """The row of that epoch; there must be one."""
-        return best_row(self.rows, self.decided_by)
+        """The row of that epoch; there must be one.
+
+        An epoch that was not finished counts only where there is no other.
+        """
+        whole = [row for row in self.rows if row["epoch"] != self.unfinished]
+        return best_row(whole or self.rows, self.decided_by)
+
+    def has_run_out(self, patience: int) -> bool:
+        """Whether so many epochs brought no better one; never of a patience of 0."""
+        if not (patience and self.rows):
+            return False
+        return self.rows[-1]["epoch"] - self.best["epoch"] >= patience
+
+
+def median_speed(rows: Sequence[Mapping[str, Any]]) -> float | None:
+    """Images per second; `None` where none is known.
+
+    That of an epoch is not, in which a run resumed only to evaluate it.
+    """
+    known = [row["images_per_second"] for row in rows]
+    known = [speed for speed in known if math.isfinite(speed)]
+    return statistics.median(known) if known else None
 
 
 def best_row(

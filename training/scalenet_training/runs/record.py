@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, get_type_hints
 
+from scalenet_training.runs.metrics import Curve
 from scalenet_training.settings.base import SIDE
 from scalenet_training.settings.reading import check_type
 from scalenet_training.settings.training import TrainConfig
@@ -78,6 +79,26 @@ class RunRecord:
         """Epochs of the whole run; `max_steps` may end it within the last of them."""
         steps = self.config.total_steps(self.training_examples)
         return -(-steps // max(1, self.config.steps_per_epoch(self.training_examples)))
+
+    @property
+    def unfinished_epoch(self) -> int | None:
+        """The epoch within which `max_steps` ends the run, counted from 0."""
+        steps = self.config.total_steps(self.training_examples)
+        whole, left = divmod(
+            steps, max(1, self.config.steps_per_epoch(self.training_examples))
+        )
+        return whole if left else None
+
+    def curve(self, rows: Sequence[Mapping[str, Any]]) -> Curve:
+        """Rows of metrics.csv, with what decides which epoch is the best."""
+        return Curve(rows, self.config.best, self.unfinished_epoch)
+
+    def has_ended(self, rows: Sequence[Mapping[str, Any]]) -> bool:
+        """Whether a run with these rows has nothing left to train."""
+        if not rows:
+            return False
+        early = self.curve(rows).has_run_out(self.config.early_stopping)
+        return early or rows[-1]["epoch"] + 1 >= self.planned_epochs
 
     def to_json(self) -> dict[str, Any]:
         """The content of config.json as plain JSON values."""

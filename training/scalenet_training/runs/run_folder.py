@@ -136,8 +136,8 @@ class RunFolder:
 
     def curve(self) -> Curve:
         """The rows of metrics.csv, with what decides which epoch is the best."""
-        decided_by = self.read_record().config.best if self.has_record else "top1"
-        return Curve(self.rows(), decided_by)
+        rows = self.rows()
+        return self.read_record().curve(rows) if self.has_record else Curve(rows)
 
     def best_row(self) -> Mapping[str, Any]:
         """The row of metrics.csv of the epoch that `best.keras` is from.
@@ -155,6 +155,17 @@ class RunFolder:
         rows = [old for old in self.rows() if old["epoch"] < row["epoch"]]
         # Rows of an earlier version may lack a column.
         write_rows(self.file(METRICS_FILE), [*rows, row], missing="nan")
+
+    def drop_rows(self, epoch: int) -> None:
+        """Removes the rows from an epoch on, which is trained again."""
+        rows = self.rows()
+        kept = [row for row in rows if row["epoch"] < epoch]
+        if len(kept) == len(rows):
+            return
+        if kept:
+            write_rows(self.file(METRICS_FILE), kept, missing="nan")
+        else:
+            os.remove(self.file(METRICS_FILE))
 
     def save_model(self, model: keras.Model, name: str) -> None:
         """Saves a model as `<name>.keras`."""

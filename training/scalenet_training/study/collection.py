@@ -6,7 +6,6 @@ import dataclasses
 import os
 import shlex
 import shutil
-import statistics
 import time
 
 import tensorflow as tf
@@ -17,7 +16,7 @@ from scalenet_training.errors import usage_errors
 from scalenet_training.invocation import typed_as
 from scalenet_training.recipes.presets import options_of
 from scalenet_training.runs.files import disk_errors, replacing, written
-from scalenet_training.runs.metrics import METRICS_FILE
+from scalenet_training.runs.metrics import METRICS_FILE, median_speed
 from scalenet_training.runs.run_folder import RunFolder
 from scalenet_training.study.config import StudyConfig
 from scalenet_training.study.results import (
@@ -106,9 +105,7 @@ def _result(run: StudyRun) -> Result:
         error=last["val_top1_error"],
         top5_error=last["val_top5_error"],
         loss=last["val_loss"],
-        images_per_second=round(
-            statistics.median(r["images_per_second"] for r in rows)
-        ),
+        images_per_second=round(median_speed(rows) or 0),
         command=shlex.join(_command(run, record.config.model)),
         hardware="; ".join(_known_hardware(run)) or "unknown",
         date=time.strftime("%Y-%m-%d", time.gmtime(os.path.getmtime(metrics))),

@@ -6,11 +6,9 @@ import contextlib
 import dataclasses
 import os
 import shlex
-import signal
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
-from types import FrameType
 
 from scalenet_tf import Architecture
 from scalenet_tf.allocation import Importance
@@ -35,6 +33,7 @@ from scalenet_training.study.spec import (
     StudyRun,
     read_study,
 )
+from scalenet_training.train.interruption import raising_termination
 
 
 def run_study(config: StudyConfig) -> None:
@@ -167,7 +166,7 @@ def _train(study: Study, run: StudyRun, config: StudyConfig) -> bool:
     sys.stdout.flush()
     # In a group of its own: at a second signal, that of Ctrl-C, it would not save.
     with (
-        _termination_raises(),
+        raising_termination(),
         subprocess.Popen(command, env=environment, process_group=0) as process,
     ):
         try:
@@ -183,20 +182,6 @@ def _train(study: Study, run: StudyRun, config: StudyConfig) -> bool:
             f"run {run.name} was stopped (exit code {code}). The same command goes on."
         )
     return code == 0 and has_ended(run)
-
-
-@contextlib.contextmanager
-def _termination_raises() -> Iterator[None]:
-    """Makes SIGTERM an exception, so that what runs beside is ended too."""
-
-    def leave(number: int, _: FrameType | None) -> None:
-        sys.exit(128 + number)
-
-    before = signal.signal(signal.SIGTERM, leave)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
 
 
 def _model_of(study: Study, run: StudyRun, config: StudyConfig) -> str:

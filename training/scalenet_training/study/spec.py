@@ -23,7 +23,7 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.+-]*")
 _NOT_OPTIONS = (
     *("seed", "workdir", "model", "data_dir", "strategy", "virtual_devices"),
     "recipe",  # its options would hide behind a name
-    "max_steps",  # a run has ended after its epochs
+    *("max_steps", "early_stopping"),  # a run has ended after its epochs
 )
 
 

@@ -38,6 +38,7 @@ from scalenet_training.train.outcome import Outcome
 from scalenet_training.train.plan import Plan, prepare
 from scalenet_training.train.progress import (
     MOST_WAITING,
+    ScalarSummaries,
     Timer,
     announcement,
     lag_message,
@@ -144,6 +145,7 @@ class Trainer:
             **{name: part for name, part in parts.items() if part is not None},
         )
         self.train_step = self._new_train_step()
+        self.summaries = ScalarSummaries(folder)
         self.statistics_step = make_statistics_step(
             plan.final_model, plan.placement.strategy, plan.xla
         )
@@ -170,6 +172,7 @@ class Trainer:
             print(self.plan.data.table)
             self.folder.remove_leftovers()
             self.checkpoints.remove_leftovers()
+            self.folder.drop_rows(self.position.epoch)
             self.folder.write_record(self.plan.record())
             self.plan.data.write(self.folder)
             compiled = " and compiled" if self.plan.xla else ""
@@ -183,7 +186,7 @@ class Trainer:
         return row
 
     def _run_epochs(self) -> dict[str, float]:
-        callbacks = make_callbacks(self.plan, self.folder)
+        callbacks = make_callbacks(self.plan, self.summaries)
         callbacks.on_train_begin()
         row: dict[str, float] = {}
         while not self.position.finished:
@@ -352,10 +355,11 @@ class Trainer:
 
     def _write(self, row: dict[str, float], improved: bool) -> None:
         plan, folder = self.plan, self.folder
-        folder.write_row(row)
         folder.save_model(plan.final_model, "last")
         if improved:
             folder.copy_model("last", "best")
+        folder.write_row(row)  # others take it for the end of what was before
+        self.summaries.write(row)
         with replacing(folder.file(CURVES_FILE)) as path:
             about = str(Data.of(folder.read_record()))
             plot_curves({plan.architecture.name: folder.curve()}, path, about)

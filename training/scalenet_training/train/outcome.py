@@ -52,7 +52,7 @@ class Outcome:
         self.config = config
         self.learner = learner
         self.best = tf.Variable(np.inf, dtype=tf.float64, name="best_error")
-        first = math.ceil(config.swa_start * config.epochs) or math.inf
+        first = math.ceil(round(config.swa_start * config.epochs, 9)) or math.inf
         # A moving average is part of each step.
         averages = learner.average is not None and not config.ema
         self.averaged = EpochAverage(learner, first) if averages else None
@@ -86,12 +86,19 @@ class Outcome:
         """
         if self.averaged is None:
             return False
-        return self.averaged.take(epoch, whole) and not self.learner.waits
+        frozen = self.config.freeze or self.learner.waits
+        return self.averaged.take(epoch, whole) and not frozen
 
     def improved(self, row: Mapping[str, float], whole: bool) -> bool:
-        """Takes note of an epoch's row; whether it is the best so far."""
+        """Takes note of an epoch's row; whether it is the best so far.
+
+        An evaluation within an epoch is the best only where it is the first: when the
+        run goes on, the epoch is evaluated again.
+        """
+        if not whole:
+            return math.isinf(float(self.best))
         value = row[BEST_COLUMNS[self.config.best]]
-        if self.patience is not None and whole:
+        if self.patience is not None:
             self.patience.saw(value)
         better = value < float(self.best)
         if better:

@@ -88,12 +88,14 @@ def stopping_message(config: TrainConfig) -> str:
     )
 
 
-def make_callbacks(plan: Plan, folder: RunFolder) -> keras.callbacks.CallbackList:
+def make_callbacks(
+    plan: Plan, summaries: ScalarSummaries
+) -> keras.callbacks.CallbackList:
     """A progress bar, and logs for TensorBoard and a tracker; in the chief alone."""
     chief, people = plan.placement.chief, sys.stdout.isatty()
     own: list[keras.callbacks.Callback] = []
     if chief:
-        own = [ScalarSummaries(folder), Pace(), *([] if people else [LogLines()])]
+        own = [summaries, Pace(), *([] if people else [LogLines()])]
         own.append(ForwardedEpochs(plan.tracking))
     return keras.callbacks.CallbackList(
         own,
@@ -176,7 +178,7 @@ def duration(seconds: float) -> str:
 
 
 class ScalarSummaries(keras.callbacks.Callback):
-    """Writes each epoch's numbers for TensorBoard.
+    """Writes each epoch's numbers for TensorBoard, while the run lasts.
 
     Keras' own callback asks for a compiled model, whose optimizer would then be
     saved with it.
@@ -191,32 +193,24 @@ class ScalarSummaries(keras.callbacks.Callback):
         self.log_dir = folder.file(TENSORBOARD)
 
     def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
-        """Opens the log, with the last epoch of a run that resumes.
-
-        Its process may have been killed after it had saved the epoch and before it
-        wrote here. TensorBoard draws a point that is there twice once.
-        """
+        """Opens the log."""
         with disk_errors(self.log_dir):
             self.writer = tf.summary.create_file_writer(self.log_dir)
-        for row in self.folder.rows()[-1:]:
-            self._write(row["epoch"], worth_telling(row, self._classes))
-
-    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
-        """Writes the epoch's numbers."""
-        self._write(epoch, logs or {})
 
     def on_train_end(self, logs: dict[str, Any] | None = None) -> None:
         """Closes the log."""
         with disk_errors(self.log_dir):
             self.writer.close()
 
-    @property
-    def _classes(self) -> int:
-        return self.model.output_shape[-1]
+    def write(self, row: Mapping[str, Any]) -> None:
+        """Writes an epoch's numbers, before the checkpoint that ends it.
 
-    def _write(self, epoch: int, values: Mapping[str, Any]) -> None:
-        with disk_errors(self.log_dir), self.writer.as_default(step=epoch):
-            for name, value in values.items():
+        A process that is killed between the two writes them again. TensorBoard draws
+        a point that is there twice once.
+        """
+        told = worth_telling(row, self.model.output_shape[-1])
+        with disk_errors(self.log_dir), self.writer.as_default(step=row["epoch"]):
+            for name, value in told.items():
                 if name != "epoch":
                     tf.summary.scalar(name, value)
             self.writer.flush()

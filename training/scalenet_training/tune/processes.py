@@ -16,6 +16,7 @@ from typing import Any
 from scalenet_training.cli.quiet import silence_tensorflow
 from scalenet_training.devices.processor import use_onednn
 from scalenet_training.errors import RunError
+from scalenet_training.train.interruption import raising_termination
 
 # What calls a function: `call(function, *arguments)`.
 Call = Callable[..., Any]
@@ -36,10 +37,11 @@ def other_process(calls: int, batch_size: int = 1) -> Iterator[Call]:
         RunError: The process has died.
     """
     caller = _Caller(calls, batch_size)
-    try:
-        yield caller.call
-    finally:
-        caller.end()
+    with raising_termination():
+        try:
+            yield caller.call
+        finally:
+            caller.end()
 
 
 class _Caller:
@@ -100,6 +102,9 @@ class _Caller:
 
 def _answer(pipe: Connection, batch_size: int) -> None:
     """Makes the calls that come, until the other end of the pipe is closed."""
+    # Ctrl-C comes to the caller alone, who asks this process to stop: a second signal
+    # would end it before a training has saved what it did.
+    os.setpgid(0, 0)
     silence_tensorflow()
     use_onednn(batch_size, os.environ)
     _end_with_parent()

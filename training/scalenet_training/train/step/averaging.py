@@ -44,8 +44,9 @@ class EpochAverage(tf.Module):
         """Takes the weights as they are into the average, once for an epoch.
 
         Until the average begins it is the weights as they are; so it stays where the
-        other network only takes images of another size. It begins anew where a run
-        was given so many more epochs that it should not have begun yet.
+        other network only takes images of another size. Where a run was given more
+        epochs, some of the ends that it holds are too early: it goes on with them if
+        they are not the greater part, and begins anew otherwise.
 
         Args:
             epoch: Counted from 0.
@@ -54,7 +55,7 @@ class EpochAverage(tf.Module):
         Returns:
             Whether the average is now of several epochs.
         """
-        goes_on = epoch >= self._first and int(self.begun) >= self._first - 1
+        goes_on = epoch >= self._first and self._is_recent
         # A run that was stopped while it evaluated comes here again.
         if whole and not (goes_on and int(self.taken) == epoch):
             if not goes_on:
@@ -63,7 +64,14 @@ class EpochAverage(tf.Module):
             self.taken.assign(epoch)
         elif not goes_on:
             self._move(1.0)
-        return goes_on
+        return goes_on and int(self.begun) < epoch
+
+    @property
+    def _is_recent(self) -> bool:
+        """Whether at least half of what it holds is of epochs to be averaged."""
+        begun, end = int(self.begun), int(self.taken) + 1
+        held, wanted = end - begun, end - max(begun, self._first - 1)
+        return begun >= 0 and 2 * wanted >= held
 
     def _move(self, share: float) -> None:
         average, weights = self._learner.average, self._learner.model.get_weights()
@@ -102,7 +110,9 @@ def make_statistics_step(
         own, (stops,) = sum_over_replicas([own, [stop]], replicas)
         for variable, mean, total in zip(statistics, before, own, strict=True):
             now = total / replicas
-            variable.assign(mean + (now - mean) / tf.cast(number, now.dtype))
+            moved = mean + (now - mean) / tf.cast(number, now.dtype)
+            # The first batch leaves no trace of before, not even by rounding.
+            variable.assign(tf.where(number == 1, now, moved))
         return stops
 
     @tf.function(autograph=False)

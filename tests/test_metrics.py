@@ -90,3 +90,5 @@ def test_patience_is_told_from_the_rows(errors, epochs):
         patience.saw(error)
     expected = epochs > 0 and patience.exhausted
     assert curve(*errors).has_run_out(epochs) == expected
+    more = curve(*errors, 0.3, unfinished=len(errors))
+    assert more.has_run_out(epochs) == expected

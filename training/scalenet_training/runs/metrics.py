@@ -135,14 +135,17 @@ class Curve(NamedTuple):
 
         An epoch that was not finished counts only where there is no other.
         """
-        whole = [row for row in self.rows if row["epoch"] != self.unfinished]
-        return best_row(whole or self.rows, self.decided_by)
+        return best_row(self._whole or self.rows, self.decided_by)
 
     def has_run_out(self, patience: int) -> bool:
         """Whether so many epochs brought no better one; never of a patience of 0."""
-        if not (patience and self.rows):
+        if not (patience and self._whole):
             return False
-        return self.rows[-1]["epoch"] - self.best["epoch"] >= patience
+        return self._whole[-1]["epoch"] - self.best["epoch"] >= patience
+
+    @property
+    def _whole(self) -> Sequence[Mapping[str, Any]]:
+        return [row for row in self.rows if row["epoch"] != self.unfinished]
 
 
 def median_speed(rows: Sequence[Mapping[str, Any]]) -> float | None:

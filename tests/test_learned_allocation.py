@@ -1,5 +1,6 @@
 import dataclasses
 import json
+import math
 import os
 import pathlib
 import shlex
@@ -18,6 +19,7 @@ from scalenet_training.errors import RunError, UsageError
 from scalenet_training.networks.figures import plot_allocations
 from scalenet_training.networks.starting_point import resolve_architecture
 from scalenet_training.recipes.presets import PRESETS, options_of
+from scalenet_training.runs.run_folder import RunFolder
 from scalenet_training.settings.training import TrainConfig
 from scalenet_training.train.loop import train_and_evaluate
 
@@ -79,6 +81,21 @@ def test_a_trained_seed_gives_the_file_that_commands_read(settings, folder, tmp_
     assert provenance["versions"]["scalenet_tf"] == scalenet_tf.__version__
     assert (tmp_path / "found.png").read_bytes()[:4] == b"\x89PNG"
     assert sorted(os.listdir(tmp_path)) == ["found.json", "found.png"]
+
+
+def test_a_seed_that_was_stopped_while_it_evaluated_leaves_json(
+    settings, folder, tmp_path
+):
+    """The speed of that epoch is not known, and JSON has no NaN."""
+    shutil.copytree(folder / "a", tmp_path / "a")
+    run = RunFolder(tmp_path / "a")
+    run.write_row({**run.rows()[-1], "images_per_second": math.nan})
+    learn_allocation(dataclasses.replace(settings, seed_run=run.path))
+    text = (tmp_path / "found.json").read_text()
+    content = json.loads(text, parse_constant=pytest.fail)
+    metrics = content["provenance"]["seed_run"]["metrics"]
+    assert "images_per_second" not in metrics
+    assert metrics["val_top1_error"] == run.rows()[-1]["val_top1_error"]
 
 
 def test_the_same_settings_replace_the_file_and_others_do_not(settings, tmp_path):

@@ -11,12 +11,13 @@ import time
 
 import numpy as np
 import pytest
+import records
 from conftest import TINY_CIFAR
 from processes import finish, start
 from scalenet_training.errors import UsageError
 from scalenet_training.study import results as statistics
 from scalenet_training.study.allocations import make_allocation, narrowed
-from scalenet_training.study.collection import note_hardware
+from scalenet_training.study.collection import collect, note_hardware
 from scalenet_training.study.config import StudyConfig
 from scalenet_training.study.report import quoted_tables, render
 from scalenet_training.study.results import (
@@ -314,6 +315,23 @@ kind = "learned"
 base = "{model}"
 seed_arm = "seed"
 """
+
+
+def test_a_run_that_was_stopped_while_it_evaluated_is_collected(tmp_path):
+    """The speed of that epoch is not known."""
+    study = study_of(tmp_path, STUDY.replace("epochs = 1", "epochs = 2"))
+    config = StudyConfig(str(tmp_path / "study.toml"), workdir=str(tmp_path / "runs"))
+    for run, speeds in zip(
+        study.runs(config.runs_folder),
+        ((math.nan, 250.0), (math.nan, math.nan)),
+        strict=False,
+    ):
+        folder = records.write_run(run.folder, config=run.arm.config)
+        for epoch, speed in enumerate(speeds):
+            folder.write_row({**records.row(epoch, 0.1), "images_per_second": speed})
+    results = collect(study, config)
+    assert [result.images_per_second for result in results] == [250, 0]
+    assert read_results(tmp_path / "results.csv") == results
 
 
 def test_a_run_keeps_every_machine_that_trained_it(tmp_path, monkeypatch):

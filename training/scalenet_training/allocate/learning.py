@@ -24,7 +24,7 @@ from scalenet_training.networks.figures import plot_allocations
 from scalenet_training.networks.targets import target_macs
 from scalenet_training.runs.files import replacing
 from scalenet_training.runs.locking import locked_folder
-from scalenet_training.runs.metrics import METRICS_FILE
+from scalenet_training.runs.metrics import METRICS_FILE, known
 from scalenet_training.runs.record import RunRecord
 from scalenet_training.runs.run_folder import RunFolder
 from scalenet_training.runs.versions import versions
@@ -265,7 +265,7 @@ def _write(config: AllocateConfig, seed: Seed, learned: Learned) -> None:
             "config": seed.record.config.identity(),
             "architecture": seed.architecture.name,
             "training_examples": seed.record.training_examples,
-            "metrics": seed.metrics,
+            "metrics": known(seed.metrics),
             "versions": seed.record.versions,
         },
         "versions": versions(),

@@ -153,9 +153,14 @@ def median_speed(rows: Sequence[Mapping[str, Any]]) -> float | None:
 
     That of an epoch is not, in which a run resumed only to evaluate it.
     """
-    known = [row["images_per_second"] for row in rows]
-    known = [speed for speed in known if math.isfinite(speed)]
-    return statistics.median(known) if known else None
+    speeds = [known(row).get("images_per_second") for row in rows]
+    found = [speed for speed in speeds if speed is not None]
+    return statistics.median(found) if found else None
+
+
+def known(row: Mapping[str, Any]) -> dict[str, Any]:
+    """The numbers of a row that are some: JSON has no others."""
+    return {name: value for name, value in row.items() if math.isfinite(value)}
 
 
 def best_row(

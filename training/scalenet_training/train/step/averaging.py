@@ -121,8 +121,9 @@ def make_statistics_step(
         return strategy.experimental_local_results(stops)[0]
 
     def run(batch: Batch, number: int, stop: bool) -> bool:
-        # Tensors, since the step would be traced anew for each Python value.
-        stops = step(batch, tf.constant(number), tf.constant(float(stop)))
-        return bool(stops.numpy() > 0)
+        # Tensors, since the step would be traced anew for each Python value; of the
+        # type of the statistics, which are summed with it.
+        asked = tf.constant(float(stop), keras.config.floatx())
+        return bool(step(batch, tf.constant(number), asked).numpy() > 0)
 
     return run

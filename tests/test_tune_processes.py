@@ -223,6 +223,12 @@ def test_the_other_process_ends_with_its_caller(tmp_path, number):
     raise AssertionError("it is still there")
 
 
+def test_ctrl_c_reaches_the_caller_alone():
+    """A terminal sends it to a group; which of two signals comes first is chance."""
+    with other_process(2) as call:
+        assert call(os.getpgrp) == call(os.getpid) != os.getpgrp()
+
+
 SAVER = """
 import signal
 signal.signal(signal.SIGINT, signal.default_int_handler)

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from scalenet_training.overview.overview import Run
-from scalenet_training.runs.metrics import median_speed, worth_telling
+from scalenet_training.runs.metrics import known, worth_telling
 from scalenet_training.runs.record import RunRecord
 
 # Of the record, beside settings, data and versions.
@@ -79,6 +79,6 @@ def _results(run: Run) -> dict[str, Any]:
         "best_training_top1_error": best["top1_error"],
         "last_val_top1_error": last["val_top1_error"],
         "last_training_top1_error": last["top1_error"],
-        "images_per_second": median_speed(run.rows[-1:]),
+        "images_per_second": known(last).get("images_per_second"),
     }
     return facts | worth_telling(told, classes)

@@ -159,7 +159,7 @@ def median_speed(rows: Sequence[Mapping[str, Any]]) -> float | None:
 
 
 def known(row: Mapping[str, Any]) -> dict[str, Any]:
-    """The numbers of a row that are some: JSON has no others."""
+    """The row without numbers that are NaN or infinite, which JSON does not have."""
     return {name: value for name, value in row.items() if math.isfinite(value)}
 
 

@@ -12,7 +12,7 @@ import pytest
 import tensorflow as tf
 from hypothesis import given
 from hypothesis import strategies as st
-from scalenet_training.errors import InterruptedRunError
+from scalenet_training.errors import InterruptedRunError, SettingError
 from scalenet_training.settings.training import TrainConfig
 from scalenet_training.train import evaluation, loop
 from scalenet_training.train.loop import train_and_evaluate
@@ -249,3 +249,9 @@ def test_a_signal_between_epochs_changes_nothing(
     assert_same_weights(
         saved_weights(tmp_path / "run"), saved_weights(tmp_path / "whole")
     )
+
+
+def test_batches_for_an_average_need_one():
+    message = "`swa_batches` must stand with `swa_start`. Received: 20 alone."
+    with pytest.raises(SettingError, match=message):
+        TrainConfig(swa_batches=20)

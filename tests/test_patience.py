@@ -19,12 +19,29 @@ def lines(capfd):
 
 def test_silence_is_broken_and_speech_is_not(capfd):
     with signs_of_life(seconds=0.2):
-        time.sleep(0.5)
-        assert lines(capfd) == ["still at work after 0 s"] * 2
+        time.sleep(0.4)
+        assert lines(capfd) == ["still at work after 0 s"]
         for _ in range(5):
             print("a word")
             time.sleep(0.1)
     assert lines(capfd) == []
+
+
+def test_a_log_gets_signs_at_growing_distances(capfd):
+    with signs_of_life(seconds=0.2, later=0.4):
+        time.sleep(1.3)  # after 0.2, 0.6 and 1.0 s
+        assert len(lines(capfd)) == 3
+        print("a word")
+        time.sleep(0.3)
+    assert len(lines(capfd)) == 1
+
+
+def test_a_terminal_gets_signs_at_equal_distances(monkeypatch):
+    terminal = Terminal()
+    monkeypatch.setattr("sys.stderr", terminal)
+    with signs_of_life(seconds=0.2):
+        time.sleep(0.75)
+    assert len(terminal.getvalue().splitlines()) == 3
 
 
 def test_streams_are_as_before(capfd):

@@ -37,27 +37,35 @@ class _Heard:
 def signs_of_life(seconds: float = _SECONDS, later: float = _LATER) -> Iterator[None]:
     """Says on stderr that the work goes on, after so many seconds without a word.
 
+    In a log, each sign of several in a row waits twice as long as the one before it.
+
     Args:
         seconds: Of silence, in the first three minutes.
-        later: Of silence, from then on.
+        later: Of silence, from then on, and at most.
     """
     if sys.stdout is None or sys.stderr is None:  # closed: nobody listens
         yield
         return
     began, done = time.monotonic(), threading.Event()
+    people = sys.stderr.isatty()
     before, heard = (sys.stdout, sys.stderr), (_Heard(sys.stdout), _Heard(sys.stderr))
 
     def watch() -> None:
-        last = began
+        last, wanted = began, seconds
         while not done.wait(seconds / 10):
             now = time.monotonic()
-            last = max(last, *(stream.last for stream in heard))
-            wanted = seconds if now - began < _SOON else later
+            word = max(stream.last for stream in heard)
+            if word > last:
+                last, wanted = word, seconds
+            if now - began >= _SOON:
+                wanted = later
             bar = any(stream.isatty() and not stream.whole for stream in heard)
             if now - last >= wanted and not bar:
                 with contextlib.suppress(OSError):  # nobody listens, or a full disk
                     tell(f"still at work after {now - began:.0f} s\n")
                 last = now
+                if not people:
+                    wanted = min(2 * wanted, later)
 
     with contextlib.ExitStack() as stack:
         tell = stack.enter_context(_own_way(before[1]))

@@ -32,6 +32,13 @@ OWN_SETTINGS: Mapping[str, tuple[str, ...]] = {
 
 SHARE = Bound("must be above 0, to 1", lambda value: 0 < value <= 1)
 
+# What does nothing alone -> what it stands with.
+_LED = {
+    "teacher_share": "teacher",
+    "teacher_temperature": "teacher",
+    "swa_batches": "swa_start",
+}
+
 # What is about the body of the network -> the value that leaves it as it is.
 _OF_THE_BODY = {"stochastic_depth": 0.0, "layer_decay": 1.0, "freeze_epochs": 0}
 
@@ -123,10 +130,11 @@ def check_optimisation(values: Mapping[str, Any], defaults: Mapping[str, Any]) -
         SettingError: Two of them exclude each other; both are named.
     """
     _check_own(values, defaults)
-    for name in ("teacher_share", "teacher_temperature"):
-        if values["teacher"] is None and values[name] != defaults[name]:
+    for name, leader in _LED.items():
+        if not values[leader] and values[name] != defaults[name]:
             raise SettingError(
-                f"`{name}` must stand with `teacher`. Received: {values[name]!r} alone."
+                f"`{name}` must stand with `{leader}`. Received: {values[name]!r} "
+                "alone."
             )
     for name, neutral in _OF_THE_BODY.items():
         if values["freeze"] and values[name] != neutral:

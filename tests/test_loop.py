@@ -9,6 +9,7 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from command_lines import decided, refused
 from PIL import Image
 from processes import ROOT
 from scalenet_training.errors import InterruptedRunError, RunError, UsageError
@@ -53,6 +54,30 @@ def rows_without_speed(folder):
     with open(os.path.join(folder, "metrics.csv"), newline="") as file:
         rows = list(csv.DictReader(file))
     return [{k: v for k, v in row.items() if k != "images_per_second"} for row in rows]
+
+
+def test_a_run_goes_on_without_the_weights_that_it_began_with(
+    config, tiny_cifar_file, tmp_path, capsys
+):
+    weights = tmp_path / "start.weights.h5"
+    scalenet_tf.ScaleNet(
+        scalenet_tf.load_architecture(tiny_cifar_file), classes=10
+    ).save_weights(weights)
+    config = dataclasses.replace(config, weights=str(weights))
+    for steps in (None, 3):
+        workdir = str(tmp_path / f"run-{steps}")
+        train_and_evaluate(dataclasses.replace(config, max_steps=steps), workdir)
+    weights.unlink()
+    line = f"--weights {weights} --workdir {tmp_path}/run"
+    assert decided(f"{line}-3")[0].weights == str(weights)
+    assert "--weights must be a .weights.h5" in refused(f"{line}-new", capsys)
+    train_and_evaluate(config, str(tmp_path / "run-3"))
+    assert_same_weights(
+        saved_weights(tmp_path / "run-3"), saved_weights(tmp_path / "run-None")
+    )
+    with pytest.raises(UsageError, match="`weights` must be"):
+        train_and_evaluate(config, str(tmp_path / "new"))
+    assert not (tmp_path / "new").exists()
 
 
 def test_a_run_leaves_metrics_models_curves_and_its_settings(config, tmp_path, capsys):

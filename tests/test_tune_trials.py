@@ -58,7 +58,7 @@ def test_a_run_goes_on_and_that_of_a_search_that_was_moved_starts_anew(run, tmp_
 
 @pytest.mark.parametrize("folder", [None, "search"])
 def test_a_run_may_use_the_index_of_another_folder(folder, tmp_path, monkeypatch):
-    def prepare(config, index_folder, augmentations):
+    def prepare(config, index_folder, augmentations, resumes):
         raise UsageError(index_folder)
 
     monkeypatch.setattr(loop, "prepare", prepare)

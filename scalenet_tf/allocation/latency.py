@@ -29,8 +29,9 @@ class CostTable:
     Attributes:
         fixed: All that is not a branch of an SA block.
         branches: Stage by stage, scale by scale, what a branch of a block takes:
-            (neurons, milliseconds) in ascending order. Between two of them it is taken
-            to be linear; no neurons take no time.
+            (neurons, milliseconds) in ascending order. More neurons never take less, so
+            that the table is the nearest to these, by squares, that does not fall;
+            between two of them it is taken to be linear; no neurons take no time.
         twin: The ResNet twin as a whole.
         about: Runtime, batch size, machine, versions, date.
     """
@@ -51,8 +52,7 @@ class CostTable:
         neurons, times = map(
             np.array, zip(*self.branches[stage - 1][scale], strict=True)
         )
-        # More neurons never take less: what seems so is noise.
-        times = np.maximum.accumulate(np.maximum(times, 0))
+        times = np.maximum(_never_falling(times), 0)
         counts = np.arange(most + 1)
         found = np.interp(counts, neurons, times)
         if len(neurons) > 1:
@@ -64,23 +64,50 @@ class CostTable:
 
     def milliseconds(self, architecture: Architecture) -> float:
         """What an architecture is predicted to take."""
-        return self.fixed + sum(
-            float(self.of_branch(block.stage, scale, neurons)[neurons])
-            for block in architecture.blocks()
-            for scale, neurons in enumerate(block.channels)
-        )
+        return self.fixed + sum(ms for *_, ms in self._branches_of(architecture))
 
-    def scaled(self, factor: float) -> CostTable:
-        """The table with all times but the twin's multiplied.
+    def _branches_of(
+        self, architecture: Architecture
+    ) -> Iterator[tuple[int, int, float]]:
+        """Stage, index of the scale and milliseconds of each branch."""
+        for block in architecture.blocks():
+            for scale, neurons in enumerate(block.channels):
+                times = self.of_branch(block.stage, scale, neurons)
+                yield block.stage, scale, float(times[neurons])
 
-        Branches that run beside each other may take more than the sum of what each
-        takes alone: what a whole network was measured to take says by how much.
+    def corrected(self, architecture: Architecture, milliseconds: float) -> CostTable:
+        """The table by which an architecture takes what it was measured to take.
+
+        Branches beside each other may take more than the sum of what each takes alone.
+        So what differs is taken to be in the branches of coarser scales, whose times
+        are multiplied by a factor of 0.5 to 2. What that leaves, or all of it where
+        there are none, multiplies all times.
+
+        Args:
+            architecture: Of the table's shape.
+            milliseconds: More than 0.
         """
+        coarse = sum(
+            ms for _, scale, ms in self._branches_of(architecture) if scale > 0
+        )
+        table = self
+        if coarse > 0:
+            rest = self.milliseconds(architecture) - coarse
+            factor = min(max((milliseconds - rest) / coarse, 0.5), 2.0)
+            table = self._scaled(1.0, 1.0, factor)
+        factor = milliseconds / table.milliseconds(architecture)
+        return table._scaled(factor, factor, factor)
+
+    def _scaled(self, fixed: float, finest: float, coarser: float) -> CostTable:
+        """The table with its times, but the twin's, multiplied."""
         branches = [
-            [[(neurons, factor * ms) for neurons, ms in branch] for branch in stage]
+            [
+                [(n, (coarser if scale else finest) * ms) for n, ms in branch]
+                for scale, branch in enumerate(stage)
+            ]
             for stage in self.branches
         ]
-        return dataclasses.replace(self, fixed=factor * self.fixed, branches=branches)
+        return dataclasses.replace(self, fixed=fixed * self.fixed, branches=branches)
 
     def to_json(self) -> dict[str, Any]:
         """The table as plain JSON values."""
@@ -290,6 +317,23 @@ class _Choice:
             if where is None:
                 return counts
             counts[where[0], where[1]] = where[2]
+
+
+def _never_falling(values: np.ndarray) -> np.ndarray:
+    """The nearest numbers, by squares, of which none is less than the one before.
+
+    Source: Barlow et al., "Statistical Inference under Order Restrictions", 1972:
+    neighbours that fall are replaced by their mean, until none does.
+    """
+    pools: list[tuple[float, int]] = []  # mean, how many
+    for value in values.tolist():
+        pools.append((value, 1))
+        while len(pools) > 1 and pools[-2][0] > pools[-1][0]:
+            (one, first), (other, second) = pools[-2:]
+            both = first + second
+            pools[-2:] = [((first * one + second * other) / both, both)]
+    means, counts = zip(*pools, strict=True)
+    return np.repeat(means, counts)
 
 
 def _worth(groups: np.ndarray) -> np.ndarray:

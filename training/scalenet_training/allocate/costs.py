@@ -14,7 +14,7 @@ import datetime
 import os
 import statistics
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import keras
@@ -38,6 +38,7 @@ Run = Callable[[], Any]
 # The one ratio that decides whether a target is met: more rounds than a branch, many of
 # which are summed.
 _WHOLE = 3
+_SECONDS = 1.0  # that a branch is measured at least
 
 
 class Runtime:
@@ -118,22 +119,25 @@ class Runtime:
 
     def difference(self, run: Run, base: Run) -> float:
         """Milliseconds that a run takes more than another: the median of pairs."""
-        times = interleaved({"base": base, "run": run}, self.options.latency_rounds)
+        times = self._times({"base": base, "run": run})
         pairs = zip(times["run"], times["base"], strict=True)
         return 1e3 * statistics.median(own - other for own, other in pairs)
 
     def milliseconds(self, run: Run) -> float:
         """Median time of a run."""
-        times = interleaved({"run": run}, self.options.latency_rounds)
+        times = self._times({"run": run})
         return 1e3 * statistics.median(times["run"])
 
     def ratio(self, architecture: Architecture, other: Architecture) -> float:
         """Time of a network over that of another: the median of pairs."""
-        rounds = _WHOLE * self.options.latency_rounds
         with self.opened(architecture) as run, self.opened(other) as base:
-            times = interleaved({"base": base, "run": run}, rounds)
+            times = self._times({"base": base, "run": run}, _WHOLE)
         pairs = zip(times["run"], times["base"], strict=True)
         return statistics.median(own / other for own, other in pairs)
+
+    def _times(self, runs: Mapping[str, Run], often: int = 1) -> dict[str, list[float]]:
+        rounds = often * self.options.latency_rounds
+        return interleaved(runs, rounds, seconds=often * _SECONDS)
 
 
 def measure_costs(runtime: Runtime) -> CostTable:
@@ -152,10 +156,9 @@ def measure_costs(runtime: Runtime) -> CostTable:
                 _Stage(runtime, base, stage, width, count, bar).measure()
                 for stage, (width, count) in enumerate(stages, start=1)
             ]
-    fixed = least - sum(
-        count * own[0][0][1] for (_, count), own in zip(stages, measured, strict=True)
-    )
-    return CostTable(fixed, measured, twin, runtime.about())
+    costs = CostTable(0.0, measured, twin, runtime.about())
+    costs = dataclasses.replace(costs, fixed=least - costs.milliseconds(base_network))
+    return costs
 
 
 @dataclasses.dataclass

@@ -54,9 +54,10 @@ def allocate_within(
 ) -> Timed:
     """Chooses the most important neurons within a time, and measures what they take.
 
-    Where that is not what was predicted, the costs are corrected by the ratio of the
-    two and the choice is made anew, some times. So the prediction of the result is one
-    that was made before it was measured, from the attempt before it.
+    Where that is not what was predicted, the costs are corrected by it and the choice
+    is made anew, some times. So the prediction of the result is one that was made
+    before it was measured, from the attempt before it. The first correction is by the
+    twin, which is the network with all neurons at the finest scale.
 
     Args:
         architecture: The seed network's.
@@ -78,7 +79,7 @@ def allocate_within(
     value, is_ratio = parse_target(options.target_latency, "`target_latency`", "ms")
     target = value * costs.twin if is_ratio else value
     keep = {"minimum": minimum, "align": align}
-    corrected, best = costs, None
+    corrected, best = _by_the_twin(costs, architecture), None
     for _ in range(_ATTEMPTS):
         try:
             found = allocation.allocate_for_latency(
@@ -96,9 +97,22 @@ def allocate_within(
             best = timed
         if 0 <= target - taken <= _ENOUGH * target:
             break
-        corrected = corrected.scaled(taken / found.milliseconds)
+        corrected = corrected.corrected(found.architecture, taken)
     assert best is not None
     return best
+
+
+def _by_the_twin(costs: CostTable, architecture: Architecture) -> CostTable:
+    """Costs by which the allocation that is the twin takes what the twin takes."""
+    if architecture.scales[0] != 1:
+        return costs
+    row = [0] * (len(architecture.scales) - 1)
+    twin = dataclasses.replace(
+        architecture,
+        budget_per_stage=None,
+        allocation=[[block.width, *row] for block in architecture.blocks()],
+    )
+    return costs.corrected(twin, costs.twin)
 
 
 def _better(new: Timed, old: Timed) -> bool:

@@ -11,6 +11,7 @@ from types import MappingProxyType
 from typing import NoReturn
 
 from scalenet_training.cli.library import defer_library
+from scalenet_training.cli.output import written_output
 from scalenet_training.errors import did_you_mean
 from scalenet_training.invocation import PROGRAM
 
@@ -82,6 +83,7 @@ def module_of(verb: str) -> str:
     return f"scalenet_training.{COMMANDS[verb].room or verb}.command"
 
 
+@written_output()
 def main() -> None:
     """Runs the command that the first word of the command line names."""
     words = sys.argv[1:]
@@ -95,6 +97,7 @@ def main() -> None:
         _fail(_unknown(words[0]))
 
 
+@written_output()
 def run_script(verb: str) -> None:
     """Runs a command that a script in a checkout stands for."""
     run_command(verb, sys.argv[1:], f"{verb}.py")

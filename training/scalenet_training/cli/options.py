@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from typing import Any, TypeVar, get_type_hints
 
 import tyro
@@ -52,6 +52,7 @@ def parse(
     arguments: Sequence[str],
     program: str,
     default: T | None = None,
+    needless: Callable[[T], Collection[str]] = lambda _: (),
 ) -> T:
     """Reads a command line into settings; ends the process where it does not fit.
 
@@ -63,6 +64,7 @@ def parse(
         arguments: The words of the command line after the command.
         program: How the command is called in its help.
         default: Settings whose values hold where an option is not given.
+        needless: The fields of the settings whose files are not needed any more.
 
     Raises:
         UsageError: A value is not allowed.
@@ -89,7 +91,7 @@ def parse(
     )
     with usage_errors():
         settings = _settings(kind, vars(read))
-    check_inputs(settings)
+    check_inputs(settings, needless=needless(settings))
     return settings
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import Any, Generic, TypeVar
 
 from scalenet_training.cli.options import parse, with_flags
@@ -13,6 +13,7 @@ from scalenet_training.errors import UsageError
 from scalenet_training.recipes.choice import Choice, Decided, choices
 from scalenet_training.recipes.presets import PRESETS
 from scalenet_training.recipes.recipe import Recipe, read_recipe
+from scalenet_training.runs.run_folder import RunFolder
 from scalenet_training.settings.base import Settings, fields_of
 from scalenet_training.settings.training import TrainConfig
 
@@ -47,6 +48,11 @@ class TrainingCommand(Generic[T]):
         if settings is None:
             return self.kind(**{self.inside: config})
         return dataclasses.replace(settings, **{self.inside: config})
+
+    def needless(self, settings: T) -> Collection[str]:
+        """Fields whose files a run does not need that goes on from a checkpoint."""
+        has_state = RunFolder(self.run_folder(settings)).checkpoint_numbers()
+        return ("weights",) if has_state else ()
 
     def training(self, settings: Any) -> TrainConfig:
         """The settings of the training."""
@@ -84,7 +90,10 @@ def parse_training(
     for choice in choices({**options, **words}, runs=recipe is None):
         default = command.around(_defaults(choice, recipe))
         try:
-            settings = parse(command.kind, described, arguments, program, default)
+            settings = parse(
+                *(command.kind, described, arguments, program, default),
+                needless=command.needless,
+            )
         except UsageError as error:
             raise _of_recipe(error, recipe, typed) from error
         decided = Decided(command.training(settings), choice, free, recipe).fit()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Hashable, Mapping
+from collections.abc import Callable, Hashable, Iterator, Mapping
 from typing import Any, TypeVar
 
 import numpy as np
@@ -42,21 +42,24 @@ def interleaved(
     title: str | None = None,
     *,
     settled: bool = False,
+    seconds: float = 0.0,
 ) -> dict[Key, list[float]]:
     """Seconds of each run, by its key; each round runs all of them, once.
 
     Args:
         runs: What is timed; each returns when it is done.
-        rounds: How often.
+        rounds: How often, at least.
         title: Of the progress bar; `None` for none.
         settled: Whether each makes a call that is not timed before the one that is:
             threads of another runtime may spin for a while after their run.
+        seconds: How long, at least: what takes a millisecond is measured often.
     """
     times: dict[Key, list[float]] = {name: [] for name in runs}
     names = list(runs)
     for run in runs.values():  # traces, plans, allocates
         run()
-    for number in Bar(range(rounds), desc=title, disable=title is None):
+    numbers = _rounds(rounds, seconds)
+    for number in Bar(numbers, desc=title, total=rounds, disable=title is None):
         start = number % len(names)  # so that nobody always comes after the same one
         for name in names[start:] + names[:start]:
             if settled:
@@ -65,3 +68,12 @@ def interleaved(
             runs[name]()
             times[name].append(time.perf_counter() - began)
     return times
+
+
+def _rounds(least: int, seconds: float) -> Iterator[int]:
+    """Counts rounds, as many as asked for and as long."""
+    end = time.perf_counter() + seconds
+    number = 0
+    while number < least or time.perf_counter() < end:
+        yield number
+        number += 1

@@ -14,16 +14,13 @@ import tensorflow as tf
 
 from scalenet_training.errors import RunError
 from scalenet_training.runs.files import disk_errors, remove_leftovers, written
+from scalenet_training.runs.run_folder import CHECKPOINT, checkpoint_numbers
 
-_PREFIX = "ckpt"
 _LIST = "checkpoint"
 
 
 class Checkpoints:
     """The folder of a run's checkpoints, `ckpt-<number>`, numbered as they are saved.
-
-    TensorFlow writes a checkpoint under other names and renames it, the index last:
-    what has an index was written whole.
 
     Args:
         folder: Where they are.
@@ -47,17 +44,12 @@ class Checkpoints:
         self.good: str | None = None
 
     def numbers(self) -> list[int]:
-        """Numbers of the checkpoints that are there, ascending.
-
-        By their files and not by TensorFlow's list of them, which is written later.
-        """
-        names = os.listdir(self.folder) if os.path.isdir(self.folder) else []
-        matches = (re.fullmatch(rf"{_PREFIX}-(\d+)\.index", name) for name in names)
-        return sorted(int(match[1]) for match in matches if match)
+        """Numbers of the checkpoints that are there, ascending."""
+        return checkpoint_numbers(self.folder)
 
     def path(self, number: int) -> str:
         """Path of a checkpoint, as TensorFlow takes it."""
-        return os.path.join(self.folder, f"{_PREFIX}-{number}")
+        return os.path.join(self.folder, f"{CHECKPOINT}-{number}")
 
     def restore(self) -> None:
         """Takes the state of the newest checkpoint that can be read, if there is one.
@@ -131,7 +123,7 @@ class Checkpoints:
 
     def _write_list(self) -> None:
         """Writes TensorFlow's list, for its own tools; nothing here reads it."""
-        names = [f'"{_PREFIX}-{number}"' for number in self.numbers()]
+        names = [f'"{CHECKPOINT}-{number}"' for number in self.numbers()]
         lines = [f"model_checkpoint_path: {names[-1]}\n"]
         lines += [f"all_model_checkpoint_paths: {name}\n" for name in names]
         with written(os.path.join(self.folder, _LIST)) as file:

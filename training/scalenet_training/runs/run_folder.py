@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import shutil
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
@@ -33,6 +34,18 @@ CURVES_FILE = "curves.png"
 DIVERGED_FILE = "diverged.txt"
 TRACKING_FILE = "tracking.json"
 CHECKPOINTS, TENSORBOARD = "checkpoints", "tensorboard"  # folders
+CHECKPOINT = "ckpt"  # what their names begin with
+
+
+def checkpoint_numbers(folder: str) -> list[int]:
+    """Numbers of the checkpoints in a folder, ascending.
+
+    TensorFlow writes a checkpoint under other names and renames it, the index last:
+    what has an index was written whole. Its own list of them is written later.
+    """
+    names = os.listdir(folder) if os.path.isdir(folder) else []
+    matches = (re.fullmatch(rf"{CHECKPOINT}-(\d+)\.index", name) for name in names)
+    return sorted(int(match[1]) for match in matches if match)
 
 
 class RunFolder:
@@ -54,6 +67,10 @@ class RunFolder:
     def has_record(self) -> bool:
         """Whether the folder is that of a run that has begun."""
         return os.path.exists(self.file(CONFIG_FILE))
+
+    def checkpoint_numbers(self) -> list[int]:
+        """Numbers of the run's checkpoints, ascending."""
+        return checkpoint_numbers(self.file(CHECKPOINTS))
 
     def check(self, config: TrainConfig) -> None:
         """Checks that a run of these settings may use the folder; writes nothing.

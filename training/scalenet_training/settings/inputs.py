@@ -9,7 +9,7 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import os
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from typing import Any, get_args
 
 from scalenet_tf.shipped import list_weights
@@ -55,12 +55,15 @@ class Input:
             raise SettingError(f"{option} {self.rule}. Received: {name!r}.{hint}")
 
 
-def check_inputs(settings: Settings, where: str = "") -> None:
+def check_inputs(
+    settings: Settings, where: str = "", needless: Collection[str] = ()
+) -> None:
     """Looks for all that settings, and those inside them, name.
 
     Args:
         settings: Of any command.
         where: What errors begin with, if not with the field.
+        needless: Fields whose files are not needed any more.
 
     Raises:
         SettingError: Something is not there.
@@ -69,9 +72,9 @@ def check_inputs(settings: Settings, where: str = "") -> None:
     for field, hint in hints_of(kind).items():
         value = getattr(settings, field)
         if isinstance(value, Settings):
-            check_inputs(value, where)
+            check_inputs(value, where, needless)
         for mark in get_args(hint):
-            if not isinstance(mark, Input):
+            if not isinstance(mark, Input) or field in needless:
                 continue
             if mark.unless is None or not getattr(settings, mark.unless):
                 for name in _names(value):

@@ -38,11 +38,19 @@ def build(
     architecture: Architecture,
     transform: Transform,
     schedule: RecipeSchedule,
+    resumes: bool = False,
 ) -> tuple[Learner, LoadReport | None]:
     """Builds what a step changes; called in the strategy's scope and the precision.
 
+    Args:
+        config: The settings.
+        architecture: The network's.
+        transform: Its classes and the sides of its images.
+        schedule: Of the learning rate.
+        resumes: Whether a checkpoint replaces all that `weights` would give.
+
     Returns:
-        The learner, and what was loaded from `weights`; `None` without them.
+        The learner, and what was loaded from `weights`; `None` if nothing was.
 
     Raises:
         UsageError: The weights cannot be loaded.
@@ -62,7 +70,7 @@ def build(
     if config.zero_init_residual:
         silence_residual_branches(model)
     start = None
-    if config.weights is not None:
+    if config.weights is not None and not resumes:
         with usage_errors():
             start = start_from(model, config.weights)
     average = None

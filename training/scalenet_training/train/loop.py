@@ -93,7 +93,10 @@ def train_and_evaluate(
         if is_chief(os.environ):  # before the checks: what they find stays so
             stack.enter_context(locked_folder(folder.path, "`workdir`"))
         folder.check(config)
-        plan = prepare(config, index_folder or workdir, augmentations)
+        plan = prepare(
+            *(config, index_folder or workdir, augmentations),
+            resumes=bool(folder.checkpoint_numbers()),
+        )
         if check is not None:
             check(plan)
         plan.data.check(folder)

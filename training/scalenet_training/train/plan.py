@@ -60,7 +60,7 @@ class Plan:
         learner: The network, its optimizer and its average, in the strategy's scope.
         schedule: Learning rate by step.
         tracking: Tells a tracker of the run, in the chief alone.
-        start: What was loaded from `weights`; `None` without them.
+        start: What was loaded from `weights`; `None` if nothing was.
         distillation: What is learned from the teacher, if there is one.
     """
 
@@ -185,6 +185,7 @@ def prepare(
     config: TrainConfig,
     workdir: str | None = None,
     augmentations: Mapping[str, Augmentation] = AUGMENTATIONS,
+    resumes: bool = False,
 ) -> Plan:
     """Checks the settings against each other and the machine, and builds the model.
 
@@ -193,6 +194,7 @@ def prepare(
         workdir: Folder of a run or a search; what it knows of the images is not read
             again.
         augmentations: The table that has the settings' augmentation.
+        resumes: Whether a checkpoint replaces the weights that training starts from.
 
     Raises:
         UsageError: A setting is not allowed, a file cannot be read, or a package is
@@ -219,7 +221,9 @@ def prepare(
         precision(config.mixed_precision),
     ):
         distillation = _distillation(config, examples)
-        learner, start = build(config, architecture, examples.transform, schedule)
+        learner, start = build(
+            config, architecture, examples.transform, schedule, resumes
+        )
     return Plan(
         config=config,
         architecture=architecture,

@@ -77,17 +77,21 @@ class RunRecord:
     @property
     def planned_epochs(self) -> int:
         """Epochs of the whole run; `max_steps` may end it within the last of them."""
-        steps = self.config.total_steps(self.training_examples)
-        return -(-steps // max(1, self.config.steps_per_epoch(self.training_examples)))
+        whole, left = self._planned
+        return whole + (left > 0)
 
     @property
     def unfinished_epoch(self) -> int | None:
         """The epoch within which `max_steps` ends the run, counted from 0."""
-        steps = self.config.total_steps(self.training_examples)
-        whole, left = divmod(
-            steps, max(1, self.config.steps_per_epoch(self.training_examples))
-        )
+        whole, left = self._planned
         return whole if left else None
+
+    @property
+    def _planned(self) -> tuple[int, int]:
+        """Whole epochs of the run, and steps of one more."""
+        examples = self.training_examples
+        steps_per_epoch = max(1, self.config.steps_per_epoch(examples))
+        return divmod(self.config.total_steps(examples), steps_per_epoch)
 
     def curve(self, rows: Sequence[Mapping[str, Any]]) -> Curve:
         """Rows of metrics.csv, with what decides which epoch is the best."""

@@ -1,8 +1,10 @@
 """Allocation by time: what the best choice within a table of costs is."""
 
+import contextlib
 import dataclasses
 import itertools
 import json
+import time
 
 import numpy as np
 import pytest
@@ -10,8 +12,9 @@ import scipy.optimize
 from conftest import TINY_CIFAR
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
-from scalenet_training.allocate import latency
+from scalenet_training.allocate import costs, latency
 from scalenet_training.allocate.config import LatencyOptions
+from scalenet_training.devices.timing import interleaved
 
 from scalenet_tf import allocation
 from scalenet_tf.allocation import CostTable, allocate_for_latency
@@ -279,3 +282,64 @@ def test_by_a_correction_the_network_takes_what_was_measured(factor):
     milliseconds = factor * costs.milliseconds(SEED)
     found = costs.corrected(SEED, milliseconds).milliseconds(SEED)
     assert found == pytest.approx(milliseconds, rel=1e-12)
+
+
+def test_a_table_without_a_time_is_not_corrected():
+    costs = table(fixed=-9.0)
+    assert costs.corrected(SEED, 3.0) == costs
+
+
+def test_the_twin_says_what_all_costs_are_too_long_by(tmp_path, monkeypatch):
+    true = twin_in(table(fixed=0.5, overhead=0.02))
+    slow = json.loads(json.dumps(true._scaled(1.2, 1.2, 1.2).to_json()))
+    path = tmp_path / "costs.json"
+    path.write_text(json.dumps(slow))
+    machine = Machine(true)
+    monkeypatch.setattr(latency, "Runtime", machine)
+    options = LatencyOptions(target_latency="twin")
+    latency.allocate_within(
+        SEED, importance(), options, 10, str(path), minimum=0, align=1
+    )
+    assert 0.97 * true.twin <= machine.measured[0] <= true.twin * (1 + 1e-9)
+
+
+class Measurable:
+    """A runtime in which networks take what a table says."""
+
+    architecture = SEED
+    variant = costs.Runtime.variant
+
+    def __init__(self, true):
+        self.true = true
+
+    def about(self):
+        return {"runtime": "none"}
+
+    @contextlib.contextmanager
+    def opened(self, architecture):
+        if architecture.name == SEED.twin().name:
+            architecture = FINEST
+        yield architecture
+
+    def milliseconds(self, run):
+        return self.true.milliseconds(run)
+
+    def difference(self, run, base):
+        return self.milliseconds(run) - self.milliseconds(base)
+
+
+@pytest.mark.parametrize("slope", [0.01, -0.002])
+def test_a_measured_table_predicts_the_networks_that_it_is_of(slope):
+    runtime = Measurable(table(slope=slope))
+    found = costs.measure_costs(runtime)
+    base = runtime.variant(0, [])
+    for network in (base, FINEST, SEED) if slope > 0 else (base,):
+        expected = runtime.true.milliseconds(network)
+        assert found.milliseconds(network) == pytest.approx(expected, rel=1e-12)
+    assert found.twin == pytest.approx(runtime.true.milliseconds(FINEST), rel=1e-12)
+
+
+def test_what_is_fast_is_run_for_some_time():
+    assert len(interleaved({"run": lambda: None}, 3)["run"]) == 3
+    times = interleaved({"run": lambda: time.sleep(0.01)}, 3, seconds=0.2)["run"]
+    assert 10 <= len(times) <= 20

@@ -5,7 +5,7 @@ import sys
 import time
 
 import pytest
-from scalenet_training.cli.patience import signs_of_life
+from scalenet_training.cli.patience import signs_of_life, waiting
 
 
 class Terminal(io.StringIO):
@@ -55,6 +55,15 @@ def test_streams_are_as_before(capfd):
     assert (sys.stdout, sys.stderr) == before
     time.sleep(0.3)
     assert lines(capfd) == []
+
+
+def test_who_waits_for_input_is_told_nothing(capfd):
+    with signs_of_life(seconds=0.1):
+        with waiting():
+            time.sleep(0.3)
+        assert lines(capfd) == []
+        time.sleep(0.15)
+        assert lines(capfd) == ["still at work after 0 s"]
 
 
 def test_a_line_that_has_not_ended_is_let_alone_in_a_terminal(monkeypatch):

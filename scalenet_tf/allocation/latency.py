@@ -90,9 +90,11 @@ class CostTable:
         coarse = sum(
             ms for _, scale, ms in self._branches_of(architecture) if scale > 0
         )
-        table = self
+        table, predicted = self, self.milliseconds(architecture)
+        if predicted <= 0:  # noise: no factor brings it to a time
+            return self
         if coarse > 0:
-            rest = self.milliseconds(architecture) - coarse
+            rest = predicted - coarse
             factor = min(max((milliseconds - rest) / coarse, 0.5), 2.0)
             table = self._scaled(1.0, 1.0, factor)
         factor = milliseconds / table.milliseconds(architecture)

@@ -59,7 +59,8 @@ class LatencyOptions(OptionGroup):
     """Threads of the runtime, and of TensorFlow in this command. Default: the cores."""
 
     latency_rounds: Annotated[int, POSITIVE] = 15
-    """Times that each network runs, the result three times as often; medians count."""
+    """Times that each network runs at least, the result three times as often: a fast
+    one runs for a second, with the one that it is compared with. Medians count."""
 
     cost_table: Annotated[str | None, suffix(".json")] = None
     """File of what the branches take: read where it exists, else measured and

@@ -38,7 +38,7 @@ Run = Callable[[], Any]
 # The one ratio that decides whether a target is met: more rounds than a branch, many of
 # which are summed.
 _WHOLE = 3
-_SECONDS = 1.0  # that a branch is measured at least
+_SECONDS = 1.0  # that a branch and what it is compared with are measured at least
 
 
 class Runtime:

@@ -57,6 +57,8 @@ def signs_of_life(seconds: float = _SECONDS, later: float = _LATER) -> Iterator[
             word = max(stream.last for stream in heard)
             if word > last:
                 last, wanted = word, seconds
+            if any(stream.waits for stream in heard):
+                last = now
             if now - began >= _SOON:
                 wanted = later
             bar = any(stream.isatty() and not stream.whole for stream in heard)

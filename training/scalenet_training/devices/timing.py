@@ -59,7 +59,8 @@ def interleaved(
     for run in runs.values():  # traces, plans, allocates
         run()
     numbers = _rounds(rounds, seconds)
-    for number in Bar(numbers, desc=title, total=rounds, disable=title is None):
+    total = None if seconds else rounds
+    for number in Bar(numbers, desc=title, total=total, disable=title is None):
         start = number % len(names)  # so that nobody always comes after the same one
         for name in names[start:] + names[:start]:
             if settled:

@@ -13,6 +13,7 @@ from multiprocessing.connection import Connection
 from multiprocessing.context import SpawnProcess
 from typing import Any
 
+from scalenet_training.cli.output import OutputError, checked_output
 from scalenet_training.cli.quiet import silence_tensorflow
 from scalenet_training.devices.processor import use_onednn
 from scalenet_training.errors import RunError
@@ -108,8 +109,10 @@ def _answer(pipe: Connection, batch_size: int) -> None:
     silence_tensorflow()
     use_onednn(batch_size, os.environ)
     _end_with_parent()
-    # A caller that is gone, or a signal between two calls, ends the process.
-    with contextlib.suppress(EOFError, ConnectionError, KeyboardInterrupt):
+    # A caller that is gone, or a signal between two calls, ends the process; so does
+    # what cannot be written, of which the caller has been told by then.
+    ends = (EOFError, ConnectionError, KeyboardInterrupt, OutputError)
+    with contextlib.suppress(*ends), checked_output():
         while True:
             function, arguments = pipe.recv()
             _send(pipe, *_result(function, arguments))

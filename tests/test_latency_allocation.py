@@ -329,7 +329,9 @@ class Measurable:
 
 
 @pytest.mark.parametrize("slope", [0.01, -0.002])
-def test_a_measured_table_predicts_the_networks_that_it_is_of(slope):
+def test_a_measured_table_predicts_the_networks_that_it_is_of(slope, monkeypatch):
+    # Seconds, where the tests before have left graphs; nothing is built here.
+    monkeypatch.setattr("keras.backend.clear_session", lambda: None)
     runtime = Measurable(table(slope=slope))
     found = costs.measure_costs(runtime)
     base = runtime.variant(0, [])

@@ -23,7 +23,7 @@ def command(words, unbuffered="", **streams):
 
 
 @pytest.mark.parametrize("unbuffered", ["", "1"])
-@pytest.mark.parametrize("words", [["--help"], ["train", "--help"]])
+@pytest.mark.parametrize("words", [["--help"], ["train", "--help"], ["runs", "."]])
 def test_a_reader_that_leaves_ends_the_command_in_silence(words, unbuffered):
     reading, writing = os.pipe()
     os.close(reading)

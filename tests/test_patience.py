@@ -29,7 +29,7 @@ def test_silence_is_broken_and_speech_is_not(capfd):
 
 def test_a_log_gets_signs_at_growing_distances(capfd):
     with signs_of_life(seconds=0.2, later=0.4):
-        time.sleep(1.3)  # after 0.2, 0.6 and 1.0 s
+        time.sleep(1.25)  # after 0.2, 0.6 and 1.0 s
         assert len(lines(capfd)) == 3
         print("a word")
         time.sleep(0.3)
@@ -40,7 +40,7 @@ def test_a_terminal_gets_signs_at_equal_distances(monkeypatch):
     terminal = Terminal()
     monkeypatch.setattr("sys.stderr", terminal)
     with signs_of_life(seconds=0.2):
-        time.sleep(0.75)
+        time.sleep(0.7)
     assert len(terminal.getvalue().splitlines()) == 3
 
 
@@ -62,7 +62,7 @@ def test_who_waits_for_input_is_told_nothing(capfd):
         with waiting():
             time.sleep(0.3)
         assert lines(capfd) == []
-        time.sleep(0.15)
+        time.sleep(0.18)
         assert lines(capfd) == ["still at work after 0 s"]
 
 

@@ -96,20 +96,23 @@ class CostTable:
         if coarse > 0:
             rest = predicted - coarse
             factor = min(max((milliseconds - rest) / coarse, 0.5), 2.0)
-            table = self._scaled(1.0, 1.0, factor)
+            table = self._scaled(1.0, factor)
         factor = milliseconds / table.milliseconds(architecture)
-        return table._scaled(factor, factor, factor)
+        return table._scaled(factor, factor)
 
-    def _scaled(self, fixed: float, finest: float, coarser: float) -> CostTable:
-        """The table with its times, but the twin's, multiplied."""
+    def _scaled(self, rest: float, coarser: float) -> CostTable:
+        """The table with the times of coarser scales, and the rest, multiplied.
+
+        The twin's stays.
+        """
         branches = [
             [
-                [(n, (coarser if scale else finest) * ms) for n, ms in branch]
+                [(n, (coarser if scale else rest) * ms) for n, ms in branch]
                 for scale, branch in enumerate(stage)
             ]
             for stage in self.branches
         ]
-        return dataclasses.replace(self, fixed=fixed * self.fixed, branches=branches)
+        return dataclasses.replace(self, fixed=rest * self.fixed, branches=branches)
 
     def to_json(self) -> dict[str, Any]:
         """The table as plain JSON values."""

@@ -157,8 +157,7 @@ def measure_costs(runtime: Runtime) -> CostTable:
                 for stage, (width, count) in enumerate(stages, start=1)
             ]
     costs = CostTable(0.0, measured, twin, runtime.about())
-    costs = dataclasses.replace(costs, fixed=least - costs.milliseconds(base_network))
-    return costs
+    return dataclasses.replace(costs, fixed=least - costs.milliseconds(base_network))
 
 
 @dataclasses.dataclass

@@ -91,7 +91,11 @@ def parse_training(
         default = command.around(_defaults(choice, recipe))
         try:
             settings = parse(
-                *(command.kind, described, arguments, program, default),
+                command.kind,
+                described,
+                arguments,
+                program,
+                default,
                 needless=command.needless,
             )
         except UsageError as error:

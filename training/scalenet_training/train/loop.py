@@ -94,7 +94,9 @@ def train_and_evaluate(
             stack.enter_context(locked_folder(folder.path, "`workdir`"))
         folder.check(config)
         plan = prepare(
-            *(config, index_folder or workdir, augmentations),
+            config,
+            index_folder or workdir,
+            augmentations,
             resumes=bool(folder.checkpoint_numbers()),
         )
         if check is not None:

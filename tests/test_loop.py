@@ -1,9 +1,13 @@
 import csv
 import dataclasses
+import errno
+import functools
+import io
 import json
 import os
 import pathlib
 import signal
+import sys
 
 import keras
 import numpy as np
@@ -12,12 +16,14 @@ import tensorflow as tf
 from command_lines import decided, refused
 from PIL import Image
 from processes import ROOT
+from scalenet_training.cli.output import OutputError, checked_output
 from scalenet_training.errors import InterruptedRunError, RunError, UsageError
 from scalenet_training.recipes.presets import PRESETS
 from scalenet_training.runs.checkpoints import Checkpoints
 from scalenet_training.runs.run_folder import RunFolder
 from scalenet_training.tracking.epochs import ForwardedEpochs
 from scalenet_training.train import progress
+from scalenet_training.train.interruption import StopRequest
 from scalenet_training.train.loop import train_and_evaluate
 from scalenet_training.train.plan import prepare
 from scalenet_training.train.progress import ScalarSummaries
@@ -538,6 +544,38 @@ def test_a_run_that_diverges_names_step_rate_and_checkpoint(config, tmp_path):
     # It says the same again instead of going on from what it cannot use.
     with pytest.raises(RunError, match=r"at step 2 of 36"):
         train_and_evaluate(wild, str(tmp_path / "run"))
+
+
+class LeavingReader(io.StringIO):
+    """A pipe whose reader leaves at a line of the third step."""
+
+    def write(self, text):
+        if "step 3 of 4" in text:
+            raise BrokenPipeError(errno.EPIPE, "Broken pipe")
+        return super().write(text)
+
+
+def test_a_run_whose_reader_leaves_is_saved(config, tmp_path, monkeypatch):
+    lines = functools.partial(progress.LogLines, seconds=0)
+    monkeypatch.setattr(progress, "LogLines", lines)
+    monkeypatch.setattr("sys.stdout", LeavingReader())
+    with pytest.raises(OutputError), checked_output():
+        train_and_evaluate(config, str(tmp_path / "run"))
+    monkeypatch.setattr("sys.stdout", io.StringIO())
+    train_and_evaluate(config, str(tmp_path / "run"))
+    assert "Resuming at step 3 of 8." in sys.stdout.getvalue()
+
+
+@pytest.mark.parametrize("before", [signal.SIG_DFL, signal.SIG_IGN])
+def test_a_closed_terminal_asks_the_run_to_stop_but_for_nohup(before):
+    kept = signal.signal(signal.SIGHUP, before)
+    try:
+        with StopRequest() as stop:
+            os.kill(os.getpid(), signal.SIGHUP)
+            assert stop.came == (before == signal.SIG_DFL)
+        assert signal.getsignal(signal.SIGHUP) == before
+    finally:
+        signal.signal(signal.SIGHUP, kept)
 
 
 @pytest.mark.slow  # test_faults.py does so with processes

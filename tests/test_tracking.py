@@ -14,6 +14,7 @@ from fake_tracker import Server
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from records import record, row
+from scalenet_training.cli.output import OutputError
 from scalenet_training.errors import InterruptedRunError, RunError
 from scalenet_training.runs.run_folder import RunFolder
 from scalenet_training.settings.groups import TrackerName
@@ -158,6 +159,7 @@ def test_what_has_ended_and_is_there_is_not_sent_again(tmp_path):
     ("error", "status"),
     [
         (InterruptedRunError("stopped", 15), End.INTERRUPTED),
+        (OutputError("Broken pipe", unread=True), End.INTERRUPTED),
         (RunError("diverged"), End.FAILED),
     ],
 )

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from scalenet_tf.files import read_json
+from scalenet_training.cli.output import OutputError
 from scalenet_training.cli.running import warn
 from scalenet_training.errors import InterruptedRunError
 from scalenet_training.runs.files import write_json
@@ -50,7 +51,7 @@ class Forwarding:
         try:
             yield
         except Exception as error:
-            stopped = isinstance(error, InterruptedRunError)
+            stopped = isinstance(error, InterruptedRunError | OutputError)
             self._try(lambda: self._leave(End.INTERRUPTED if stopped else End.FAILED))
             raise
         self.finish()

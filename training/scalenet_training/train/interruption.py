@@ -1,4 +1,4 @@
-"""SIGTERM and SIGINT: noted when they come, acted on at the end of a step."""
+"""Signals that end a run: noted when they come, acted on at the end of a step."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ from collections.abc import Iterator
 from types import FrameType
 from typing import Any
 
-_SIGNALS = (signal.SIGTERM, signal.SIGINT)
+# SIGHUP comes when the terminal is closed or its connection is lost.
+_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 
 
 @contextlib.contextmanager
@@ -35,9 +36,10 @@ class StoppedError(Exception):
 
 
 class StopRequest:
-    """Within its context, the first SIGTERM or SIGINT asks the run to stop.
+    """Within its context, the first SIGTERM, SIGINT or SIGHUP asks the run to stop.
 
-    A second signal does what it does without this: it ends the process.
+    A second signal does what it does without this: it ends the process. SIGHUP stays
+    ignored where it is, as under `nohup`.
 
     Attributes:
         signal: The signal that came, or None.
@@ -51,7 +53,9 @@ class StopRequest:
         # Python handles signals only in the main thread.
         if threading.current_thread() is threading.main_thread():
             for number in _SIGNALS:
-                self._before[number] = signal.signal(number, self._note)
+                ignored = signal.getsignal(number) == signal.SIG_IGN
+                if number != signal.SIGHUP or not ignored:
+                    self._before[number] = signal.signal(number, self._note)
         return self
 
     def __exit__(self, *_: object) -> None:

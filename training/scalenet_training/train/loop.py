@@ -12,6 +12,7 @@ import keras
 import tensorflow as tf
 
 from scalenet_tf.finite import first_not_finite
+from scalenet_training.cli.output import OutputError
 from scalenet_training.data.augmentation import AUGMENTATIONS, Augmentation
 from scalenet_training.data.batches import Batch
 from scalenet_training.data.errors import data_errors
@@ -86,6 +87,7 @@ def train_and_evaluate(
         UsageError: The settings cannot be run, or another process trains in the
             folder; nothing was written.
         InterruptedRunError: A signal came; the run was saved.
+        OutputError: Stdout takes no more; the run was saved.
         RunError: The run began and could not go on.
     """
     folder = RunFolder(workdir)
@@ -186,6 +188,9 @@ class Trainer:
             row = self._run_epochs()
         except StoppedError:
             raise self._interrupted() from None
+        except OutputError:
+            self._save_unheard()
+            raise
         # Nobody leaves before the chief has written: it would seem dead to the others.
         self._check_same_step("finished")
         return row
@@ -390,6 +395,14 @@ class Trainer:
             f"was saved. To resume: {shlex.join(typed())}",
             received,
         )
+
+    def _save_unheard(self) -> None:
+        """Saves, where the output has ended and with it the run."""
+        if self.report is None or self.step == self.saved_step:
+            return
+        self._check_finite(self.report, self.step)
+        self._check_state()
+        self._save(confirmed=False)
 
     def _check_same_step(self, done: str) -> None:
         """Checks that all workers are at the same step; waits for all of them."""

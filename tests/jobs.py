@@ -65,7 +65,7 @@ def train(job, prepared, stop):
             if job.get("inspected") and not losses:
                 inspected.update(inspect(step.traced, batch))
             name, worker, moment = job.get("signal") or (None, None, None)
-            if trainers[0].step == moment and prepared.placement.worker == worker:
+            if trainers[0].state.step == moment and prepared.placement.worker == worker:
                 os.kill(os.getpid(), signal.Signals[name])
             report = step(batch, stop)
             losses.append(report.sums.numpy()[0])

@@ -27,6 +27,7 @@ from scalenet_training.train.interruption import StopRequest
 from scalenet_training.train.loop import train_and_evaluate
 from scalenet_training.train.plan import prepare
 from scalenet_training.train.progress import ScalarSummaries
+from scalenet_training.train.state import RunState
 
 import scalenet_tf
 from scalenet_tf.architectures import architecture_from_record
@@ -507,21 +508,19 @@ def test_a_run_whose_architecture_or_data_changed_is_refused(config, tmp_path):
 
 @pytest.mark.slow  # test_faults.py does so with processes
 def test_checkpoints_within_an_epoch_lose_nothing(config, tmp_path, monkeypatch):
-    from scalenet_training.train import loop
-
     often = dataclasses.replace(config, checkpoint_steps=1)
     train_and_evaluate(config, str(tmp_path / "whole"))
-    step = loop.Trainer._checkpoint_is_due
+    is_due = RunState.checkpoint_is_due
 
-    def killed(trainer):
-        if trainer.step == 7:
+    def killed(state):
+        if state.step == 7:
             raise KeyboardInterrupt
-        return step(trainer)
+        return is_due(state)
 
-    monkeypatch.setattr(loop.Trainer, "_checkpoint_is_due", killed)
+    monkeypatch.setattr(RunState, "checkpoint_is_due", killed)
     with pytest.raises(KeyboardInterrupt):
         train_and_evaluate(often, str(tmp_path / "run"))
-    monkeypatch.setattr(loop.Trainer, "_checkpoint_is_due", step)
+    monkeypatch.setattr(RunState, "checkpoint_is_due", is_due)
     train_and_evaluate(config, str(tmp_path / "run"))
     assert_same_weights(
         saved_weights(tmp_path / "run"), saved_weights(tmp_path / "whole")
@@ -587,7 +586,7 @@ def test_a_signal_stops_after_the_step_saves_and_resumes(config, tmp_path, monke
 
     def signalled(trainer, batch):
         report = dispatch(trainer, batch)
-        if trainer.step == 3:
+        if trainer.state.step == 3:
             os.kill(os.getpid(), signal.SIGTERM)
         return report
 

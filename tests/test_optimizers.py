@@ -9,9 +9,9 @@ import tensorflow as tf
 from scalenet_training.errors import SettingError, UsageError
 from scalenet_training.settings.optimisation import OWN_SETTINGS, OptimizerName
 from scalenet_training.settings.training import TrainConfig
-from scalenet_training.train.schedule import RecipeSchedule
 from scalenet_training.train.step import Learner, LossScale, Objective, make_train_step
 from scalenet_training.train.step.optimizers import OPTIMIZERS, make_optimizer
+from scalenet_training.train.step.schedule import RecipeSchedule
 from test_step import MICRO, NONE, assert_close, batch, distributed, mirrored
 
 import scalenet_tf

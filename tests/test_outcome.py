@@ -86,7 +86,11 @@ def test_an_evaluation_within_an_epoch_is_the_best_only_while_there_is_no_other(
     errors = {2: 0.4, 4: 0.3, 6: 0.2, steps: 0.1}
 
     def evaluate(trainer, epoch):
-        return {"loss": 1.0, "top1_error": errors[trainer.step], "top5_error": 0.0}
+        return {
+            "loss": 1.0,
+            "top1_error": errors[trainer.state.step],
+            "top5_error": 0.0,
+        }
 
     monkeypatch.setattr(Trainer, "_evaluate", evaluate)
     folder, whole = RunFolder(tmp_path / "run"), RunFolder(tmp_path / "whole")

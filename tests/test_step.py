@@ -5,7 +5,6 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from conftest import TINY_CIFAR
-from scalenet_training.train.schedule import RecipeSchedule
 from scalenet_training.train.step import (
     Learner,
     Loss,
@@ -17,6 +16,7 @@ from scalenet_training.train.step import (
     means,
     sums,
 )
+from scalenet_training.train.step.schedule import RecipeSchedule
 
 import scalenet_tf
 

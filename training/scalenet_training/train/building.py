@@ -16,9 +16,9 @@ from scalenet_training.data.transform import Transform
 from scalenet_training.errors import usage_errors
 from scalenet_training.networks.starting_point import start_from
 from scalenet_training.settings.training import TrainConfig
-from scalenet_training.train.schedule import RecipeSchedule
 from scalenet_training.train.step import Learner, LossScale, set_body_trainable
 from scalenet_training.train.step.optimizers import make_optimizer
+from scalenet_training.train.step.schedule import RecipeSchedule
 
 
 @contextlib.contextmanager

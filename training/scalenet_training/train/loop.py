@@ -11,31 +11,26 @@ from collections.abc import Callable, Mapping
 import keras
 import tensorflow as tf
 
-from scalenet_tf.finite import first_not_finite
 from scalenet_training.cli.output import OutputError
 from scalenet_training.data.augmentation import AUGMENTATIONS, Augmentation
 from scalenet_training.data.batches import Batch
 from scalenet_training.data.errors import data_errors
 from scalenet_training.devices.cluster import is_chief
-from scalenet_training.devices.placement import lost_workers, values_of_replicas
+from scalenet_training.devices.placement import lost_workers
 from scalenet_training.errors import InterruptedRunError, RunError
 from scalenet_training.invocation import typed
-from scalenet_training.runs.checkpoints import Checkpoints
 from scalenet_training.runs.figures import Data, plot_curves
 from scalenet_training.runs.files import replacing
 from scalenet_training.runs.locking import locked_folder
 from scalenet_training.runs.metrics import worth_telling
-from scalenet_training.runs.position import Position, steps_of_codes
-from scalenet_training.runs.run_folder import CHECKPOINTS, CURVES_FILE, RunFolder
+from scalenet_training.runs.run_folder import CURVES_FILE, RunFolder
 from scalenet_training.settings.training import TrainConfig
 from scalenet_training.train.divergence import (
     NotFiniteError,
-    diverged,
     noted_divergence,
 )
 from scalenet_training.train.evaluation import Evaluator
 from scalenet_training.train.interruption import StoppedError, StopRequest
-from scalenet_training.train.outcome import Outcome
 from scalenet_training.train.plan import Plan, prepare
 from scalenet_training.train.progress import (
     MOST_WAITING,
@@ -47,8 +42,8 @@ from scalenet_training.train.progress import (
     stopping_message,
     waiting_message,
 )
+from scalenet_training.train.state import RunState
 from scalenet_training.train.step import (
-    SUMS,
     Step,
     StepReport,
     make_statistics_step,
@@ -116,41 +111,16 @@ def train_and_evaluate(
 
 
 class Trainer:
-    """A run in progress.
-
-    All that a continuation needs is in its checkpoint: weights, optimizer, moving
-    average, loss scale, the sums of the epoch so far, what the evaluations decided, and
-    which step was evaluated last. The step says how far the run is in which epoch.
-    """
+    """A run in progress: trains its epochs, evaluates and saves after each of them."""
 
     def __init__(self, plan: Plan, folder: RunFolder, stop: StopRequest):
         self.plan = plan
         self.folder = folder
         self.chief = plan.placement.chief
         self.stop = stop
+        self.state = RunState(plan, folder)
         self.report: StepReport | None = None
-        self.step = 0  # updates started; a copy, since reading waits for the devices
-        self.saved_step = 0
         self.told_of_waiting = False
-        self.totals = tf.Variable(tf.zeros(SUMS, tf.float64), name="epoch_sums")
-        self.outcome = Outcome(plan.config, plan.learner)
-        self.evaluated_step = tf.Variable(0, dtype=tf.int64, name="evaluated_step")
-        parts = {
-            "average": plan.learner.average,
-            "scale": plan.learner.loss_scale,
-            "late_optimizer": plan.learner.late,
-        }
-        self.checkpoints = Checkpoints(
-            folder.file(CHECKPOINTS),
-            plan.config.checkpoints_kept,
-            self.chief,
-            model=plan.learner.model,
-            optimizer=plan.learner.optimizer,
-            totals=self.totals,
-            evaluated_step=self.evaluated_step,
-            **self.outcome.state,
-            **{name: part for name, part in parts.items() if part is not None},
-        )
         self.train_step = self._new_train_step()
         self.summaries = ScalarSummaries(folder)
         self.statistics_step = make_statistics_step(
@@ -167,19 +137,16 @@ class Trainer:
 
     def run(self) -> dict[str, float]:
         """Goes on from the newest checkpoint to the end; returns the last row."""
-        self.checkpoints.restore()
-        self.step = int(self.plan.learner.optimizer.iterations.numpy())
-        self.saved_step = self.step
-        self._check_state()
-        self._check_same_step("restored")
-        print(announcement(self.plan, self.folder, self.position))
-        if self.position.finished:
+        self.state.restore()
+        self.state.check_same_step("restored")
+        print(announcement(self.plan, self.folder, self.state.position))
+        if self.state.position.finished:
             return self._last_row()
         if self.chief:
             print(self.plan.data.table)
             self.folder.remove_leftovers()
-            self.checkpoints.remove_leftovers()
-            self.folder.drop_rows(self.position.epoch)
+            self.state.checkpoints.remove_leftovers()
+            self.folder.drop_rows(self.state.position.epoch)
             self.folder.write_record(self.plan.record())
             self.plan.data.write(self.folder)
             compiled = " and compiled" if self.plan.xla else ""
@@ -192,18 +159,18 @@ class Trainer:
             self._save_unheard()
             raise
         # Nobody leaves before the chief has written: it would seem dead to the others.
-        self._check_same_step("finished")
+        self.state.check_same_step("finished")
         return row
 
     def _run_epochs(self) -> dict[str, float]:
         callbacks = make_callbacks(self.plan, self.summaries)
         callbacks.on_train_begin()
         row: dict[str, float] = {}
-        while not self.position.finished:
-            epoch = self.position.epoch
+        while not self.state.position.finished:
+            epoch = self.state.position.epoch
             self._begin_late(epoch)
             # The last of them, where the run ends within the epoch.
-            steps = self.position.batches.stop
+            steps = self.state.position.batches.stop
             callbacks.set_params({**callbacks.params, "steps": steps})
             callbacks.on_epoch_begin(epoch)
             images_per_second = self._train_epoch(epoch, callbacks)
@@ -214,7 +181,7 @@ class Trainer:
             if lag and self.chief:
                 print(lag, flush=True)
         callbacks.on_train_end()
-        if self.chief and self.step < self.plan.total_steps:
+        if self.chief and self.state.step < self.plan.total_steps:
             print(stopping_message(self.plan.config), flush=True)
         return row
 
@@ -238,28 +205,28 @@ class Trainer:
         self, epoch: int, callbacks: keras.callbacks.CallbackList
     ) -> float:
         """Trains to the epoch's end, or the run's; returns images per second."""
-        plan, indices = self.plan, self.position.batches
-        expected = self.step + len(indices)
+        plan, indices = self.plan, self.state.position.batches
+        expected = self.state.step + len(indices)
         if indices.start == 0:
-            self.totals.assign(tf.zeros_like(self.totals))
+            self.state.totals.assign(tf.zeros_like(self.state.totals))
         timer = Timer(plan.config.batch_size)
         with data_errors(plan.train_split):
             batches = timer.timed(plan.training_batches(epoch, indices.start))
             for index, batch in zip(indices, batches, strict=False):
                 callbacks.on_train_batch_begin(index)
                 report = self._dispatch(batch)
-                timer.step_done(self.totals)
+                timer.step_done(self.state.totals)
                 last = index + 1 == indices.stop
                 log = (index + 1) % _STEPS_BETWEEN_LOGS == 0 or last
-                logs = means(self.totals.numpy()) if log else {}
+                logs = means(self.state.totals.numpy()) if log else {}
                 callbacks.on_train_batch_end(index, self._worth_telling(logs))
                 self._stop_or_save(report, last)
-        if self.step != expected:
+        if self.state.step != expected:
             raise RunError(
                 f"`train_split` gave fewer than its {plan.train_split.size} examples: "
                 "the dataset changed while it was read."
             )
-        speed = timer.images_per_second(self.totals)
+        speed = timer.images_per_second(self.state.totals)
         if timer.waiting > MOST_WAITING and self.chief and not self.told_of_waiting:
             print(waiting_message(timer.waiting))
             self.told_of_waiting = True
@@ -275,76 +242,50 @@ class Trainer:
         """
         before, report = self.report, self.train_step(batch, self.stop.came)
         self.report = report
-        self.step += 1
-        self.totals.assign_add(report.sums)
+        self.state.step += 1
+        self.state.totals.assign_add(report.sums)
         if before is not None:
-            self._check_finite(before, self.step - 1)
+            self.state.check_step(before, self.state.step - 1)
         return report
-
-    def _check_finite(self, report: StepReport, step: int) -> None:
-        if report.diverged.numpy():
-            what = "the loss or its gradient became NaN or infinite"
-            raise self._diverged(what, step)
-        if step > self.saved_step:
-            self.checkpoints.confirm()
-
-    def _diverged(self, what: str, step: int) -> RunError:
-        rate = float(self.plan.schedule(step - 1))
-        what = f"{what} at step {step} of {self.plan.total_steps}"
-        return diverged(what, rate, self.checkpoints.good)
-
-    def _state_problem(self) -> str | None:
-        return first_not_finite(self.plan.learner.variables)
-
-    def _check_state(self) -> None:
-        """Raises where all workers check: the others would wait for one alone."""
-        problem = self._state_problem()
-        if problem is not None:
-            raise self._diverged(problem, self.step)
 
     def _stop_or_save(self, report: StepReport, last: bool) -> None:
         """Between two steps: stops if that is wanted, saves if it is due."""
         together = self.plan.placement.workers > 1
         # Several workers stop, or fail, at the step in which all know of it.
         stop = report.stops.numpy() > 0 if together else self.stop.came
-        if together or stop or last or self._checkpoint_is_due():
-            self._check_finite(report, self.step)
+        if together or stop or last or self.state.checkpoint_is_due():
+            self.state.check_step(report, self.state.step)
         if stop:
             raise StoppedError
-        if not last and self._checkpoint_is_due() and self._state_problem() is None:
-            self._save(confirmed=False)
-
-    def _checkpoint_is_due(self) -> bool:
-        every = self.plan.config.checkpoint_steps
-        by_steps = every > 0 and self.step % every == 0
-        minutes = self.checkpoints.minutes_since_save()
-        return by_steps or minutes >= self.plan.config.checkpoint_minutes
+        due = not last and self.state.checkpoint_is_due()
+        if due and self.state.problem is None:
+            self.state.save(confirmed=False)
 
     def _finish_epoch(self, epoch: int, images_per_second: float) -> dict[str, float]:
         """Evaluates and saves; the checkpoint comes last, as it ends the epoch."""
-        whole = self.step % self.plan.steps_per_epoch == 0
+        whole = self.state.step % self.plan.steps_per_epoch == 0
         self._average(epoch, whole)
         evaluation = self._evaluate(epoch)
         row = {
             "epoch": epoch,
-            **means(self.totals.numpy()),
+            **means(self.state.totals.numpy()),
             **{f"val_{name}": value for name, value in evaluation.items()},
-            "learning_rate": float(self.plan.schedule(self.step - 1)),
+            "learning_rate": float(self.plan.schedule(self.state.step - 1)),
             "images_per_second": images_per_second,
         }
-        improved = self.outcome.improved(row, whole)
-        self.evaluated_step.assign(self.step)
+        improved = self.state.outcome.improved(row, whole)
+        self.state.evaluated_step.assign(self.state.step)
         if self.chief:
             self._write(row, improved)
-            self._save(confirmed=True)
+            self.state.save(confirmed=True)
         return row
 
     def _average(self, epoch: int, whole: bool) -> None:
         """Averages over epochs, if the run does; estimates the average's statistics."""
         most = self.plan.config.swa_batches
-        if not self.outcome.average(epoch, whole) or most == 0:
+        if not self.state.outcome.average(epoch, whole) or most == 0:
             return
-        self._check_state()
+        self.state.check()
         with data_errors(self.plan.train_split):
             batches = self.plan.training_batches(epoch, as_evaluated=True)
             for number, batch in zip(range(1, most + 1), batches, strict=False):
@@ -352,16 +293,12 @@ class Trainer:
                     raise StoppedError
 
     def _evaluate(self, epoch: int) -> dict[str, float]:
-        self._check_state()
+        self.state.check()
         try:
             return self.evaluator.run(stop=self.stop)
         except NotFiniteError:
             what = f"the evaluation of epoch {epoch + 1} gave a loss of NaN or infinity"
-            raise self._diverged(what, self.step) from None
-
-    def _save(self, confirmed: bool) -> None:
-        self.checkpoints.save(confirmed)
-        self.saved_step = self.step
+            raise self.state.diverged(what, self.state.step) from None
 
     def _write(self, row: dict[str, float], improved: bool) -> None:
         plan, folder = self.plan, self.folder
@@ -374,48 +311,26 @@ class Trainer:
             about = str(Data.of(folder.read_record()))
             plot_curves({plan.architecture.name: folder.curve()}, path, about)
 
-    @property
-    def position(self) -> Position:
-        """How far the run is."""
-        plan, evaluated = self.plan, int(self.evaluated_step) == self.step
-        total = plan.total_steps
-        if self.outcome.stopped_early:
-            total = min(total, self.step)
-        return Position(self.step, evaluated, plan.steps_per_epoch, total)
-
     def _interrupted(self) -> InterruptedRunError:
         received = self.stop.signal or signal.SIGTERM
         by = f"by {received.name}" if self.stop.came else "with another worker"
-        self._check_state()
-        self._save(confirmed=False)
+        self.state.check()
+        self.state.save(confirmed=False)
         # A scheduler may end all workers when the first of them ends.
-        self._check_same_step("saved")
+        self.state.check_same_step("saved")
         return InterruptedRunError(
-            f"stopped {by} after step {self.step} of {self.plan.total_steps}, which "
-            f"was saved. To resume: {shlex.join(typed())}",
+            f"stopped {by} after step {self.state.step} of {self.plan.total_steps}, "
+            f"which was saved. To resume: {shlex.join(typed())}",
             received,
         )
 
     def _save_unheard(self) -> None:
         """Saves, where the output has ended and with it the run."""
-        if self.report is None or self.step == self.saved_step:
+        if self.report is None or self.state.saved:
             return
-        self._check_finite(self.report, self.step)
-        self._check_state()
-        self._save(confirmed=False)
-
-    def _check_same_step(self, done: str) -> None:
-        """Checks that all workers are at the same step; waits for all of them."""
-        placement = self.plan.placement
-        if placement.workers == 1:
-            return
-        codes = values_of_replicas(placement, self.position.code)
-        if len(set(codes)) > 1:
-            listed = ", ".join(map(str, steps_of_codes(codes)))
-            raise RunError(
-                f"the workers have {done} different steps, by replica: {listed}. "
-                "`workdir` has to be on a file system that all of them share."
-            )
+        self.state.check_step(self.report, self.state.step)
+        self.state.check()
+        self.state.save(confirmed=False)
 
     def _last_row(self) -> dict[str, float]:
         rows = self.folder.rows()

@@ -32,9 +32,9 @@ from scalenet_training.tracking.forwarding import Forwarding
 from scalenet_training.tracking.trackers import find_tracker
 from scalenet_training.train.building import build, precision
 from scalenet_training.train.examples import Examples, open_examples
-from scalenet_training.train.schedule import RecipeSchedule
 from scalenet_training.train.step import Distillation, Learner, Objective
 from scalenet_training.train.step.optimizers import OPTIMIZERS
+from scalenet_training.train.step.schedule import RecipeSchedule
 from scalenet_training.train.variation import (
     check_pairs,
     loss_of,

@@ -6,6 +6,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from test_decoding import FILES, WHOLE, decode_all
+from test_orientation import ELSEWHERE
+from test_orientation import FILES as TURNED
 
 from scalenet_tf import decoding
 from scalenet_tf.decoding import pillow
@@ -16,7 +18,11 @@ from scalenet_tf.decoding.resizing import (
 )
 from scalenet_tf.preprocessing import EvaluationTransform, resize_and_crop
 
-TURNED = {f"turned, {value}": samples.jpeg_exif(value) for value in range(1, 9)}
+SIXTEEN_BITS = samples.png(
+    samples.pixels(samples.HEIGHT, 2 * samples.WIDTH),
+    *(16, 0),
+    samples.chunk(b"eXIf", samples.exif(6)),
+)
 
 
 @pytest.fixture(scope="module")
@@ -34,7 +40,7 @@ def asked():
 
 
 def test_files_of_every_kind_have_the_pixels_of_the_graph(asked):
-    files = FILES | TURNED
+    files = FILES | TURNED | ELSEWHERE | {"PNG, 16 bits, turned": SIXTEEN_BITS}
     for name, expected in decode_all(files).items():
         np.testing.assert_array_equal(decoding.decode_array(files[name]), expected)
     # Of all kinds, Pillow shows or refuses these as TensorFlow does not.

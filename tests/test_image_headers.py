@@ -166,7 +166,7 @@ def peak():
 def test_headers_of_files_by_path_of_any_type(tmp_path):
     path = tmp_path / "a.png"
     path.write_bytes(samples.jpeg_exif(6))
-    expected = decoding.ImageHeader("JPEG", samples.HEIGHT, samples.WIDTH)
+    expected = decoding.ImageHeader("JPEG", samples.HEIGHT, samples.WIDTH, 6)
     for source in (path, str(path), bytes(path)):
         assert decoding.read_header(source) == expected
     with pytest.raises(FileNotFoundError):

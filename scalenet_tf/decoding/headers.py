@@ -48,11 +48,13 @@ class ImageHeader:
         format: JPEG, PNG, BMP or GIF.
         width: In pixels, as a viewer shows the image.
         height: In pixels, as a viewer shows the image.
+        orientation: From 1 to 8, by the values of Exif's tag; 1 where there is none.
     """
 
     format: str
     width: int
     height: int
+    orientation: int = 1
 
 
 def read_header(source: str | bytes | os.PathLike[str] | BinaryIO) -> ImageHeader:
@@ -72,7 +74,7 @@ def read_header(source: str | bytes | os.PathLike[str] | BinaryIO) -> ImageHeade
             raise ImageFormatError(why_not_decoded(head))
         file.seek(len(SIGNATURES[kind]))
         try:
-            width, height = _SIZES[kind](file)
+            width, height, orientation = _READERS[kind](file)
         except (struct.error, EOFError) as error:
             raise ImageFormatError(f"a {kind} whose header is cut off") from error
     if min(width, height) < 1:
@@ -82,7 +84,9 @@ def read_header(source: str | bytes | os.PathLike[str] | BinaryIO) -> ImageHeade
             f"a {kind} of {width} x {height} pixels, more than the {MAX_PIXELS:,} that "
             "can be decoded; make it smaller"
         )
-    return ImageHeader(kind, width, height)
+    if orientation in _TURNED:
+        width, height = height, width
+    return ImageHeader(kind, width, height, orientation)
 
 
 def why_undecodable(data: bytes) -> str:
@@ -107,7 +111,7 @@ def _unpack(file: BinaryIO, layout: str) -> tuple[Any, ...]:
     return struct.unpack(layout, file.read(struct.calcsize(layout)))
 
 
-def _jpeg_size(file: BinaryIO) -> tuple[int, int]:
+def _read_jpeg(file: BinaryIO) -> tuple[int, int, int]:
     """Walks the segments, up to the pixels. Source: ITU-T T.81, annex B."""
     file.seek(2)
     size, exif = None, None
@@ -135,7 +139,7 @@ def _jpeg_size(file: BinaryIO) -> tuple[int, int]:
     blocks = (size[0] + 7) // 8 * ((size[1] + 7) // 8)
     if blocks > 8 * file.seek(0, os.SEEK_END):  # each takes a bit or more
         raise ImageFormatError("a JPEG that is cut off: decoded, it would be grey")
-    return _displayed(*size, exif and exif[len(_EXIF) :])
+    return *size, _orientation(exif[len(_EXIF) :] if exif else b"")
 
 
 def _jpeg_frame(
@@ -156,7 +160,7 @@ def _jpeg_frame(
     raise ImageFormatError(f"{kind}, which is not decoded; save it as PNG or as JPEG")
 
 
-def _png_size(file: BinaryIO) -> tuple[int, int]:
+def _read_png(file: BinaryIO) -> tuple[int, int, int]:
     """Walks the chunks. Source: Portable Network Graphics, third edition."""
     length, name = _unpack(file, ">I4s")
     if name == b"CgBI":
@@ -164,7 +168,7 @@ def _png_size(file: BinaryIO) -> tuple[int, int]:
     width, height, depth, colours, *_ = _unpack(file, ">IIBBBBB")
     if name != b"IHDR" or length != 13 or depth not in _PNG_DEPTHS.get(colours, ()):
         raise ImageFormatError("a PNG whose header is damaged")
-    exif = None
+    exif = b""
     file.seek(4, os.SEEK_CUR)
     while len(start := file.read(8)) == 8:
         length, name = struct.unpack(">I4s", start)
@@ -172,17 +176,11 @@ def _png_size(file: BinaryIO) -> tuple[int, int]:
             exif = file.read(length)
             break
         file.seek(length + 4, os.SEEK_CUR)
-    return _displayed(width, height, exif)
-
-
-def _displayed(width: int, height: int, exif: bytes | None) -> tuple[int, int]:
-    if exif and _orientation(exif) in _TURNED:
-        return height, width
-    return width, height
+    return width, height, _orientation(exif)
 
 
 def _orientation(exif: bytes) -> int:
-    """The tag's value; 1 where there is none. Source: Exif 2.32, section 4.6."""
+    """From 1 to 8; 1 where there is none. Source: Exif 2.32, section 4.6."""
     order = {b"II": "<", b"MM": ">"}.get(exif[:2])
     if order is None or len(exif) < 8:
         return 1
@@ -193,12 +191,13 @@ def _orientation(exif: bytes) -> int:
     for start in range(first + 2, min(first + 2 + 12 * count, len(exif) - 11), 12):
         tag, kind = struct.unpack_from(order + "HH", exif, start)
         if tag == _ORIENTATION_TAG:
-            value = "I" if kind == 4 else "H"
-            return struct.unpack_from(order + value, exif, start + 8)[0]
+            layout = "I" if kind == 4 else "H"
+            (value,) = struct.unpack_from(order + layout, exif, start + 8)
+            return value if 1 <= value <= 8 else 1
     return 1
 
 
-def _bmp_size(file: BinaryIO) -> tuple[int, int]:
+def _read_bmp(file: BinaryIO) -> tuple[int, int, int]:
     """Source: Microsoft, BITMAPINFOHEADER."""
     file.seek(14)
     (header_size,) = _unpack(file, "<I")
@@ -217,7 +216,7 @@ def _bmp_size(file: BinaryIO) -> tuple[int, int]:
             raise _bmp_error("with bit fields of its own")
     elif compression != 0:
         raise _bmp_error(f"with compression {compression}")
-    return width, abs(height)
+    return width, abs(height), 1
 
 
 def _bmp_error(kind: str) -> ImageFormatError:
@@ -226,7 +225,7 @@ def _bmp_error(kind: str) -> ImageFormatError:
     )
 
 
-def _gif_size(file: BinaryIO) -> tuple[int, int]:
+def _read_gif(file: BinaryIO) -> tuple[int, int, int]:
     """Walks to the first frame. Source: GIF89a specification."""
     file.seek(6)
     width, height, flags, _, _ = _unpack(file, "<HHBBB")
@@ -239,7 +238,7 @@ def _gif_size(file: BinaryIO) -> tuple[int, int]:
         raise ImageFormatError("a GIF without a frame")
     left, top, frame_width, frame_height = _unpack(file, "<HHHH")
     if not frame_width or not frame_height:
-        return 0, 0
+        return 0, 0, 1
     width, height = max(width, left + frame_width), max(height, top + frame_height)
     full = (width, height) == (frame_width, frame_height)
     if not full and width * height > MAX_FILLED_CANVAS:
@@ -247,7 +246,8 @@ def _gif_size(file: BinaryIO) -> tuple[int, int]:
             f"a GIF with a frame of {frame_width} x {frame_height} pixels on a canvas "
             f"of {width} x {height}, more than {MAX_FILLED_CANVAS:,}; convert it to PNG"
         )
-    return width, height
+    return width, height, 1
 
 
-_SIZES = {"JPEG": _jpeg_size, "PNG": _png_size, "BMP": _bmp_size, "GIF": _gif_size}
+# Width and height as they are stored, and the orientation.
+_READERS = {"JPEG": _read_jpeg, "PNG": _read_png, "BMP": _read_bmp, "GIF": _read_gif}

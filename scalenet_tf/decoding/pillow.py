@@ -33,11 +33,11 @@ def decode_array(data: bytes) -> np.ndarray:
             damaged or cut off; says which.
         MissingPackageError: Pillow is not installed.
     """
-    image_format = read_header(io.BytesIO(data)).format  # which limits the pixels, too
+    header = read_header(io.BytesIO(data))  # which limits the pixels, too
+    image_format = header.format
     if image_format == "PNG" and not _is_whole_png(data):
         return _by_tensorflow(data, image_format)
     pillow = import_extra("PIL.Image", "pillow", "train")
-    ops = import_extra("PIL.ImageOps", "pillow", "train")
     try:
         with (
             warnings.catch_warnings(action="ignore"),
@@ -47,8 +47,11 @@ def decode_array(data: bytes) -> np.ndarray:
                 return _by_tensorflow(data, image_format)
             if image.mode.startswith("I"):  # 16 bits: the higher 8
                 values = np.asarray(image) >> 8
-                return np.stack([values.astype(np.uint8)] * 3, -1)
-            return np.asarray(ops.exif_transpose(image).convert("RGB"))
+                pixels = np.stack([values.astype(np.uint8)] * 3, -1)
+            else:
+                pixels = np.asarray(image.convert("RGB"))
+            # Not Pillow's way, which also follows XMP and texts of a PNG.
+            return _oriented(pixels, header.orientation)
     except ImageFormatError:
         raise
     except Exception as error:
@@ -57,6 +60,15 @@ def decode_array(data: bytes) -> np.ndarray:
         if isinstance(error, OSError) and image_format != "GIF":
             raise _damaged(image_format) from error
         return _by_tensorflow(data, image_format)
+
+
+def _oriented(pixels: np.ndarray, orientation: int) -> np.ndarray:
+    """Stored pixels as a viewer shows them, by a value of Exif's tag."""
+    if orientation >= 5:
+        pixels = pixels.swapaxes(0, 1)
+    rows = -1 if orientation in (3, 4, 7, 8) else 1
+    columns = -1 if orientation in (2, 3, 6, 7) else 1
+    return np.ascontiguousarray(pixels[::rows, ::columns])
 
 
 def _by_tensorflow(data: bytes, image_format: str) -> np.ndarray:

@@ -8,7 +8,7 @@ import pytest
 import tensorflow as tf
 from scalenet_training.data.files.listing import Reading
 from scalenet_training.data.source import indexed_source
-from scalenet_training.data.sources import KINDS, Kind, open_source
+from scalenet_training.data.sources import KINDS, Kind, open_source, same_dataset
 
 
 def open_noise(request):
@@ -36,3 +36,21 @@ def test_digits_are_digits_also_beside_a_folder_of_that_name(tmp_path, monkeypat
     images.make("digits", count=2)
     assert len(open_source("digits", None, False).class_names) == 10
     assert len(open_source(os.path.join(".", "digits"), None, False).class_names) == 2
+
+
+@pytest.mark.parametrize("other", ["photos/", "./photos", "{here}/photos", "link"])
+def test_a_folder_is_one_dataset_by_all_of_its_names(other, here):
+    images.make("photos")
+    os.symlink("photos", "link")
+    assert same_dataset(other.format(here=here), "photos")
+    assert not same_dataset(other.format(here=here), "photos/a")
+
+
+def test_names_of_datasets_are_no_folders(here):
+    images.make("digits")
+    images.make("cifar10")
+    assert same_dataset("digits", "digits")
+    assert not same_dataset("digits", "./digits")
+    assert same_dataset("cifar10", "./cifar10")
+    assert not same_dataset("cifar10", "./cifar10", data_dir="tfds")
+    assert not same_dataset("cifar10", "cifar100")

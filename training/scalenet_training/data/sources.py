@@ -86,10 +86,33 @@ def open_source(
         ValueError: There is no such dataset, or it is not one for classification.
     """
     request = Request(name, data_dir, download, reading or Reading())
-    kind = next(kind for kind in kinds if kind.is_meant(request))
+    kind = _kind(request, kinds)
     if request.reading.on_damaged != "stop" and not kind.of_files:
         raise ValueError(
             "`on_damaged` skip is for folders and manifests of images. "
             f"Received: `dataset` {name}."
         )
     return kind.open(request)
+
+
+def same_dataset(name: str, other: str, data_dir: str | None = None) -> bool:
+    """Whether two names are of one dataset: equal, or of one folder or manifest.
+
+    Args:
+        name: A name, as `open_source` takes it.
+        other: Another one.
+        data_dir: As for `open_source`.
+    """
+    place, other_place = (_place(each, data_dir) for each in (name, other))
+    return name == other or (place is not None and place == other_place)
+
+
+def _place(name: str, data_dir: str | None) -> str | None:
+    """Where the folder or the manifest is; None where the name is of another kind."""
+    request = Request(name, data_dir, False, Reading())
+    is_of_files = _kind(request, KINDS).of_files
+    return os.path.realpath(request.path) if is_of_files else None
+
+
+def _kind(request: Request, kinds: Sequence[Kind]) -> Kind:
+    return next(kind for kind in kinds if kind.is_meant(request))

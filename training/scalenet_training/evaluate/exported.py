@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import os
+import sys
 import time
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -23,17 +25,24 @@ from scalenet_training.data.batches import Batch, evaluation_batches
 from scalenet_training.data.errors import data_errors
 from scalenet_training.data.files.listing import Reading
 from scalenet_training.data.source import Source, open_split
-from scalenet_training.data.sources import open_source
+from scalenet_training.data.sources import open_source, same_dataset
 from scalenet_training.data.transform import Transform
 from scalenet_training.errors import usage_errors
 from scalenet_training.evaluate.config import EvaluateConfig
 from scalenet_training.evaluate.subject import Observer, Subject
+from scalenet_training.networks.class_names import (
+    check_number,
+    check_order,
+    check_same,
+    difference_note,
+)
 from scalenet_training.networks.exported_files import (
+    ELSEWHERE,
     MODEL_CARD,
     open_intact,
     training_data,
 )
-from scalenet_training.networks.saved_network import check_classes, find_network
+from scalenet_training.networks.saved_network import find_network
 from scalenet_training.train.divergence import check_loss
 from scalenet_training.train.evaluation import show
 from scalenet_training.train.step import (
@@ -148,14 +157,14 @@ def _prepare(settings: EvaluateConfig, formats: Sequence[ExportFormat]) -> _Work
         if network.record is not None:
             recorded = network.record.config.to_json()
             defaults = {**recorded, "eval_split": network.record.eval_split}
-        check_classes(model, names, settings.run_or_model)
+            check_same(network.record.class_names, names, settings.run_or_model)
+        check_number(model.output_shape[-1], names, settings.run_or_model)
     source, name = _data(settings, defaults)
     split = open_split(source, name, "`eval_split`")
-    if len(source.class_names) != len(names):
-        raise ValueError(
-            f"`dataset` must have the model's {len(names)} classes. "
-            f"Received: {source.name!r} with {len(source.class_names)}."
-        )
+    check_number(len(names), source.class_names, source.name)
+    check_order(names, source.class_names, source.name)
+    for note in difference_note(names, source.class_names):
+        print(f"note: {note}", file=sys.stderr)
     subject = Subject(
         *(settings.run_or_model, source, name, split, exported.transform),
         temperature=exported.temperature,
@@ -176,15 +185,28 @@ def _check(settings: EvaluateConfig) -> None:
 
 def _data(settings: EvaluateConfig, defaults: Mapping[str, Any]) -> tuple[Source, str]:
     """The dataset, and the name of the split to evaluate on."""
-    dataset = settings.dataset or defaults.get("dataset")
+    recorded = defaults.get("dataset")
+    dataset = settings.dataset or recorded
     if dataset is None:
         raise ValueError(
             f"`dataset` must be given: no model card beside {settings.run_or_model!r} "
             f"says what it was trained on (a {MODEL_CARD} that can be read)."
         )
+    if dataset.startswith(ELSEWHERE):
+        raise ValueError(
+            f"`dataset` must be given: {settings.run_or_model!r} was trained on "
+            f"{dataset!r}, whose place is not in its {MODEL_CARD}."
+        )
     data_dir = settings.data_dir or defaults.get("data_dir")
     reading = Reading(settings.on_damaged or defaults.get("on_damaged", "stop"))
     source = open_source(dataset, data_dir, settings.download, reading)
-    same_data = dataset == defaults.get("dataset")
-    recorded = defaults.get("eval_split") if same_data else None
-    return source, settings.eval_split or recorded or source.evaluation_split
+    split = defaults.get("eval_split") if _is_own(dataset, defaults) else None
+    return source, settings.eval_split or split or source.evaluation_split
+
+
+def _is_own(dataset: str, defaults: Mapping[str, Any]) -> bool:
+    """Whether a dataset is the one that the model was trained on, by its name."""
+    own = defaults.get("dataset") or ""
+    if own.startswith(ELSEWHERE):
+        return os.path.basename(os.path.realpath(dataset)) == own[len(ELSEWHERE) :]
+    return same_dataset(dataset, own, defaults.get("data_dir"))

@@ -18,11 +18,8 @@ from scalenet_training.devices import placement as distribution
 from scalenet_training.errors import SettingError
 from scalenet_training.evaluate.config import EvaluateConfig
 from scalenet_training.evaluate.subject import Observer, Subject
-from scalenet_training.networks.saved_network import (
-    SavedNetwork,
-    check_classes,
-    find_network,
-)
+from scalenet_training.networks.class_names import check_number
+from scalenet_training.networks.saved_network import SavedNetwork, find_network
 from scalenet_training.train.divergence import NotFiniteError
 from scalenet_training.train.evaluation import Evaluator
 
@@ -107,7 +104,7 @@ def _evaluator(settings: EvaluateConfig, observer: Observer | None) -> Evaluator
     source, split = _open_data(network, settings)
     with distribution.lost_workers(placement), placement.strategy.scope():
         model = network.load()
-    check_classes(model, source.class_names, dataset)
+    check_number(model.output_shape[-1], source.class_names, dataset)
     transform = network.transform(model, settings)
     xla = distribution.uses_xla(settings.jit, placement, sync_batch_norm=False)
     _check_finite(network, model)

@@ -34,12 +34,11 @@ from scalenet_training.export.options import chosen_format
 from scalenet_training.export.sample_images import folder_images, split_images
 from scalenet_training.export.temperature import Temperature, read_temperature
 from scalenet_training.export.versions import new_version
+from scalenet_training.networks.class_names import check_number, read_class_names
 from scalenet_training.networks.model_card import describe_network, write_model_card
 from scalenet_training.networks.saved_network import (
     SavedNetwork,
-    check_classes,
     find_network,
-    read_class_names,
 )
 from scalenet_training.runs.files import check_writable, disk_errors
 
@@ -160,7 +159,8 @@ class _Data:
                     "not in a run's folder."
                 )
             self._source = self.network.source(config)
-            check_classes(self.model, self._source.class_names, self._source.name)
+            classes = self.model.output_shape[-1]
+            check_number(classes, self._source.class_names, self._source.name)
         return self._source
 
     def class_names(self) -> Sequence[str]:

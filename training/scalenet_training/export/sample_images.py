@@ -9,6 +9,7 @@ import tensorflow as tf
 
 from scalenet_tf.decoding import decode_image, why_undecodable
 from scalenet_training.data.errors import data_errors
+from scalenet_training.data.files.walking import walk
 from scalenet_training.data.splits import IndexedSplit, Split
 
 _SEED = 0
@@ -44,15 +45,11 @@ def folder_images(folder: str, count: int, option: str) -> list[bytes]:
     Raises:
         ValueError: There is no such folder, it has no files, or one of these is no
             image; the message names the option.
+        OSError: It cannot be read.
     """
     if not os.path.isdir(folder):
         raise ValueError(f"{option}: there is no folder {folder!r}.")
-    files = sorted(
-        os.path.join(place, name)
-        for place, _, names in os.walk(folder)
-        for name in names
-        if not name.startswith(".")
-    )
+    files = sorted(walk(folder))
     if not files:
         raise ValueError(f"{option}: {folder!r} has no files.")
     order = np.random.default_rng(_SEED).permutation(len(files))

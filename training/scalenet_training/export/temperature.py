@@ -6,6 +6,7 @@ import dataclasses
 from typing import Any
 
 from scalenet_tf.export.classifier import check_temperature
+from scalenet_training.data.sources import same_dataset
 from scalenet_training.errors import SettingError
 from scalenet_training.evaluate.report.facts import read_facts
 from scalenet_training.export.config import is_number
@@ -37,8 +38,11 @@ class Temperature:
         if own != classes:
             raise _unfit(f"has {own} classes, and the network {classes}")
         run = None if network.record is None else network.record.config
-        trained = run and (run.dataset, run.train_split)
-        if trained == (self.fitted_to["dataset"], self.fitted_to["eval_split"]):
+        fitted = self.fitted_to["dataset"], self.fitted_to["eval_split"]
+        if run is not None and (
+            same_dataset(fitted[0], run.dataset, run.data_dir)
+            and fitted[1] == run.train_split
+        ):
             raise _unfit("is of the images that the run was trained on")
 
 

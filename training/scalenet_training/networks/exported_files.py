@@ -22,6 +22,9 @@ from scalenet_tf.files import read_json
 from scalenet_training.errors import UsageError, usage_errors
 
 MODEL_CARD = "model_card.json"
+# How a dataset's name begins in a card that leaves out its path: of the machine that
+# trained the model, and nobody else's concern.
+ELSEWHERE = ".../"
 
 
 def sha256(path: str) -> str:

@@ -15,7 +15,7 @@ import keras
 import scalenet_tf
 from scalenet_tf.export import FORMATS, ExportFormat, Verification
 from scalenet_tf.profiling import count_parameters
-from scalenet_training.networks.exported_files import MODEL_CARD, sha256
+from scalenet_training.networks.exported_files import ELSEWHERE, MODEL_CARD, sha256
 from scalenet_training.networks.saved_network import SavedNetwork
 from scalenet_training.runs.record import RunRecord
 from scalenet_training.runs.versions import versions
@@ -80,7 +80,7 @@ def _training(record: RunRecord, network: SavedNetwork) -> dict[str, Any]:
     run = record.config
     return {
         "command": without_paths(record.command),
-        "dataset": without_path(run.dataset),
+        "dataset": _dataset(run.dataset),
         "train_split": run.train_split,
         "eval_split": record.eval_split,
         "on_damaged": run.on_damaged,
@@ -89,6 +89,12 @@ def _training(record: RunRecord, network: SavedNetwork) -> dict[str, Any]:
         "metrics": network.measured(),
         "versions": record.versions,
     }
+
+
+def _dataset(name: str) -> str:
+    """A path that leaves the folder is cut so that no dataset has what is left."""
+    cut = without_path(name)
+    return name if cut == name else f"{ELSEWHERE}{cut}"
 
 
 def without_paths(command: Sequence[str]) -> list[str]:

@@ -4,22 +4,26 @@ from __future__ import annotations
 
 import dataclasses
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 import keras
 
 import scalenet_tf
-from scalenet_tf.files import read_bounded
 from scalenet_tf.models import HEAD
 from scalenet_tf.preprocessing import EvaluationTransform
 from scalenet_tf.shipped import ShippedWeights, find_shipped
 from scalenet_training.data.files.index import INDEX_FILE
 from scalenet_training.data.files.listing import Reading
 from scalenet_training.data.source import Source, open_split
-from scalenet_training.data.sources import open_source
+from scalenet_training.data.sources import open_source, same_dataset
 from scalenet_training.data.splits import Split
 from scalenet_training.data.transform import check_sizes
 from scalenet_training.errors import SettingError, usage_errors
+from scalenet_training.networks.class_names import (
+    check_order,
+    check_same,
+    difference_note,
+)
 from scalenet_training.networks.saved_network_config import SavedNetworkConfig
 from scalenet_training.runs.record import RunRecord
 from scalenet_training.runs.run_data import check_division, evaluation_notes
@@ -89,8 +93,9 @@ class SavedNetwork:
             reading = Reading(damaged, index)
         with usage_errors():
             source = open_source(dataset, data_dir, settings.download, reading)
-        if own is not None:
-            _check_names(source, own)
+        if self.record is not None:
+            check = check_order if own is None else check_same
+            check(self.record.class_names, source.class_names, source.name)
         return source
 
     def measured(self) -> Mapping[str, float] | None:
@@ -154,15 +159,18 @@ class SavedNetwork:
         self, source: Source, split: Split, settings: SavedNetworkConfig
     ) -> list[str]:
         """What to know when the errors on a split are read: a sentence each."""
-        if self.own_record(settings) is None:
+        if self.record is None:
             return []
+        if self.own_record(settings) is None:
+            return difference_note(self.record.class_names, source.class_names)
         return evaluation_notes(RunFolder(os.path.dirname(self.path)), source, split)
 
     def own_record(self, settings: SavedNetworkConfig) -> RunRecord | None:
         """The run's record, where the dataset is that of the run."""
         if self.record is None:
             return None
-        is_own = settings.dataset in (None, self.record.config.dataset)
+        own, given = self.record.config, settings.dataset
+        is_own = given is None or same_dataset(given, own.dataset, own.data_dir)
         return self.record if is_own else None
 
     def transform(
@@ -236,42 +244,3 @@ def find_network(
             f".keras file. Received: {run_or_model!r}."
         )
     return SavedNetwork(path, record, setting, shipped)
-
-
-def _check_names(source: Source, own: RunRecord) -> None:
-    """Checks classes by their names, where there are as many as the run had.
-
-    Another number of classes is found where the network is known, too.
-    """
-    names = list(source.class_names)
-    if len(names) != len(own.class_names) or names == own.class_names:
-        return
-    before, now = next(
-        pair for pair in zip(own.class_names, names, strict=True) if pair[0] != pair[1]
-    )
-    raise SettingError(
-        f"`dataset` must have the classes of the run, such as {before!r}. Received: "
-        f"{source.name!r} with {now!r} in its place."
-    )
-
-
-def read_class_names(path: str) -> list[str]:
-    """The lines of a text file: the name of a class each.
-
-    Raises:
-        SettingError: It cannot be read as UTF-8 text.
-    """
-    try:
-        return read_bounded(path).decode("utf-8").splitlines()
-    except (OSError, ValueError) as error:
-        raise SettingError(f"`class_names` {path!r} cannot be read: {error}") from error
-
-
-def check_classes(model: keras.Model, class_names: Sequence[str], dataset: str) -> None:
-    """Raises SettingError where a dataset has not the classes of the model."""
-    classes = model.output_shape[-1]
-    if classes != len(class_names):
-        raise SettingError(
-            f"`dataset` must have the model's {classes} classes. "
-            f"Received: {dataset!r} with {len(class_names)}."
-        )

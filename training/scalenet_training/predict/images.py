@@ -6,12 +6,13 @@ Imports no TensorFlow.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from scalenet_tf.decoding.formats import EXTENSIONS
 from scalenet_training.data.files.listing import split_named
-from scalenet_training.errors import RunError, UsageError
+from scalenet_training.data.files.walking import walk
+from scalenet_training.errors import RunError, UsageError, usage_errors
 
 
 class ImageFile(NamedTuple):
@@ -54,7 +55,7 @@ def image_files(paths: Sequence[str]) -> list[ImageFile]:
         )
     files: dict[str, ImageFile] = {}
     for path in paths:
-        found = sorted(_walk(path)) if os.path.isdir(path) else [ImageFile(path)]
+        found = _images_in(path) if os.path.isdir(path) else [ImageFile(path)]
         if not found:
             raise UsageError(
                 f"IMAGES: there is no {', '.join(EXTENSIONS)} file in {path!r}."
@@ -66,12 +67,14 @@ def image_files(paths: Sequence[str]) -> list[ImageFile]:
     return list(files.values())
 
 
-def _walk(root: str) -> Iterator[ImageFile]:
-    for parent, _, names in os.walk(root):
-        for name in names:
-            if name.lower().endswith(EXTENSIONS) and not name.startswith("."):
-                inside = os.path.relpath(parent, root).split(os.sep)
-                yield ImageFile(os.path.join(parent, name), _class_folder(inside))
+def _images_in(root: str) -> list[ImageFile]:
+    with usage_errors(OSError, about="IMAGES: "):
+        paths = [path for path in walk(root) if path.lower().endswith(EXTENSIONS)]
+    folders = [os.path.relpath(os.path.dirname(path), root) for path in paths]
+    return [
+        ImageFile(path, _class_folder(folder.split(os.sep)))
+        for path, folder in sorted(zip(paths, folders, strict=True))
+    ]
 
 
 def _class_folder(folders: Sequence[str]) -> str | None:

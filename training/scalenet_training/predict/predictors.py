@@ -34,15 +34,21 @@ from scalenet_training.settings.inputs import is_shipped
 
 
 class LocalPredictor:
-    """A network in this process; images are transformed as evaluation does it."""
+    """A network in this process; images are transformed as evaluation does it.
 
-    def __init__(self, model: Exported, decode: Decoder):
+    Args:
+        model: The network, with its classes.
+        decode: From files to what it takes.
+        has_names: Whether its classes have names, and not numbers in their place.
+
+    Attributes:
+        class_names: Names of all classes, in the order of their numbers; None where
+            they are not known.
+    """
+
+    def __init__(self, model: Exported, decode: Decoder, has_names: bool = True):
         self._model, self._decode = model, decode
-
-    @property
-    def class_names(self) -> Sequence[str]:
-        """Names of all classes, in the order of their numbers."""
-        return self._model.class_names
+        self.class_names = model.class_names if has_names else None
 
     def predict(self, images: Sequence[bytes], top_k: int) -> list[Prediction]:
         """A prediction for each encoded image; not `valid` where it is not an image."""
@@ -125,9 +131,9 @@ def open_predictor(
         yield LocalPredictor(exported, decoder(exported.transform))
     elif _is_network(path):
         with usage_errors(about=about):
-            content = _load_network(config)
+            content, has_names = _load_network(config)
         loaded = _as_exported(content)
-        yield LocalPredictor(loaded, GraphDecoder(loaded.transform))
+        yield LocalPredictor(loaded, GraphDecoder(loaded.transform), has_names)
     else:
         check_complete(path)
         forms = (
@@ -197,13 +203,12 @@ def _as_exported(content: Exportable) -> Exported:
     return Exported(metadata(content), {DEFAULT: run})
 
 
-def _load_network(config: PredictConfig) -> Exportable:
+def _load_network(config: PredictConfig) -> tuple[Exportable, bool]:
+    """The network, and whether the names of its classes are known."""
     require_tensorflow("predict of a run or a .keras file")
     from scalenet_tf.export.classifier import check_classifier
-    from scalenet_training.networks.saved_network import (
-        find_network,
-        read_class_names,
-    )
+    from scalenet_training.networks.class_names import read_class_names
+    from scalenet_training.networks.saved_network import find_network
 
     settings = SavedNetworkConfig(
         config.model,
@@ -217,10 +222,10 @@ def _load_network(config: PredictConfig) -> Exportable:
     names = None if network.record is None else network.record.class_names
     if config.class_names is not None:
         names = read_class_names(config.class_names)
-    names = names or [str(index) for index in range(model.output_shape[-1])]
-    content = Exportable(model, network.transform(model, settings), names)
+    numbers = [str(index) for index in range(model.output_shape[-1])]
+    content = Exportable(model, network.transform(model, settings), names or numbers)
     check_classifier(content)
-    return content
+    return content, bool(names)
 
 
 def _ranked(

@@ -12,13 +12,12 @@ from scalenet_training.data.files.listing import (
     in_order,
     split_named,
 )
+from scalenet_training.data.files.walking import is_hidden
 from scalenet_training.text import quoted, shown, some
 
 HIDDEN = "hidden, or written by a system for itself"
 IN_NO_CLASS = "in no class's folder"
 BESIDE_SPLITS = "folder beside those of the splits"
-
-_SYSTEM_NAMES = frozenset({"thumbs.db", "desktop.ini", "__macosx", "@eadir"})
 
 
 def is_folder_name(name: str) -> bool:
@@ -83,7 +82,7 @@ class _Scan:
         with os.scandir(os.path.join(self.root, name)) as entries:
             for entry in entries:
                 inner = f"{name}/{entry.name}" if name else entry.name
-                if _is_hidden(entry.name):
+                if is_hidden(entry.name):
                     self.left_out.append(Unused(inner, HIDDEN))
                     continue
                 try:
@@ -192,11 +191,7 @@ def _checked_classes(folder: str, names: list[str]) -> tuple[str, ...]:
 
 def _sub_folders(root: str, name: str) -> bool:
     with os.scandir(os.path.join(root, name)) as entries:
-        return any(e.is_dir() and not _is_hidden(e.name) for e in entries)
-
-
-def _is_hidden(name: str) -> bool:
-    return name.startswith(".") or name.lower() in _SYSTEM_NAMES
+        return any(e.is_dir() and not is_hidden(e.name) for e in entries)
 
 
 def _oddity(entry: os.DirEntry[str]) -> str:

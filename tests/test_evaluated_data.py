@@ -1,0 +1,67 @@
+"""What is evaluated on: the data of the run by any of their names, or others, said."""
+
+import json
+import os
+import shutil
+
+import image_folders as images
+import pytest
+from conftest import TINY_CIFAR
+
+SPLIT = "--eval-split validation[:2]"
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    """A folder with a run on the images of `photos`, and its export."""
+    from scalenet_training.cli.app import run_command
+
+    root = tmp_path_factory.mktemp("evaluated")
+    photos = images.make(root / "photos", ("a", "b", "c"), 10)
+    (root / "tiny.json").write_text(json.dumps(TINY_CIFAR.to_record()))
+    words = f"--model {root}/tiny.json --epochs 1 --batch-size 4 {SPLIT}"
+    words += f" --dataset {photos} --image-size 32 --preset digits"
+    for verb, arguments in (
+        ("train", f"{words} --workdir {root}/run"),
+        ("export", f"{root}/run --format onnx --name tiny --to {root}/exports"),
+    ):
+        run_command(verb, arguments.split(), f"scalenet {verb}")
+    shutil.copytree(root / "photos", root / "others")
+    os.rename(root / "others" / "a", root / "others" / "d")
+    os.symlink(root / "photos", root / "link")
+    return root
+
+
+def models(root):
+    return [root / "run", next((root / "exports").rglob("*.onnx"))]
+
+
+@pytest.mark.parametrize("name", ["photos/", "./photos", "{root}/photos", "link"])
+@pytest.mark.parametrize("model", [0, 1], ids=["run", "export"])
+def test_the_run_s_split_is_that_of_its_data_by_any_name(
+    trained, run_verb, model, name, monkeypatch
+):
+    monkeypatch.chdir(trained)
+    words = f"{models(trained)[model]} --dataset {name.format(root=trained)}"
+    code, out, _ = run_verb("evaluate", words)
+    assert (code, out.split()[0]) == (0, "2")
+
+
+def test_a_path_that_is_not_in_the_card_has_to_be_given(trained, run_verb):
+    export = models(trained)[1]
+    card = json.loads((export.parent / "model_card.json").read_text())
+    assert card["training"]["dataset"] == ".../photos"
+    code, _, error = run_verb("evaluate", str(export))
+    assert code == 2
+    assert "--dataset must be given" in error
+    assert "was trained on '.../photos', whose place is not in its" in error
+
+
+@pytest.mark.parametrize("model", [0, 1], ids=["run", "export"])
+def test_other_data_are_compared_by_the_names_of_their_classes(
+    trained, run_verb, model
+):
+    words = f"{models(trained)[model]} --dataset {trained}/others"
+    code, out, error = run_verb("evaluate", words)
+    assert (code, out.split()[0]) == (0, "6")  # two of each class
+    assert "note: classes are compared by their numbers: the model's 'a' with" in error

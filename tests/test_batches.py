@@ -1,5 +1,6 @@
 import itertools
 
+import image_folders as images
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -92,10 +93,10 @@ def test_replicas_share_the_global_batches_of_one(digits, workers, replicas):
     expected = list(make(context()))
     parts = [list(make(context(workers, w, replicas))) for w in range(workers)]
     share = replicas // workers
-    for step, (images, labels, _) in enumerate(expected):
+    for step, (batch, labels, _) in enumerate(expected):
         shares = [p[step * share : (step + 1) * share] for p in parts]
         together = list(itertools.chain(*shares))
-        np.testing.assert_array_equal(np.concatenate([b[0] for b in together]), images)
+        np.testing.assert_array_equal(np.concatenate([b[0] for b in together]), batch)
         np.testing.assert_array_equal(np.concatenate([b[1] for b in together]), labels)
 
 
@@ -216,3 +217,10 @@ def test_sharding_by_file_gives_each_worker_a_part_of_its_own(digits, workers):
         np.testing.assert_array_equal(rest, labels[5 * (8 // workers) :])
         seen.append(set(own.indices))
     assert len(set().union(*seen)) == 101 // workers * workers
+
+
+def test_parts_of_a_folder_have_their_share_of_each_class(tmp_path):
+    folder = images.make(tmp_path, ("a", "b"), 20)
+    split = open_source(folder, None, False).open_split("train")
+    counts = [np.bincount(split.part(worker, 3).labels) for worker in range(3)]
+    np.testing.assert_allclose(counts, split.size / 6, atol=1)

@@ -1,10 +1,13 @@
 """The examples that are held out of data without splits: by their names."""
 
+import functools
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from scalenet_training.data.division import hold_out
+from scalenet_training.data.division import hold_out, select, spread_over_classes
+from scalenet_training.data.files.listing import ImageFile
 
 # Classes, each with the numbers that its files have in their names.
 CLASSES = st.lists(st.sets(st.integers(0, 999), min_size=1), min_size=1, max_size=8)
@@ -77,3 +80,29 @@ def test_the_division_is_that_of_every_version():
     parts = hold_out(["x/é.png", "x/\udce9.png", "x/b.png"], [0, 0, 0])
     assert [p.tolist() for p in parts.values()] == [[1, 2], [0], [0, 1, 2]]
     assert parts["all"].dtype == np.int64
+
+
+@settings(max_examples=60, deadline=None)
+@given(CLASSES, st.integers(0, 100))
+def test_a_slice_has_its_share_of_each_class(classes, percent):
+    listed = [ImageFile(n, n, label, None, 1, 1) for n, label in files(classes)]
+    splits = {"train": np.arange(len(listed))}
+    order = functools.partial(spread_over_classes, files=listed)
+    first, rest = (
+        select(splits, spec, "toys", order)
+        for spec in (f"train[:{percent}%]", f"train[{percent}%:]")
+    )
+    assert sorted([*first, *rest]) == [*splits["train"]]
+    for part in (first, rest):
+        assert [*part] == sorted(part)
+    for label, own in enumerate(classes):
+        count = sum(listed[number].label == label for number in first)
+        # The end of a slice is at a whole number of examples.
+        assert abs(count - len(own) * len(first) / len(listed)) <= 1
+
+
+def test_a_slice_does_not_follow_names():
+    """Numbers of files are the order in which photographs were taken."""
+    listed = [ImageFile(str(n), f"{n:03}.png", 0, None, 1, 1) for n in range(100)]
+    half = spread_over_classes(np.arange(100), listed)[:50]
+    assert 15 < np.count_nonzero(half < 50) < 35

@@ -372,3 +372,11 @@ def test_a_run_keeps_its_data_and_goes_on_with_them(tmp_path, tiny_cifar_file, c
     renamed(root)
     with pytest.raises(UsageError, match=r"1 file is gone .*1 file is new"):
         train_and_evaluate(config, str(workdir))
+
+
+def test_the_table_says_what_a_run_takes_of_its_data(tmp_path):
+    root = images.make(tmp_path, ("a", "b", "c"), 20)
+    assert "The run takes" not in data_of(root).table
+    few = data_of(root, parts=("train[:2]", "validation[:50%]")).table
+    taken = "The run takes 2 of them for training and 4 for evaluation.\n"
+    assert f"{taken}warning: 1 class without an image to train on: 'a'\n" in few

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
@@ -72,8 +72,36 @@ def _hash(name: str) -> float:
     return int.from_bytes(digest, "big") / 2**64
 
 
-def select(splits: Mapping[str, np.ndarray], spec: str, name: str) -> np.ndarray:
+def spread_over_classes(indices: np.ndarray, files: Sequence[ImageFile]) -> np.ndarray:
+    """Files in an order in which any slice has its share of each class, but for one.
+
+    Within a class the hashes of their names decide. The order in which files are listed
+    is by class, of which a slice would have the first ones alone.
+    """
+    labels = np.array([files[number].label for number in indices], int)
+    hashes = np.array([_hash(files[number].name) for number in indices])
+    order = np.lexsort((hashes, labels))
+    ends = np.flatnonzero(np.diff(labels[order])) + 1
+    places = np.empty(len(indices))
+    for own in np.split(order, ends):
+        places[own] = (np.arange(len(own)) + 0.5) / max(1, len(own))
+    return indices[np.lexsort((hashes, places))]
+
+
+def select(
+    splits: Mapping[str, np.ndarray],
+    spec: str,
+    name: str,
+    order: Callable[[np.ndarray], np.ndarray] = np.asarray,
+) -> np.ndarray:
     """The numbers of the examples that a split's name, or a slice of it, stands for.
+
+    Args:
+        splits: The numbers of each split.
+        spec: A name, or a slice as TensorFlow Datasets writes it.
+        name: The dataset, for messages.
+        order: From the numbers of a split to the order from which slices are cut; the
+            numbers of a slice are ascending, as those of a split.
 
     Raises:
         ValueError: There is no such split, or it has no examples.
@@ -94,4 +122,5 @@ def select(splits: Mapping[str, np.ndarray], spec: str, name: str) -> np.ndarray
             f"no split {spec!r} in {name}: its splits are {', '.join(splits)}, sliced "
             "as in 'train[:100]' or 'train[:50%]'."
         ) from error
-    return np.concatenate([splits[p.splitname][p.from_ : p.to] for p in parts])
+    cut = [order(splits[part.splitname])[part.from_ : part.to] for part in parts]
+    return np.concatenate([np.sort(numbers) for numbers in cut])

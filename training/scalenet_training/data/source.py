@@ -73,19 +73,20 @@ def indexed_source(
     lookup: Callable[[tf.Tensor], tuple[tf.Tensor, tf.Tensor]],
     files: Sequence[str] | None = None,
     labels: np.ndarray | None = None,
+    order: Callable[[np.ndarray], np.ndarray] = np.asarray,
     **fields: Any,
 ) -> Source:
     """A source whose examples are looked up by their numbers.
 
-    `files` and `labels` are those of each example; `fields` are the other attributes of
-    `Source`.
+    `files` and `labels` are those of each example; slices are cut from the `order` of a
+    split's numbers; `fields` are the other attributes of `Source`.
     """
     return Source(
         name=name,
         class_names=class_names,
         split_names=tuple(splits),
         open_split=lambda spec: IndexedSplit(
-            select(splits, spec, name), lookup, files, labels
+            select(splits, spec, name, order), lookup, files, labels
         ),
         **fields,
     )

@@ -38,7 +38,7 @@ class Split(Protocol):
         ...
 
     def part(self, index: int, count: int) -> Split:
-        """One of `count` contiguous parts of equal size; a remainder is in none."""
+        """One of `count` parts of equal size; a remainder is in none."""
         ...
 
 
@@ -82,7 +82,6 @@ class IndexedSplit:
         return {"id": reference, "image": image, "label": label}
 
     def part(self, index: int, count: int) -> IndexedSplit:
-        """Examples from `index / count` on, `size // count` of them."""
-        size = self.size // count
-        own = self.indices[index * size : (index + 1) * size]
-        return dataclasses.replace(self, indices=own)
+        """Every `count`-th example, and so of files, listed by class, of each class."""
+        whole = self.size // count * count
+        return dataclasses.replace(self, indices=self.indices[index:whole:count])

@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import warnings
 from collections.abc import Sequence
+from functools import partial
 from typing import NamedTuple
 
 from scalenet_training.data.files.folder import is_folder, list_folder
@@ -59,7 +60,11 @@ def facts_of_files(dataset: str, train_split: str) -> Facts:
         OSError: It cannot be read.
         ValueError: It is no such folder or manifest, or has no such split.
     """
-    from scalenet_training.data.division import divide, select
+    from scalenet_training.data.division import (
+        divide,
+        select,
+        spread_over_classes,
+    )
 
     path = os.path.expanduser(dataset)
     listing = list_manifest(path) if is_manifest(path) else list_folder(path)
@@ -67,7 +72,8 @@ def facts_of_files(dataset: str, train_split: str) -> Facts:
         return Facts(0, len(listing.class_names))
     splits = divide(listing.files, listing.split_names)
     try:
-        numbers = select(splits, train_split, dataset)
+        order = partial(spread_over_classes, files=listing.files)
+        numbers = select(splits, train_split, dataset, order)
     except ValueError as error:
         raise ValueError(f"`train_split`: {error}") from error
     count = min(_LOOKED_AT, len(numbers))

@@ -22,8 +22,9 @@ from scalenet_training.data.fingerprint import (
     replaced_examples,
     write_list,
 )
+from scalenet_training.data.inventory import Inventory
 from scalenet_training.data.source import Source
-from scalenet_training.data.splits import Split
+from scalenet_training.data.splits import IndexedSplit, Split
 from scalenet_training.data.table import render
 from scalenet_training.errors import UsageError
 from scalenet_training.runs.files import disk_errors, written
@@ -44,6 +45,7 @@ class RunData:
 
     def __init__(self, source: Source, train_split: Split, eval_split: Split):
         self.source = source
+        self._splits = train_split, eval_split
         parts = {"train": train_split, "evaluation": eval_split}
         self._examples = list_examples(source, parts)
         self._replaced = replaced_examples(source, self._examples)
@@ -72,7 +74,30 @@ class RunData:
         """The table of the data; "" where nothing is known without decoding."""
         if self.source.inventory is None:
             return ""
-        return render(self.source.inventory(), f"Data: {self.source.name}")
+        inventory = self.source.inventory()
+        table = render(inventory, f"Data: {self.source.name}")
+        return f"{table}{self._used(inventory)}"
+
+    def _used(self, inventory: Inventory) -> str:
+        """What the run takes of it, where that is less."""
+        train, evaluation = self._splits
+        if {train.size, evaluation.size} <= {*inventory.totals.values()}:
+            return ""
+        lines = [
+            f"The run takes {train.size:,} of them for training and "
+            f"{evaluation.size:,} for evaluation.\n"
+        ]
+        if isinstance(train, IndexedSplit) and train.labels is not None:
+            trained = {*train.labels.tolist()}
+            names = enumerate(self.source.class_names)
+            lacking = [name for label, name in names if label not in trained]
+            if lacking:
+                what = "classes" if len(lacking) > 1 else "class"
+                lines.append(
+                    f"warning: {len(lacking):,} {what} without an image to train on: "
+                    f"{some(lacking)}\n"
+                )
+        return "".join(lines)
 
     def write(self, folder: RunFolder) -> None:
         """Writes what the run keeps of its data."""

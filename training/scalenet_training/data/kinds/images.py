@@ -5,11 +5,12 @@ from __future__ import annotations
 import dataclasses
 import os
 from collections.abc import Sequence
+from functools import partial
 
 import numpy as np
 import tensorflow as tf
 
-from scalenet_training.data.division import BY_NAME, divide
+from scalenet_training.data.division import BY_NAME, divide, spread_over_classes
 from scalenet_training.data.files.index import Index
 from scalenet_training.data.files.listing import ImageFile, Listing, Reading, Unused
 from scalenet_training.data.inventory import Inventory, inventory_of_images
@@ -69,6 +70,7 @@ def open_images(listing: Listing, reading: Reading) -> Source:
         ),
         [file.path for file in files],
         np.array([file.label for file in files], np.int64),
+        order=partial(spread_over_classes, files=files),
         identity={"kind": listing.kind, "division": division},
         images=ImageFiles(files, damaged, index),
         inventory=inventory,

@@ -2,7 +2,7 @@ import json
 
 import pytest
 from scalenet_training.devices import placement as distribution
-from scalenet_training.devices.cluster import Member, find_member
+from scalenet_training.devices.cluster import Member, find_member, is_chief
 from scalenet_training.devices.placement import open_placement
 
 WORKERS = {"worker": ["a:1", "b:1"]}
@@ -44,6 +44,23 @@ def tf_config(cluster, **task):
 )
 def test_the_environment_tells_which_worker_this_is(environment, expected):
     assert find_member(environment) == expected
+
+
+@pytest.mark.parametrize("rank", [0, 1])
+@pytest.mark.parametrize(
+    ("strategy", "together"),
+    [
+        ("auto", True),
+        ("multiworker", True),
+        ("none", False),
+        ("mirrored", False),
+        ("tpu", False),
+    ],
+)
+def test_a_process_that_trains_alone_writes_whatever_its_rank(strategy, together, rank):
+    step = {"SLURM_STEP_NUM_TASKS": "2", "SLURM_PROCID": str(rank)}
+    assert is_chief(step, strategy) == (rank == 0 or not together)
+    assert is_chief({}, strategy)
 
 
 @pytest.mark.parametrize(

@@ -390,3 +390,21 @@ def test_digits_are_divided_as_ever():
     assert list(held_out) == sorted(order[:359])
     with pytest.raises(ValueError, match="skip is for folders and manifests"):
         opened("digits", SKIP)
+
+
+@pytest.mark.parametrize("on_damaged", ["stop", "skip"])
+def test_an_image_too_narrow_to_be_resized_is_found_before_the_run(
+    tmp_path, on_damaged
+):
+    root = images.make(tmp_path, count=4)
+    (tmp_path / "a" / "line.png").write_bytes(images.encoded(1, size=(1, 600)))
+    reading = Reading(on_damaged, resize=256)
+    if on_damaged == "stop":
+        with pytest.raises(ValueError, match=r"'a/line.png' \(an image of 600 x 1 pix"):
+            open_source(root, None, False, reading)
+    else:
+        source = open_source(root, None, False, reading)
+        assert [unused.name for unused in source.images.damaged] == ["a/line.png"]
+    # It is narrow for that side alone.
+    small = open_source(root, None, False, Reading(on_damaged, resize=32))
+    assert small.open_split("all").size == 9

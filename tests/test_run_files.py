@@ -61,3 +61,9 @@ def test_a_folder_is_new_or_empty_or_ones_own(tmp_path):
     )
     (folder / "config.json").touch()
     assert check_own_folder(str(folder), "config.json", "run")
+
+
+def test_a_column_of_another_version_is_kept(tmp_path):
+    path = tmp_path / "metrics.csv"
+    write_rows(str(path), [{"epoch": 0, "own": 3}, {"epoch": 1, "new": 4}], "nan")
+    assert path.read_text() == "epoch,new,own\n0,nan,3\n1,4,nan\n"

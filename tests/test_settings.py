@@ -21,7 +21,11 @@ from scalenet_tf.preprocessing import STATISTICS
     ("changes", "message"),
     [
         ({"batch_size": 0}, "`batch_size` must be more than 0. Received: 0."),
-        ({"seed": -1}, "`seed` must be 0 or more. Received: -1."),
+        ({"seed": -1}, "`seed` must be from 0 to 4294967295. Received: -1."),
+        (
+            {"seed": 2**32},
+            "`seed` must be from 0 to 4294967295. Received: 4294967296.",
+        ),
         ({"ema": 1.0}, "`ema` must be from 0 to below 1. Received: 1.0."),
         (
             {"image_size": 0},
@@ -128,4 +132,13 @@ def test_settings_with_fields_outside_of_groups_keep_all_options():
     assert read == ExportConfig(".", name="a", top_k=3)
     assert {*fields_of(EvaluateConfig)} == {
         field.name for field in dataclasses.fields(EvaluateConfig)
+    }
+
+
+def test_a_folder_of_data_is_the_same_however_it_is_written(here):
+    before = TrainConfig(dataset="photos")
+    for name in ("photos/", "./photos", f"{here}/photos"):
+        assert not TrainConfig(dataset=name).differences(before)
+    assert TrainConfig(dataset="photo").differences(before) == {
+        "dataset": ("photos", "photo")
     }

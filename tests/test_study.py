@@ -334,6 +334,61 @@ def test_a_run_that_was_stopped_while_it_evaluated_is_collected(tmp_path):
     assert read_results(tmp_path / "results.csv") == results
 
 
+CHANGES = {
+    "an option": (
+        ("learning_rate = 0.1", "learning_rate = 0.2"),
+        (
+            r"learning_rate \(0.1 then, 0.2 now\)",
+            r"--learning-rate \('0.1' then",
+        ),
+    ),
+    "an option of all": (
+        ("batch_size = 64", "batch_size = 32"),
+        (r"batch_size \(64 then, 32 now\)", r"--batch-size \('64' then, 'not given' "),
+    ),
+    "a network": (
+        ('"ResNetCifar38"', '"ResNetCifar56"'),
+        (r"model \('ResNetCifar38' then", r"--model \('ResNetCifar38' then"),
+    ),
+}
+
+
+@pytest.mark.parametrize("name", CHANGES)
+def test_runs_of_a_study_that_has_changed_are_not_taken_for_its_own(tmp_path, name):
+    """Neither by their folders, nor by their rows once these are gone."""
+    study = study_of(tmp_path)
+    config = StudyConfig(
+        str(tmp_path / "study.toml"), workdir=str(tmp_path / "runs"), report=True
+    )
+    run = next(run for run in study.runs(config.runs_folder) if run.arm.name == "twin")
+    settings = run.settings(run.arm.config.model, None)
+    records.write_run(run.folder, config=settings).write_row(records.row(0, 0.1))
+    run_study(config)
+    (before, now), messages = CHANGES[name]
+    study_of(tmp_path, STUDY.replace(before, now))
+    results = (tmp_path / "results.csv").read_bytes()
+    for message in messages:
+        with pytest.raises(UsageError, match=r"its run twin-0 began: .*" + message):
+            run_study(config)
+        shutil.rmtree(run.folder, ignore_errors=True)
+    assert (tmp_path / "results.csv").read_bytes() == results
+    study_of(tmp_path)
+    run_study(config)
+    assert (tmp_path / "results.csv").read_bytes() == results
+
+
+def test_an_allocation_is_that_of_the_study(tmp_path):
+    study_of(tmp_path)
+    (tmp_path / "allocations").mkdir()
+    made = {"provenance": {"kind": "learned", "target_macs": "0.9x", "seed": 1}}
+    (tmp_path / "allocations" / "learned-1.json").write_text(json.dumps(made))
+    config = StudyConfig(str(tmp_path / "study.toml"), report=True)
+    with pytest.raises(
+        UsageError, match=r"allocations\.target_macs \('0.9x' then, '0.5x' now\)"
+    ):
+        run_study(config)
+
+
 def test_a_run_keeps_every_machine_that_trained_it(tmp_path, monkeypatch):
     (arm, *_) = study_of(tmp_path).arms
     run = StudyRun(arm, 0, str(tmp_path / "run"))

@@ -17,6 +17,22 @@ class ResizeError(ValueError):
     """An image is so narrow that it would have too many pixels once it is resized."""
 
 
+def too_narrow(height: int, width: int, resize: int) -> str | None:
+    """Why an image cannot be resized so that its shorter side has `resize` pixels."""
+    sides = _resized_sides(height, width, resize)
+    if sides[0] * sides[1] <= MAX_RESIZED_PIXELS:
+        return None
+    return (
+        f"an image of {width} x {height} pixels, so narrow that it has more than "
+        f"{MAX_RESIZED_PIXELS:,} once its shorter side has {resize}"
+    )
+
+
+def _resized_sides(height: int, width: int, resize: int) -> tuple[int, int]:
+    shorter = min(height, width)
+    return height * resize // shorter, width * resize // shorter
+
+
 def resize_and_crop_array(image: np.ndarray, size: int, resize: int) -> np.ndarray:
     """Resizes the shorter side to `resize` and crops the centre, without TensorFlow.
 
@@ -35,13 +51,10 @@ def resize_and_crop_array(image: np.ndarray, size: int, resize: int) -> np.ndarr
     height, width = image.shape[:2]
     if height == width == size == resize:
         return image.astype(np.float32)
-    shorter = min(height, width)
-    sides = [side * resize // shorter for side in (height, width)]
-    if sides[0] * sides[1] > MAX_RESIZED_PIXELS:
-        raise ResizeError(
-            f"an image of {width} x {height} pixels, so narrow that it has more than "
-            f"{MAX_RESIZED_PIXELS:,} once its shorter side has {resize}"
-        )
+    problem = too_narrow(height, width, resize)
+    if problem is not None:
+        raise ResizeError(problem)
+    sides = _resized_sides(height, width, resize)
     # Rows of the image, and then columns as the rows of its transpose.
     for side in sides:
         rows = _resized_rows(image, side, (side - size) // 2, size)

@@ -23,7 +23,7 @@ def main(arguments: Sequence[str], program: str) -> None:
         AllocateConfig, lambda config: config.seed_folder, inside="train"
     )
     config, decided = parse_training(command, __doc__, arguments, program)
-    if config.seed_run is None and is_chief(os.environ):
+    if config.seed_run is None and is_chief(os.environ, config.train.strategy):
         print(decided, flush=True)
 
     # What a SavedModel takes is measured as it is served, by TensorFlow's default.

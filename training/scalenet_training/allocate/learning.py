@@ -85,7 +85,7 @@ def learn_allocation(config: AllocateConfig) -> Learned | None:
         UsageError: The settings cannot be run; nothing was written.
         RunError: The seed network cannot be trained or gives no ranking.
     """
-    chief = is_chief(os.environ)
+    chief = is_chief(os.environ, config.train.strategy)
     _check_output(config)
     if config.seed_run is None:
         check = functools.partial(_check_target, config)

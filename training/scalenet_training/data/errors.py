@@ -42,8 +42,9 @@ def data_errors(split: Split) -> Iterator[None]:
         if damaged is None:
             raise
         raise RunError(
-            f"`dataset`: an image cannot be decoded: {damaged}. Replace or remove it, "
-            "or leave it out of a new run with `on_damaged` skip."
+            f"`dataset`: an image cannot be decoded: {damaged}. A run "
+            "goes on with the data that it began with alone: replace or remove it and "
+            "train in another `workdir`, there also with `on_damaged` skip."
         ) from error
 
 

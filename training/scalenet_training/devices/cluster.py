@@ -12,6 +12,9 @@ from typing import Any
 
 from scalenet_training.errors import SettingError
 
+# The variables that make a process one of a cluster's.
+VARIABLES = ("TF_CONFIG", "SLURM_STEP_NUM_TASKS")
+
 _JOBS = ("chief", "worker")
 _FORM = (
     'TF_CONFIG must be {"cluster": {"worker": ["host:port", ...]}, "task": {"type": '
@@ -52,12 +55,18 @@ def find_member(environment: Mapping[str, str]) -> Member | None:
     return None
 
 
-def is_chief(environment: Mapping[str, str]) -> bool:
-    """Whether this process is the worker that writes; so is one without a cluster.
+def is_chief(environment: Mapping[str, str], strategy: str) -> bool:
+    """Whether this process writes: all do but the other workers of a cluster.
+
+    Args:
+        environment: Of the process.
+        strategy: As `--strategy` takes it; with some, each process is on its own.
 
     Raises:
         SettingError: `TF_CONFIG` does not describe a cluster of workers.
     """
+    if strategy not in ("auto", "multiworker"):
+        return True
     member = find_member(environment)
     return member is None or member.rank == 0
 

@@ -159,7 +159,7 @@ def _prepare(settings: EvaluateConfig, formats: Sequence[ExportFormat]) -> _Work
             defaults = {**recorded, "eval_split": network.record.eval_split}
             check_same(network.record.class_names, names, settings.run_or_model)
         check_number(model.output_shape[-1], names, settings.run_or_model)
-    source, name = _data(settings, defaults)
+    source, name = _data(settings, defaults, exported.transform.resize)
     split = open_split(source, name, "`eval_split`")
     check_number(len(names), source.class_names, source.name)
     check_order(names, source.class_names, source.name)
@@ -183,7 +183,9 @@ def _check(settings: EvaluateConfig) -> None:
             )
 
 
-def _data(settings: EvaluateConfig, defaults: Mapping[str, Any]) -> tuple[Source, str]:
+def _data(
+    settings: EvaluateConfig, defaults: Mapping[str, Any], resize: int
+) -> tuple[Source, str]:
     """The dataset, and the name of the split to evaluate on."""
     recorded = defaults.get("dataset")
     dataset = settings.dataset or recorded
@@ -198,7 +200,8 @@ def _data(settings: EvaluateConfig, defaults: Mapping[str, Any]) -> tuple[Source
             f"{dataset!r}, whose place is not in its {MODEL_CARD}."
         )
     data_dir = settings.data_dir or defaults.get("data_dir")
-    reading = Reading(settings.on_damaged or defaults.get("on_damaged", "stop"))
+    damaged = settings.on_damaged or defaults.get("on_damaged", "stop")
+    reading = Reading(damaged, resize=resize)
     source = open_source(dataset, data_dir, settings.download, reading)
     split = defaults.get("eval_split") if _is_own(dataset, defaults) else None
     return source, settings.eval_split or split or source.evaluation_split

@@ -86,11 +86,13 @@ class SavedNetwork:
         data_dir, own = settings.data_dir, self.own_record(settings)
         if data_dir is None and self.record is not None:
             data_dir = self.record.config.data_dir
-        reading = Reading(settings.on_damaged or "stop")
+        recorded = None if self.record is None else self.record.eval_resize
+        resize = settings.eval_resize or recorded
+        reading = Reading(settings.on_damaged or "stop", resize=resize)
         if own is not None:
             index = os.path.join(os.path.dirname(self.path), INDEX_FILE)
             damaged = settings.on_damaged or own.config.on_damaged
-            reading = Reading(damaged, index)
+            reading = Reading(damaged, index, resize)
         with usage_errors():
             source = open_source(dataset, data_dir, settings.download, reading)
         if self.record is not None:

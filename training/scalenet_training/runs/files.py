@@ -99,18 +99,19 @@ def write_json(path: str, content: Any) -> None:
 
 
 def write_rows(path: str, rows: Sequence[Mapping[str, Any]], missing: str = "") -> None:
-    """Writes a CSV file whole, with the columns of its last row.
+    """Writes a CSV file whole, with the columns of its last row, and then others.
 
     Args:
         path: The file.
         rows: Column -> value, one or more.
-        missing: What stands where an earlier row lacks a column.
+        missing: What stands where a row lacks a column.
 
     Raises:
         RunError: It cannot be written.
     """
     with written(path) as file:
-        writer = csv.DictWriter(file, fieldnames=list(rows[-1]), restval=missing)
+        columns = dict.fromkeys(name for row in reversed(rows) for name in row)
+        writer = csv.DictWriter(file, fieldnames=list(columns), restval=missing)
         writer.writeheader()
         writer.writerows(rows)
 

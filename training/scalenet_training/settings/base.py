@@ -35,6 +35,8 @@ EVEN = Bound(
     lambda value: value >= 2 and value % 2 == 0,
 )
 NOT_NEGATIVE = Bound("must be 0 or more", lambda value: value >= 0)
+# Those of NumPy's generators that have 32 bits, which Keras uses.
+SEED_NUMBER = Bound("must be from 0 to 4294967295", lambda value: 0 <= value < 2**32)
 FRACTION = Bound("must be from 0 to below 1", lambda value: 0 <= value < 1)
 PART = Bound("must be from 0 to 1", lambda value: 0 <= value <= 1)
 # That of `scalenet_tf.architectures.MAX_SIDE`, which needs TensorFlow.

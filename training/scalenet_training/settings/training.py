@@ -13,6 +13,7 @@ from scalenet_training.settings.base import (
     FRACTION,
     NOT_NEGATIVE,
     POSITIVE,
+    SEED_NUMBER,
     OptionGroup,
     Settings,
     resumable_fields,
@@ -154,7 +155,7 @@ class OptimisationOptions(OptionGroup):
     """Decay of an exponential moving average of all weights, such as 0.999, which is
     what is evaluated and saved. 0: none."""
 
-    seed: Annotated[int, NOT_NEGATIVE] = 0
+    seed: Annotated[int, SEED_NUMBER] = 0
     """Seed of the initial weights, the order of examples and the augmentation."""
 
 
@@ -261,6 +262,16 @@ class TrainConfig(
         return {
             name: (before[name], value)
             for name, value in now.items()
-            if before[name] != value
+            if _written(name, before[name]) != _written(name, value)
             and not (name in _MAY_GROW and value > before[name] > 0)
         }
+
+
+def _written(name: str, value: Any) -> Any:
+    """A setting for comparisons: a folder is one, however it is written.
+
+    What a dataset is, beside its name, is compared when it is open.
+    """
+    if name != "dataset":
+        return value
+    return os.path.abspath(os.path.expanduser(value))

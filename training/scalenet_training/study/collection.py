@@ -106,15 +106,20 @@ def _result(run: StudyRun) -> Result:
         top5_error=last["val_top5_error"],
         loss=last["val_loss"],
         images_per_second=round(median_speed(rows) or 0),
-        command=shlex.join(_command(run, record.config.model)),
+        command=shlex.join(command_of(run, record.config.model)),
         hardware="; ".join(_known_hardware(run)) or "unknown",
         date=time.strftime("%Y-%m-%d", time.gmtime(os.path.getmtime(metrics))),
         versions=", ".join(f"{k} {v}" for k, v in record.versions.items()),
     )
 
 
-def _command(run: StudyRun, model: str) -> list[str]:
-    """What trains it elsewhere; folders of data and runs are the machine's."""
+def command_of(run: StudyRun, model: str) -> list[str]:
+    """What trains a run elsewhere; folders of data and runs are the machine's.
+
+    Args:
+        run: The run.
+        model: Its network, as `--model` takes it.
+    """
     if run.arm.allocation is not None:
         model = os.path.join("allocations", os.path.basename(model))
     settings = dataclasses.replace(

@@ -54,3 +54,7 @@ class StudyConfig(Settings):
         """`workdir`, or its default."""
         name = os.path.basename(self.results_folder)
         return self.workdir or os.path.join("runs", name)
+
+    def allocation_file(self, run: str) -> str:
+        """The allocation that a run trains, where it trains one."""
+        return os.path.join(self.results_folder, "allocations", f"{run}.json")

@@ -14,6 +14,7 @@ from scalenet_tf import Architecture
 from scalenet_tf.allocation import Importance
 from scalenet_training.allocate.learning import read_seed
 from scalenet_training.data.sources import open_source
+from scalenet_training.devices.cluster import VARIABLES
 from scalenet_training.errors import RunError, SettingError, usage_errors
 from scalenet_training.invocation import process_of, typed_as
 from scalenet_training.networks.allocation_file import write_allocation
@@ -22,6 +23,7 @@ from scalenet_training.recipes.presets import options_of
 from scalenet_training.runs.files import check_writable
 from scalenet_training.runs.locking import FolderInUseError, locked_folder
 from scalenet_training.study.allocations import make_allocation
+from scalenet_training.study.changes import check_unchanged
 from scalenet_training.study.collection import collect, has_ended, note_hardware
 from scalenet_training.study.config import StudyConfig
 from scalenet_training.study.report import REPORT_FILE, write_report
@@ -49,7 +51,7 @@ def run_study(config: StudyConfig) -> None:
             resolve_architecture(name)
         _check_choice("arms", config.arms, [arm.name for arm in study.arms])
         _check_choice("seeds", config.seeds, study.seeds)
-        read_results(_results_file(config))
+        check_unchanged(study, config, read_results(_results_file(config)))
         if not config.report:
             _check_allocations(study, config.data_dir)
     check_writable(config.runs_folder, "`workdir`")
@@ -136,13 +138,9 @@ def _is_ready(study: Study, run: StudyRun, config: StudyConfig) -> bool:
     allocation = run.arm.allocation
     if allocation is None or allocation.seed_arm is None:
         return True
-    if os.path.exists(_allocation_file(run, config)):
+    if os.path.exists(config.allocation_file(run.name)):
         return True
     return has_ended(study.seed_run(run, config.runs_folder))
-
-
-def _allocation_file(run: StudyRun, config: StudyConfig) -> str:
-    return os.path.join(config.results_folder, "allocations", f"{run.name}.json")
 
 
 @contextlib.contextmanager
@@ -162,6 +160,8 @@ def _train(study: Study, run: StudyRun, config: StudyConfig) -> bool:
     """Trains one run in a process of its own; whether it succeeded."""
     settings = run.settings(_model_of(study, run, config), config.data_dir)
     command, environment = process_of("train", options_of(settings))
+    # Several processes of a study share its runs, but each trains its own alone.
+    environment = {k: v for k, v in environment.items() if k not in VARIABLES}
     print(f"== {run.name}: {shlex.join(typed_as('train', options_of(settings)))}")
     sys.stdout.flush()
     # In a group of its own: at a second signal, that of Ctrl-C, it would not save.
@@ -189,7 +189,7 @@ def _model_of(study: Study, run: StudyRun, config: StudyConfig) -> str:
     spec = run.arm.allocation
     if spec is None:
         return run.arm.config.model
-    path = _allocation_file(run, config)
+    path = config.allocation_file(run.name)
     if os.path.exists(path):
         return path
     learned = None

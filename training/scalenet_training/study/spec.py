@@ -11,7 +11,7 @@ from typing import Any, Literal, get_args
 from scalenet_training.networks.targets import parse_target
 from scalenet_training.recipes.presets import PRESETS
 from scalenet_training.recipes.recipe import typed_options
-from scalenet_training.settings.base import fields_of
+from scalenet_training.settings.base import SEED_NUMBER, fields_of
 from scalenet_training.settings.reading import read_toml
 from scalenet_training.settings.training import TrainConfig
 
@@ -189,11 +189,12 @@ def _study(content: Mapping[str, Any]) -> Study:
     if (
         not isinstance(seeds, list)
         or not seeds
-        or not all(isinstance(seed, int) and seed >= 0 for seed in seeds)
+        or not all(isinstance(seed, int) and SEED_NUMBER.holds(seed) for seed in seeds)
         or len({*seeds}) < len(seeds)
     ):
         raise ValueError(
-            f"`seeds` must be different whole numbers from 0 up. Received: {seeds!r}."
+            "`seeds` must be different whole numbers from 0 to 4294967295. "
+            f"Received: {seeds!r}."
         )
     allocations = {
         name: _allocation(name, table)

@@ -19,7 +19,7 @@ def main(arguments: Sequence[str], program: str) -> None:
     command = TrainingCommand(TrainConfig, lambda config: config.run_folder)
     config, decided = parse_training(command, __doc__, arguments, program)
     use_onednn(config.batch_size, os.environ)
-    if is_chief(os.environ):
+    if is_chief(os.environ, config.strategy):
         print(decided, flush=True)
 
     from scalenet_training.runs.run_folder import RunFolder
@@ -27,5 +27,5 @@ def main(arguments: Sequence[str], program: str) -> None:
     from scalenet_training.train.loop import train_and_evaluate
 
     train_and_evaluate(config, config.run_folder)
-    if is_chief(os.environ):
+    if is_chief(os.environ, config.strategy):
         print(describe_end(RunFolder(config.run_folder)))

@@ -72,7 +72,7 @@ def open_examples(
     evaluation = EvaluationTransform(image_size, eval_resize, config.normalization)
     augmentation = find_augmentation(config.augment, augmentations)
     index = os.path.join(workdir, INDEX_FILE) if workdir else None
-    reading = Reading(config.on_damaged, index)
+    reading = Reading(config.on_damaged, index, eval_resize)
     source = open_source(config.dataset, config.data_dir, config.download, reading)
     train_split = open_split(source, config.train_split, "`train_split`")
     if train_split.size < config.batch_size:

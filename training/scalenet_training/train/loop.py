@@ -87,7 +87,8 @@ def train_and_evaluate(
     """
     folder = RunFolder(workdir)
     with contextlib.ExitStack() as stack:
-        if is_chief(os.environ):  # before the checks: what they find stays so
+        # Before the checks, so that what they find stays so.
+        if is_chief(os.environ, config.strategy):
             stack.enter_context(locked_folder(folder.path, "`workdir`"))
         folder.check(config)
         plan = prepare(

@@ -10,8 +10,8 @@ from typing import Annotated, Any, ClassVar, Literal
 from scalenet_training.errors import SettingError
 from scalenet_training.networks.targets import parse_target
 from scalenet_training.settings.base import (
-    NOT_NEGATIVE,
     POSITIVE,
+    SEED_NUMBER,
     Bound,
     OptionGroup,
     Settings,
@@ -44,7 +44,7 @@ class TunerOptions(OptionGroup):
     batch_size: Annotated[int, POSITIVE] = 32
     """Examples of a step."""
 
-    seed: Annotated[int, NOT_NEGATIVE] = 0
+    seed: Annotated[int, SEED_NUMBER] = 0
     """Seed of the search, and of every trial's weights, order and augmentation."""
 
 

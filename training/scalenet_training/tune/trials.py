@@ -10,8 +10,9 @@ from collections.abc import Iterator
 import scalenet_tf
 from scalenet_tf import Architecture
 from scalenet_tf.profiling import count_parameters
+from scalenet_training.devices.cluster import VARIABLES
 from scalenet_training.devices.latency import measure_latency
-from scalenet_training.errors import RunError, UsageError
+from scalenet_training.errors import RunError
 from scalenet_training.runs.run_folder import RunFolder
 from scalenet_training.settings.training import TrainConfig
 from scalenet_training.train.loop import train_and_evaluate
@@ -28,17 +29,25 @@ def train_trial(
         log: File that gets what the training prints; `None`: it is shown.
     """
     # Chief and workers may be a cluster, but each of them trains its trials alone.
-    for name in ("TF_CONFIG", "SLURM_STEP_NUM_TASKS"):
+    for name in VARIABLES:
         os.environ.pop(name, None)
     folder = RunFolder(config.run_folder)
-    try:
-        folder.check(config)
-    except UsageError:
-        # The search was moved, and paths are settings of the run: it starts anew.
+    if _starts_anew(folder, config):
         shutil.rmtree(folder.path, ignore_errors=True)
     with contextlib.nullcontext() if log is None else _logged(log):
         train_and_evaluate(config, folder.path, index_folder=index_folder)
     return folder.rows()
+
+
+def _starts_anew(folder: RunFolder, config: TrainConfig) -> bool:
+    """Whether what is there is of version 0.1.0, or of a search that was moved.
+
+    Paths are settings of a run. Any other difference is an error, and nothing is lost.
+    """
+    if not folder.has_record:
+        return True
+    differences = config.differences(folder.read_record().config)
+    return bool(differences) and differences.keys() <= {"model", "dataset"}
 
 
 @contextlib.contextmanager

@@ -30,10 +30,13 @@ class Reading:
             damaged body is found when it is decoded; "skip": every file is decoded
             once, and those that cannot be decoded are left out.
         index: Path of an earlier index, whose entries are used where they still hold.
+        resize: Length of their shorter side in evaluation, which is too much for an
+            image that is very narrow; None where it is not known.
     """
 
     on_damaged: OnDamaged = "stop"
     index: str | None = None
+    resize: int | None = None
 
 
 class ImageFile(NamedTuple):

@@ -10,8 +10,9 @@ from functools import partial
 import numpy as np
 import tensorflow as tf
 
+from scalenet_tf.decoding.resizing import too_narrow
 from scalenet_training.data.division import BY_NAME, divide, spread_over_classes
-from scalenet_training.data.files.index import Index
+from scalenet_training.data.files.index import Entry, Index
 from scalenet_training.data.files.listing import ImageFile, Listing, Reading, Unused
 from scalenet_training.data.inventory import Inventory, inventory_of_images
 from scalenet_training.data.source import ImageFiles, Source, indexed_source
@@ -28,20 +29,21 @@ def open_images(listing: Listing, reading: Reading) -> Source:
     index = Index.load(reading.index)
     skip = reading.on_damaged == "skip"
     entries = index.examine(listing.files, bodies=skip)
+    problems = [_problem(entry, reading.resize) for entry in entries]
     damaged = [
         *listing.unusable,
         *(
-            Unused(file.name, entry.problem)
-            for file, entry in zip(listing.files, entries, strict=True)
-            if entry.problem
+            Unused(file.name, problem)
+            for file, problem in zip(listing.files, problems, strict=True)
+            if problem
         ),
     ]
     if damaged and not skip:
         raise _unusable(damaged, len(listing.files) + len(listing.unusable))
     known = [
         (file, entry)
-        for file, entry in zip(listing.files, entries, strict=True)
-        if not entry.problem
+        for file, entry, problem in zip(listing.files, entries, problems, strict=True)
+        if not problem
     ]
     files = [file for file, _ in known]
     _check_classes(listing, files)
@@ -75,6 +77,13 @@ def open_images(listing: Listing, reading: Reading) -> Source:
         images=ImageFiles(files, damaged, index),
         inventory=inventory,
     )
+
+
+def _problem(entry: Entry, resize: int | None) -> str:
+    """Why a file cannot be used; "" where it can."""
+    if entry.problem or resize is None:
+        return entry.problem
+    return too_narrow(entry.height, entry.width, resize) or ""
 
 
 def _check_classes(listing: Listing, files: Sequence[ImageFile]) -> None:

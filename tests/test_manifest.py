@@ -87,8 +87,23 @@ def test_paths_are_relative_to_the_manifest_or_absolute(photos, outcome):
     text = f"path,label\n../0.png,a\n{photos}/other/x.png,b\n{manifest}/z.png,c\n"
     images.add(manifest, ["z.png"])
     names = {name for name, _ in labelled(opened(manifest, text))}
-    assert names == {f"{photos}/0.png", f"{photos}/other/x.png", "z.png"}
+    assert names == {"../0.png", f"{photos}/other/x.png", "z.png"}
     outcome("used")
+
+
+def test_the_division_stays_where_all_data_are_moved(tmp_path):
+    images.make(tmp_path / "before" / "images", ("a", "b"), 30)
+    rows = [f"../images/{c}/{n}.png,{c}" for c in "ab" for n in range(30)]
+    (tmp_path / "before" / "lists").mkdir()
+    table = tmp_path / "before" / "lists" / "all.csv"
+    table.write_text("\n".join(["path,label", *rows]))
+    held_out = []
+    for place in ("before", "after"):
+        source = open_source(str(tmp_path / place / "lists/all.csv"), None, False)
+        held_out.append(images.names_of(source, "validation"))
+        if place == "before":
+            os.rename(tmp_path / "before", tmp_path / "after")
+    assert held_out[0] == held_out[1]
 
 
 @situation("manifests", "labels that are whole numbers")

@@ -2,8 +2,12 @@
 
 import json
 
+import image_folders as images
 import pytest
 import tensorflow as tf
+from scalenet_training.cli.recipes import TrainingCommand, parse_training
+from scalenet_training.recipes.presets import options_of
+from scalenet_training.settings.training import TrainConfig
 from scalenet_training.tune.config import TuneConfig
 from test_commands import in_process
 
@@ -98,12 +102,25 @@ def test_the_process_that_chooses_trials_leaves_the_gpus_to_them(monkeypatch):
     assert seen == [([], "GPU")]
 
 
-def test_settings_become_options_of_the_training_command():
-    config = TuneConfig(dataset="photos/", augment="crop-flip", image_size=64)
-    assert config.data_options() == [
-        *("--dataset", "photos/", "--image-size", "64", "--augment", "crop-flip")
-    ]
-    assert TuneConfig().data_options() == ["--dataset", "digits"]
+@pytest.mark.parametrize("dataset", ["photos", "digits", "cifar10", "imagenet2012"])
+def test_the_command_for_a_longer_training_is_that_of_the_trial(dataset, here):
+    """With what a preset that is chosen by the data would change."""
+    images.make(here / "photos")
+    trial = {"learning_rate": 0.0123456789, "weight_decay": 1e-3}
+    config = TuneConfig(dataset=dataset, augment="crop", image_size=64, batch_size=32)
+    longer = config.longer("ResNetCifar38", trial)
+    command = TrainingCommand(TrainConfig, lambda config: config.run_folder)
+    parsed, _ = parse_training(command, "", options_of(longer), "train")
+    assert parsed == longer
+    trained = config.train_config(model="ResNetCifar38", **trial)
+    differing = {n for n, v in vars(trained).items() if v != getattr(longer, n)}
+    assert differing == {
+        *("schedule", "milestones", "warmup_epochs", "checkpoints_kept")
+    }
+
+
+def test_a_search_has_a_folder_and_targets_of_its_own():
+    config = TuneConfig(dataset="photos/")
     assert config.search_folder == "runs/tune-photos-ScaleNetCifar38"
     assert TuneConfig(workdir="here").search_folder == "here"
     assert TuneConfig().targets == ("twin",)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 import os
+from collections.abc import Mapping
 from typing import Annotated, Any, ClassVar, Literal
 
 from scalenet_training.errors import SettingError
@@ -159,16 +160,18 @@ class TuneConfig(
             **{"model": self.model, **shared, **trial},
         )
 
-    def data_options(self) -> list[str]:
-        """The options of train.py for the same data; those left out are its own."""
-        defaults = TrainConfig()
-        return [
-            text
-            for name in _SHARED
-            if name == "dataset"
-            or (name != "download" and getattr(self, name) != getattr(defaults, name))
-            for text in (f"--{name.replace('_', '-')}", str(getattr(self, name)))
-        ]
+    def longer(self, model: str, trial: Mapping[str, Any]) -> TrainConfig:
+        """The settings of a trial's network for a whole training: with a schedule.
+
+        Args:
+            model: The network.
+            trial: The settings in which trials differ.
+        """
+        usual = TrainConfig()
+        names = ("schedule", "milestones", "warmup_epochs", "checkpoints_kept")
+        whole = {name: getattr(usual, name) for name in (*names, "epochs", "download")}
+        trained = self.train_config(**{**trial, "model": model})
+        return dataclasses.replace(trained, **whole)
 
     def space(self) -> dict[str, Any]:
         """What makes a search this search, as plain JSON values."""

@@ -16,6 +16,7 @@ from scalenet_training.bars import Bar
 from scalenet_training.errors import RunError
 from scalenet_training.invocation import typed_as
 from scalenet_training.networks.allocation_file import write_allocation
+from scalenet_training.recipes.presets import options_of
 from scalenet_training.runs.figures import plot_error_against_macs
 from scalenet_training.runs.files import replacing, write_rows
 from scalenet_training.runs.versions import versions
@@ -133,10 +134,8 @@ def _allocation(row: Row, folder: SearchFolder) -> str:
 
 def _training_command(row: Row, folder: SearchFolder) -> str:
     """The command that trains a network as its trial was, for longer."""
-    options = ["--model", _allocation(row, folder), *row.search.config.data_options()]
-    for name, value in row.settings.items():
-        options += [f"--{name.replace('_', '-')}", f"{value:.4g}"]
-    return shlex.join(typed_as("train", options))
+    config = row.search.config.longer(_allocation(row, folder), row.settings)
+    return shlex.join(typed_as("train", options_of(config)))
 
 
 def _write_table(rows: Sequence[Row], path: str) -> None:

@@ -25,6 +25,7 @@ _DELIMITERS = {".csv": ",", ".tsv": "\t"}
 class _Row(NamedTuple):
     line: int
     path: str  # absolute
+    name: str  # that stays the same where all of the data are moved
     label: str
     split: str | None
 
@@ -52,22 +53,20 @@ def list_manifest(path: str) -> Listing:
             f"Received: {', '.join(class_names) or 'no rows'}."
         )
     labels = {name: number for number, name in enumerate(class_names)}
-    root = os.path.dirname(os.path.abspath(path))
     found, unusable = [], []
     for row in rows:
-        name = _relative(row.path, root)
         try:
             status = os.stat(row.path)
         except OSError as error:
             reason = f"line {row.line}: {(error.strerror or str(error)).lower()}"
-            unusable.append(Unused(name, reason))
+            unusable.append(Unused(row.name, reason))
             continue
         if not stat.S_ISREG(status.st_mode):
-            unusable.append(Unused(name, f"line {row.line}: not a file"))
+            unusable.append(Unused(row.name, f"line {row.line}: not a file"))
             continue
         size, mtime = status.st_size, status.st_mtime_ns
         label = labels[row.label]
-        found.append(ImageFile(row.path, name, label, row.split, size, mtime))
+        found.append(ImageFile(row.path, row.name, label, row.split, size, mtime))
     return Listing("manifest", path, class_names, in_order(found), unusable)
 
 
@@ -150,8 +149,9 @@ def _row(path: str, line: int, fields: dict[str, str]) -> _Row:
         raise _error(path, line, "has a path with a NUL, which no file can have")
     folder = os.path.dirname(os.path.abspath(path))
     file = os.path.normpath(os.path.join(folder, given))
+    name = _name(file, folder, given)
     if "split" not in fields:
-        return _Row(line, file, label, None)
+        return _Row(line, file, name, label, None)
     split = split_named(fields["split"].strip())
     if split is None:
         allowed = ", ".join(name for names in SPLITS.values() for name in names)
@@ -160,7 +160,7 @@ def _row(path: str, line: int, fields: dict[str, str]) -> _Row:
             line,
             f"has the split {fields['split']!r}; allowed are {allowed}",
         )
-    return _Row(line, file, label, split)
+    return _Row(line, file, name, label, split)
 
 
 def _sorted_labels(labels: set[str]) -> tuple[str, ...]:
@@ -169,9 +169,11 @@ def _sorted_labels(labels: set[str]) -> tuple[str, ...]:
     return tuple(sorted(labels))
 
 
-def _relative(file: str, root: str) -> str:
-    prefix = root.rstrip("/") + "/"
-    return file.removeprefix(prefix)
+def _name(file: str, folder: str, given: str) -> str:
+    """Relative to the manifest's folder, but for a path elsewhere given as absolute."""
+    relative = os.path.relpath(file, folder)
+    is_elsewhere = relative.startswith(os.pardir + os.sep)
+    return file if is_elsewhere and os.path.isabs(given) else relative
 
 
 def _suffix(path: str) -> str:

@@ -8,6 +8,8 @@ pixels are equal ones, and the weights of bilinear interpolation add up to 1.
 
 from __future__ import annotations
 
+import collections
+import itertools
 from collections.abc import Iterator
 from typing import Any
 
@@ -82,7 +84,8 @@ def _all_layers(model: keras.Model) -> Iterator[keras.Layer]:
 
 
 def _fold(model: keras.Model, dtype: str | None) -> keras.Model:
-    pairs = _pairs(model)
+    plain = _uncompiled(model)
+    pairs = _pairs(plain)
     norms = set(pairs.values())
 
     def clone(layer: Any) -> Any:
@@ -101,7 +104,6 @@ def _fold(model: keras.Model, dtype: str | None) -> keras.Model:
     def call(layer: Any, *args: Any, **kwargs: Any) -> Any:
         return args[0] if layer.name in norms else layer(*args, **kwargs)
 
-    plain = _uncompiled(model)
     folded = keras.models.clone_model(
         plain,
         input_tensors=None if dtype is None else _inputs(plain, dtype),
@@ -148,12 +150,15 @@ def _inputs(model: keras.Model, dtype: str) -> Any:
 def _pairs(model: keras.Model) -> dict[str, str]:
     """Name of a convolution -> name of the batch norm after it.
 
-    A convolution whose own output is asked for keeps it, and its batch norm.
+    A convolution whose own output is asked for, or goes elsewhere too, keeps it, and
+    its batch norm.
     """
-    outputs = {id(tensor) for tensor in model.outputs}
+    nodes = itertools.chain(*model._nodes_by_depth.values())
+    used = [model.outputs, *(node.input_tensors for node in nodes)]
+    uses = collections.Counter(map(id, itertools.chain(*used)))
     layers = {layer.name: layer for layer in model.layers}
     return {
         pair.conv: pair.norm
         for pair in conv_norms(layers)
-        if pair.norm in layers and id(layers[pair.conv].output) not in outputs
+        if pair.norm in layers and uses[id(layers[pair.conv].output)] == 1
     }

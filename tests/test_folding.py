@@ -227,6 +227,18 @@ def test_a_convolution_whose_output_is_asked_for_stays():
         assert relative_error(actual.numpy(), expected.numpy()) < 1e-5
 
 
+def test_a_convolution_whose_output_goes_elsewhere_too_stays():
+    model = tiny_network()
+    inner = model.get_layer("stem_conv").output
+    aside = keras.layers.GlobalAveragePooling2D()(inner)
+    both = keras.Model(model.input, [model.output, aside])
+    folded = scalenet_tf.fold_batch_norm(both)
+    x = images(2, 56, 56, 3)
+    for actual, expected in zip(folded(x), both(x), strict=True):
+        assert relative_error(actual.numpy(), expected.numpy()) < 1e-5
+    assert [norm.name for norm in norms(folded)] == ["stem_bn"]
+
+
 def test_what_cannot_be_folded_is_an_error():
     dense = keras.Sequential([keras.Input((4,)), keras.layers.Dense(2)], name="mlp")
     for model in (dense, tiny_network, keras.Model()):

@@ -18,6 +18,7 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 
 from scalenet_tf._version import __version__
+from scalenet_tf.export.onnx.checks import check_writable
 from scalenet_tf.layers import ScaleAggregation
 from scalenet_tf.preprocessing import STATISTICS
 
@@ -166,6 +167,7 @@ def _write(graph: _Graph, layer: Any, inputs: Sequence[_Value]) -> _Value:
     """Adds the nodes of a layer; the result's shape is left to the caller."""
     for kind, write in _WRITERS.items():
         if isinstance(layer, kind):
+            check_writable(layer, kind, len(inputs[0].shape))
             return write(graph, layer, *inputs)
     raise ValueError(
         f"`model` has the layer {layer.name!r}, a {type(layer).__name__}, for which "
@@ -217,7 +219,9 @@ def _padded(graph: _Graph, x: _Value) -> _Value:
 def _conv(graph: _Graph, layer: keras.layers.Conv2D, x: _Value) -> _Value:
     if layer.padding == "same":
         x = _padded(graph, x)
-        padding = _same(x.shape[1:3], layer.kernel_size, layer.strides)
+        pairs = zip(layer.kernel_size, layer.dilation_rate, strict=True)
+        windows = [(side - 1) * rate + 1 for side, rate in pairs]
+        padding = _same(x.shape[1:3], windows, layer.strides)
     else:
         padding = x.padding
     kernel = graph.constant(
@@ -304,8 +308,16 @@ def _activated(graph: _Graph, layer: Any, name: str) -> _Value:
 
 
 def _relu(graph: _Graph, layer: keras.layers.ReLU, x: _Value) -> _Value:
-    name = graph.add("Relu", [_padded(graph, x).name], layer.name)
-    return _Value(name, x.shape, positive=True)
+    name, slope = _padded(graph, x).name, float(layer.negative_slope)
+    if slope:
+        name = graph.add("LeakyRelu", [name], layer.name, alpha=slope)
+    else:
+        name = graph.add("Relu", [name], layer.name)
+    if layer.max_value is not None:
+        value = np.array(layer.max_value, np.float32)
+        largest = graph.constant(f"{layer.name}_largest", value)
+        name = graph.add("Min", [name, largest], f"{layer.name}_min")
+    return _Value(name, x.shape, positive=not slope)
 
 
 def _add(graph: _Graph, layer: keras.layers.Add, *parts: _Value) -> _Value:

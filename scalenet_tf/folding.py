@@ -16,6 +16,7 @@ from typing import Any
 import keras
 
 from scalenet_tf.layers import ScaleAggregation, check_data_format
+from scalenet_tf.layers.calls import calls_of
 from scalenet_tf.layers.copying import copy_weights, is_quantized, plain_config
 from scalenet_tf.layers.normalization import folded_weights
 from scalenet_tf.names import conv_norms
@@ -153,8 +154,7 @@ def _pairs(model: keras.Model) -> dict[str, str]:
     A convolution whose own output is asked for, or goes elsewhere too, keeps it, and
     its batch norm.
     """
-    nodes = itertools.chain(*model._nodes_by_depth.values())
-    used = [model.outputs, *(node.input_tensors for node in nodes)]
+    used = [model.outputs, *(call.inputs for call in calls_of(model))]
     uses = collections.Counter(map(id, itertools.chain(*used)))
     layers = {layer.name: layer for layer in model.layers}
     return {

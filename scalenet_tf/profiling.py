@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
+from typing import Any
 
 import keras
 
 from scalenet_tf.layers import ScaleAggregation
+from scalenet_tf.layers.calls import Call, calls_of
 
 
 def count_macs(model: keras.Model) -> int:
     """Counts the multiply-accumulates of one image at the model's static input size.
 
-    Convolutions and dense layers count; batch norm, pooling, activations and
-    upsampling do not.
+    Convolutions and dense layers count, as often as they are called; batch norm,
+    pooling, activations and upsampling do not. A model inside the model counts at the
+    size that it is called with.
 
     Raises:
         ValueError: The model's input size is unknown, or it has convolutions of a
@@ -26,7 +30,7 @@ def count_macs(model: keras.Model) -> int:
                 f"an input of shape {tuple(tensor.shape)}; build the model with "
                 "`input_shape=(height, width, channels)`."
             )
-    return sum(_layer_macs(layer) for layer in model.layers)
+    return sum(_call_macs(call) for call in calls_of(model))
 
 
 def count_parameters(model: keras.Model) -> int:
@@ -43,16 +47,26 @@ def count_parameters(model: keras.Model) -> int:
     )
 
 
-def _layer_macs(layer: keras.Layer) -> int:
+def _call_macs(call: Call) -> int:
+    layer = call.layer
     if isinstance(layer, keras.Model):
-        return count_macs(layer)
+        return count_macs(_at_size(layer, call.inputs))
     if isinstance(layer, ScaleAggregation):
-        return layer.macs(*layer.input.shape[1:])
+        return layer.macs(*call.inputs[0].shape[1:])
     if isinstance(layer, (keras.layers.Conv2D, keras.layers.Dense)):
-        positions = math.prod(layer.output.shape[1:-1])
+        positions = math.prod(call.outputs[0].shape[1:-1])
         return positions * math.prod(layer.kernel.shape)
     if "Conv" in type(layer).__name__:
         raise ValueError(
             f"MACs of layer {layer.name!r} ({type(layer).__name__}) cannot be counted."
         )
     return 0
+
+
+def _at_size(model: keras.Model, inputs: Sequence[Any]) -> keras.Model:
+    """A model like one that takes any size, for the size that it is called with."""
+    if all(None not in tensor.shape[1:] for tensor in model.inputs):
+        return model
+    sized = [keras.Input(batch_shape=x.shape, dtype=x.dtype) for x in inputs]
+    tensors = sized if len(sized) > 1 else sized[0]
+    return keras.models.clone_model(model, input_tensors=tensors)

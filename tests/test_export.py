@@ -228,11 +228,7 @@ def test_corrupt_images_are_flagged_and_the_others_answered(signatures):
     ("options", "settings"),
     [
         ({"classifier_activation": None, "input_shape": (None, None, 3)}, {}),
-        pytest.param(
-            {"classifier_activation": "sigmoid"},
-            {"fold": False},
-            marks=pytest.mark.slow,
-        ),
+        ({"classifier_activation": "sigmoid"}, {"fold": False}),
     ],
     ids=str,
 )

@@ -351,3 +351,11 @@ def test_pixels_are_what_was_normalised():
     pixels = np.arange(256, dtype=np.uint8).repeat(3).reshape(1, 16, 16, 3)
     again = TRANSFORM.pixels(TRANSFORM.normalize(pixels).numpy())
     np.testing.assert_allclose(again, pixels, atol=1e-4)
+
+
+def test_systems_that_do_not_tell_a_process_its_cores(monkeypatch):
+    from scalenet_tf.export.runtime import available_cores
+
+    assert available_cores() == len(os.sched_getaffinity(0))
+    monkeypatch.delattr(os, "sched_getaffinity")
+    assert available_cores() == os.cpu_count()

@@ -1,8 +1,11 @@
+import json
+
 import keras
 import numpy as np
 import pytest
 import tensorflow as tf
 
+import scalenet_tf
 from scalenet_tf.layers import ScaleAggregation
 
 SIZES = [(8, 8), (14, 14), (7, 7), (9, 13), (5, 3), (1, 1)]
@@ -181,3 +184,27 @@ def test_frozen_layer_keeps_its_statistics():
 def test_arguments_that_do_not_fit_are_errors(kwargs, message):
     with pytest.raises(ValueError, match=message):
         ScaleAggregation(**kwargs)
+
+
+@pytest.mark.parametrize("policy", ["bfloat16", "float16"])
+def test_16_bits_alone_train_and_predict(policy, tiny):
+    keras.config.set_dtype_policy(policy)
+    model = scalenet_tf.ScaleNet(tiny, classes=3)
+    x = np.random.default_rng(0).normal(size=(4, 56, 56, 3))
+    model.compile("sgd", "sparse_categorical_crossentropy")
+    model.fit(x, np.array([0, 1, 2, 0]), verbose=0)
+    found = keras.ops.convert_to_numpy(model(x)).astype(float)
+    np.testing.assert_allclose(found.sum(1), 1, atol=0.05)
+
+
+def test_a_block_takes_numbers_of_numpy():
+    block = ScaleAggregation(
+        np.array([2, 3]), scales=np.array([1, 2]), kernel_sizes=np.int64(3)
+    )
+    same = ScaleAggregation.from_config(json.loads(json.dumps(block.get_config())))
+    assert (same.channels, same.scales, same.kernel_sizes) == ((2, 3), (1, 2), (3, 3))
+
+
+def test_numbers_that_are_not_whole_are_an_error():
+    with pytest.raises(ValueError, match=r"`channels` must be whole numbers. Received"):
+        ScaleAggregation([2.5, 3], scales=(1, 2))

@@ -91,3 +91,27 @@ def test_unknown_input_size_is_an_error():
     model = scalenet_tf.ScaleNetCifar38(input_shape=(None, None, 3))
     with pytest.raises(ValueError, match="`model` must have a static input size"):
         scalenet_tf.count_macs(model)
+
+
+def test_models_inside_models_count_at_the_size_that_they_are_called_with(tiny):
+    body = scalenet_tf.ScaleNet(tiny, include_top=False)  # of any size
+    model = keras.Sequential(
+        [
+            keras.Input((56, 56, 3)),
+            body,
+            keras.layers.GlobalAveragePooling2D(),
+            keras.layers.Dense(3),
+        ]
+    )
+    sized = scalenet_tf.ScaleNet(tiny, include_top=False, input_shape=(56, 56, 3))
+    channels = sized.output_shape[-1]
+    assert scalenet_tf.count_macs(model) == scalenet_tf.count_macs(sized) + 3 * channels
+    with pytest.raises(ValueError, match="`model` must have a static input size"):
+        scalenet_tf.count_macs(body)
+    assert body.layers[1].output is not None  # it has no more calls than before
+
+
+def test_a_layer_counts_as_often_as_it_is_called():
+    dense = keras.layers.Dense(5)
+    x = keras.Input((5,))
+    assert scalenet_tf.count_macs(keras.Model(x, dense(dense(x)))) == 50

@@ -16,6 +16,7 @@ from scalenet_tf.backends import require_tensorflow
 from scalenet_tf.export.interface import Exportable, ExportError
 from scalenet_tf.export.metadata import TEMPERATURE, is_temperature
 from scalenet_tf.folding import FoldingError, fold_batch_norm
+from scalenet_tf.layers.calls import calls_of
 from scalenet_tf.models import HEAD, smallest_side
 from scalenet_tf.names import STEM, where_inside
 from scalenet_tf.weights.tensors import check_model
@@ -117,6 +118,25 @@ def _own_normalization(model: keras.Model) -> str | None:
     return next((layer.name for layer in before if isinstance(layer, kinds)), None)
 
 
+def head_of(model: keras.Model) -> keras.Model:
+    """What a model makes of its logits."""
+    return keras.Model(model.get_layer(HEAD).output, model.outputs[0])
+
+
+def ends_in_softmax(model: keras.Model) -> bool:
+    """Whether a model gives its logits, or softmax of them."""
+    logits = model.get_layer(HEAD).output
+    if model.outputs[0] is logits:
+        return True
+    calls = {id(call.outputs[0]): call for call in calls_of(model)}
+    layer, inputs, _ = calls[id(model.outputs[0])]
+    activation = getattr(layer, "activation", None)
+    is_softmax = activation is keras.activations.softmax
+    return inputs[0] is logits and (
+        is_softmax or isinstance(layer, keras.layers.Softmax)
+    )
+
+
 def check_temperature(value: float) -> None:
     """Checks that logits can be divided by a temperature.
 
@@ -169,6 +189,11 @@ def check_classifier(content: Exportable) -> None:
             f"{content.transform.normalization!r}."
         )
     check_temperature(content.temperature)
+    if content.temperature != 1 and not ends_in_softmax(model):
+        raise ExportError(
+            f"`temperature` must be 1 for {model.name!r}, whose probabilities are not "
+            f"the softmax of its logits. Received: {content.temperature!r}."
+        )
     classes = model.get_layer(HEAD).units
     if len(class_names) != classes:
         raise ExportError(

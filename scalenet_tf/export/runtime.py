@@ -132,10 +132,17 @@ def open_exported(
     """
     entry, path = _found(path, formats)
     content = _metadata(entry, path)
-    threads = threads or len(os.sched_getaffinity(0))
+    threads = threads or available_cores()
     with unreadable(f"{path!r} is damaged, or not {entry.form}", ExportError):
         functions = entry.loaded.load(path, threads)
         return Exported(content, functions, entry.bound(content), repr(path))
+
+
+def available_cores() -> int:
+    """Cores that this process may use; all of them where the system does not tell."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
 
 
 def read_metadata(

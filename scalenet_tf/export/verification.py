@@ -13,7 +13,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from scalenet_tf.export.classifier import Classifier
+from scalenet_tf.export.classifier import Classifier, ends_in_softmax, head_of
 from scalenet_tf.export.formats import FORMATS, ExportFormat
 from scalenet_tf.export.interface import (
     DEFAULT,
@@ -121,6 +121,7 @@ class _Comparison:
 
     def __init__(self, model: keras.Model, bound: float | None, temperature: float):
         self._expected = Classifier(model, fold=False)
+        self._head = None if ends_in_softmax(model) else head_of(model)
         in_16_bits = any("16" in str(layer.compute_dtype) for layer in model.layers)
         self._bound = None if in_16_bits else bound
         self._temperature = temperature
@@ -150,7 +151,10 @@ class _Comparison:
         if key == "logits":
             self._agrees[signature] += list(actual.argmax(1) == expected.argmax(1))
             if "probabilities" in outputs:
-                wanted = softmax_of(actual, self._temperature)
+                if self._head is None:
+                    wanted = softmax_of(actual, self._temperature)
+                else:
+                    wanted = self._head(actual).numpy()
                 off = np.abs(np.asarray(outputs["probabilities"]) - wanted).max()
                 self._off[signature] = np.maximum(self._off[signature], off)
 

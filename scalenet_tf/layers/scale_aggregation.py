@@ -10,6 +10,7 @@ with it and run on the small map.
 from __future__ import annotations
 
 import math
+import operator
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -79,12 +80,12 @@ class ScaleAggregation(keras.layers.Layer):
         **kwargs: Any,
     ):
         super().__init__(**kwargs)
-        if isinstance(kernel_sizes, int):
+        if not isinstance(kernel_sizes, Sequence | np.ndarray):
             kernel_sizes = [kernel_sizes] * len(scales)
-        _check_arguments(channels, scales, kernel_sizes)
-        self.channels = tuple(channels)
-        self.scales = tuple(scales)
-        self.kernel_sizes = tuple(kernel_sizes)
+        self.channels = _whole("channels", channels)
+        self.scales = _whole("scales", scales)
+        self.kernel_sizes = _whole("kernel_sizes", kernel_sizes)
+        _check_arguments(self.channels, self.scales, self.kernel_sizes)
         self.synchronized = synchronized
         self.folded = folded
         made = self.make_sublayers()
@@ -311,6 +312,16 @@ class ScaleAggregation(keras.layers.Layer):
                     "depends on which layers are frozen, and those of the model are "
                     "others. Load the whole model by scalenet_tf.load_model(path)."
                 )
+
+
+def _whole(argument: str, values: Sequence[int]) -> tuple[int, ...]:
+    """Numbers as Python's own, NumPy's too, which no JSON file could hold."""
+    try:
+        return tuple(operator.index(value) for value in values)
+    except TypeError as error:
+        raise ValueError(
+            f"`{argument}` must be whole numbers. Received: {values!r}."
+        ) from error
 
 
 def _check_arguments(

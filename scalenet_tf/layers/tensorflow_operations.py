@@ -110,16 +110,21 @@ def _is_fusable(x: tf.Tensor) -> bool:
     return len(x.shape) == 4 and x.dtype in _FUSED_TYPES
 
 
+def _wide(variable: Any) -> tf.Tensor:
+    """As the fused operation takes it: float32, also where variables have 16 bits."""
+    return tf.cast(variable.value, tf.float32)
+
+
 def normalize_by_moving(layer: Any, x: tf.Tensor) -> tf.Tensor | None:
     """The fused operation by the moving statistics; None where it takes no such map."""
     if not _is_fusable(x):
         return None
     return tf.raw_ops.FusedBatchNormV3(
         x=x,
-        scale=layer.gamma.value,
-        offset=layer.beta.value,
-        mean=layer.moving_mean.value,
-        variance=layer.moving_variance.value,
+        scale=_wide(layer.gamma),
+        offset=_wide(layer.beta),
+        mean=_wide(layer.moving_mean),
+        variance=_wide(layer.moving_variance),
         epsilon=layer.epsilon,
         is_training=False,
     ).y
@@ -132,8 +137,8 @@ def normalize_by_batch(layer: Any, x: tf.Tensor, repeats: int) -> Normalized:
         empty = tf.zeros((0,), tf.float32)
         result = tf.raw_ops.FusedBatchNormV3(
             x=x,
-            scale=layer.gamma.value,
-            offset=layer.beta.value,
+            scale=_wide(layer.gamma),
+            offset=_wide(layer.beta),
             mean=empty,
             variance=empty,
             epsilon=layer.epsilon,

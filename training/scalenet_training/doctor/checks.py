@@ -10,6 +10,7 @@ from collections.abc import Callable
 from packaging.requirements import Requirement
 from packaging.version import Version
 
+from scalenet_tf.export.runtime import available_cores
 from scalenet_training.devices.processor import (
     HALF_PRECISIONS,
     lacks_instructions,
@@ -49,7 +50,7 @@ def devices() -> dict[str, str]:
     flags = processor_flags()
     slow = [kind for kind in HALF_PRECISIONS if lacks_instructions(kind, flags)]
     return listed | {
-        "cores": str(len(os.sched_getaffinity(0))),
+        "cores": str(available_cores()),
         "oneDNN in training": onednn_state(os.environ, training=True),
         "processor without instructions for": ", ".join(slow) or "none known",
     }

@@ -6,7 +6,6 @@ Both give the same pixels: those that evaluation sees.
 from __future__ import annotations
 
 import concurrent.futures
-import os
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Protocol
 
@@ -15,6 +14,7 @@ import numpy as np
 from scalenet_tf.decoding.headers import ImageFormatError
 from scalenet_tf.decoding.pillow import decode_array
 from scalenet_tf.decoding.resizing import ResizeError
+from scalenet_tf.export.runtime import available_cores
 from scalenet_tf.preprocessing import EvaluationTransform
 
 if TYPE_CHECKING:
@@ -33,9 +33,7 @@ class ArrayDecoder:
 
     def __init__(self, transform: EvaluationTransform):
         self._transform = transform
-        self._threads = concurrent.futures.ThreadPoolExecutor(
-            len(os.sched_getaffinity(0))
-        )
+        self._threads = concurrent.futures.ThreadPoolExecutor(available_cores())
 
     def __call__(self, images: Sequence[bytes]) -> tuple[np.ndarray, np.ndarray]:
         """As `Decoder`."""

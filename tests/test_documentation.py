@@ -63,6 +63,8 @@ RUN = {
     ("README.md", 0): nothing,
     ("README.md", 1): weights_of_the_network,
 }
+# Of tens of seconds each: not among the quick tests.
+LONG = {("README.md", 0), ("README.md", 1), ("docs/weights.md", 1)}
 NOT_RUN = {
     ("docs/tuning.md", 0): "run by test_tune_processes.py",
     (
@@ -89,10 +91,7 @@ def test_every_block_compiles_and_is_run_or_says_why_not():
 
 @pytest.mark.parametrize(
     "block",
-    [
-        pytest.param(b, marks=pytest.mark.processes) if b[0] == "README.md" else b
-        for b in RUN
-    ],
+    [pytest.param(b, marks=pytest.mark.processes) if b in LONG else b for b in RUN],
     ids=lambda block: f"{block[0]}-{block[1]}",
 )
 def test_a_block_runs(block, tmp_path, monkeypatch):

@@ -162,7 +162,9 @@ def test_what_is_no_temperature_is_an_error_before_anything(text, tmp_path):
 
 def test_other_probabilities_than_those_of_softmax_have_no_temperature(tmp_path):
     model = classifier(classifier_activation="sigmoid")
-    with pytest.raises(export.ExportError, match="`temperature` must be 1 for 'tinycifar'"):
+    with pytest.raises(
+        export.ExportError, match="`temperature` must be 1 for 'tinycifar'"
+    ):
         export.convert_onnx(model, tmp_path / "a.onnx", TRANSFORM, NAMES, temperature=T)
     export.convert_onnx(model, tmp_path / "a.onnx", TRANSFORM, NAMES)
     assert export.verify(model, tmp_path / "a.onnx", PHOTOS[:1]).passed

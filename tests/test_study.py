@@ -462,7 +462,10 @@ def test_the_seed_network_of_a_chosen_arm_is_trained_again_where_it_is_gone(tmp_
     model.write_text(json.dumps(TINY_CIFAR.to_record()))
     file = tmp_path / "study.toml"
     file.write_text(TINY_STUDY.format(model=model))
-    write_results(os.fspath(tmp_path / "results.csv"), [result("seed", 0, 0.1)])
+    trained = "scalenet train --preset digits --model allocations/seed-0.json "
+    trained += "--epochs 1 --batch-size 64 --train-split 'train[:128]'"
+    row = result("seed", 0, 0.1, command=trained)
+    write_results(os.fspath(tmp_path / "results.csv"), [row])
     command = ["-m", "scalenet_training", "study", str(file), "--workdir"]
     command += [str(tmp_path / "runs"), "--arms", "learned"]
     output = finish(start(command))
@@ -484,7 +487,8 @@ def test_a_target_that_cannot_be_reached_is_refused_before_anything_is_trained(
 
 
 @pytest.mark.processes
-def test_a_study_that_is_stopped_saves_its_run_and_goes_on(tmp_path):
+@pytest.mark.parametrize("name", ["SIGTERM", "SIGHUP"])
+def test_a_study_that_is_stopped_saves_its_run_and_goes_on(tmp_path, name):
     """The training gets one signal, and saves; nothing is left running."""
     model = tmp_path / "tiny.json"
     model.write_text(json.dumps(TINY_CIFAR.to_record()))
@@ -498,8 +502,8 @@ def test_a_study_that_is_stopped_saves_its_run_and_goes_on(tmp_path):
     while not metrics.exists():
         assert process.poll() is None
         time.sleep(0.2)
-    process.send_signal(signal.SIGTERM)
-    output = finish(process, code=128 + signal.SIGTERM)
+    process.send_signal(signal.Signals[name])
+    output = finish(process, code=128 + signal.Signals[name])
     assert "saved" in output
     rows = len(metrics.read_text().splitlines())
     time.sleep(2)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import signal
 import sys
 import threading
@@ -16,7 +17,7 @@ _SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 
 @contextlib.contextmanager
 def raising_termination() -> Iterator[None]:
-    """Makes SIGTERM an exception, so that a process that runs beside is ended, too."""
+    """Makes SIGTERM and SIGHUP exceptions, so that a process beside is ended, too."""
 
     def leave(number: int, _: FrameType | None) -> None:
         sys.exit(128 + number)
@@ -24,11 +25,18 @@ def raising_termination() -> Iterator[None]:
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    before = signal.signal(signal.SIGTERM, leave)
+    numbers = [n for n in (signal.SIGTERM, signal.SIGHUP) if not _stays_ignored(n)]
+    before = {number: signal.signal(number, leave) for number in numbers}
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _stays_ignored(number: signal.Signals) -> bool:
+    """Whether it is SIGHUP under `nohup`."""
+    return number == signal.SIGHUP and signal.getsignal(number) == signal.SIG_IGN
 
 
 class StoppedError(Exception):
@@ -52,10 +60,8 @@ class StopRequest:
     def __enter__(self) -> StopRequest:
         # Python handles signals only in the main thread.
         if threading.current_thread() is threading.main_thread():
-            for number in _SIGNALS:
-                ignored = signal.getsignal(number) == signal.SIG_IGN
-                if number != signal.SIGHUP or not ignored:
-                    self._before[number] = signal.signal(number, self._note)
+            for number in itertools.filterfalse(_stays_ignored, _SIGNALS):
+                self._before[number] = signal.signal(number, self._note)
         return self
 
     def __exit__(self, *_: object) -> None:

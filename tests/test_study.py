@@ -16,6 +16,7 @@ from conftest import TINY_CIFAR
 from processes import finish, start
 from scalenet_training.errors import UsageError
 from scalenet_training.study import results as statistics
+from scalenet_training.study.agreement import agreements_of
 from scalenet_training.study.allocations import make_allocation, narrowed
 from scalenet_training.study.collection import collect, note_hardware
 from scalenet_training.study.config import StudyConfig
@@ -332,6 +333,30 @@ def test_a_run_that_was_stopped_while_it_evaluated_is_collected(tmp_path):
     results = collect(study, config)
     assert [result.images_per_second for result in results] == [250, 0]
     assert read_results(tmp_path / "results.csv") == results
+
+
+def test_allocations_of_seeds_are_compared_by_shares(tmp_path):
+    study = study_of(tmp_path)
+    assert agreements_of(study, str(tmp_path)) == []
+    (tmp_path / "allocations").mkdir()
+    for seed, allocation in enumerate([((4, 2, 0), (2, 2, 4)), ((8, 2, 0), (4, 2, 6))]):
+        made = dataclasses.replace(
+            TINY_CIFAR, allocation=allocation, budget_per_stage=None
+        )
+        path = tmp_path / "allocations" / f"learned-{seed}.json"
+        path.write_text(json.dumps(made.to_record()))
+    (found,) = agreements_of(study, str(tmp_path))
+    assert (found.arm, found.seeds) == ("learned", 2)
+    shares = [
+        [2 / 3, 1 / 3, 0, 1 / 4, 1 / 4, 1 / 2],
+        [0.8, 0.2, 0, 1 / 3, 1 / 6, 1 / 2],
+    ]
+    assert found.difference == pytest.approx(np.abs(np.subtract(*shares)).mean())
+    # Ranks 6 4 1 2.5 2.5 5 and 6 3 1 4 2 5.
+    ranks = [[6, 4, 1, 2.5, 2.5, 5], [6, 3, 1, 4, 2, 5]]
+    assert found.correlation == pytest.approx(np.corrcoef(*ranks)[0, 1])
+    text = render(study, [result("learned", 0, 0.1)], [found])
+    assert "| learned | 2 | 7.2 | 0.90 |" in text
 
 
 CHANGES = {

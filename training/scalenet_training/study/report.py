@@ -4,10 +4,16 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Sequence
 
 from scalenet_training.errors import RunError, usage_errors
 from scalenet_training.runs.files import replacing, written
 from scalenet_training.runs.metrics import read_rows
+from scalenet_training.study.agreement import (
+    Agreement,
+    agreement_table,
+    agreements_of,
+)
 from scalenet_training.study.config import StudyConfig
 from scalenet_training.study.results import (
     RESULTS_FILE,
@@ -41,10 +47,12 @@ def write_report(study: Study, folder: str) -> None:
     with replacing(os.path.join(folder, MACS_FILE)) as path:
         plot_error_by_macs(study, results, path)
     with written(os.path.join(folder, REPORT_FILE)) as file:
-        file.write(render(study, results))
+        file.write(render(study, results, agreements_of(study, folder)))
 
 
-def render(study: Study, results: list[Result]) -> str:
+def render(
+    study: Study, results: list[Result], agreements: Sequence[Agreement] = ()
+) -> str:
     """The text of report.md."""
     left = missing(study, results)
     hardware = sorted({result.hardware for result in results})
@@ -66,11 +74,24 @@ def render(study: Study, results: list[Result]) -> str:
         f"![Top-1 error over the epochs]({CURVES_FILE})",
         f"![Top-1 error against MACs]({MACS_FILE})",
         "",
+        *_agreement_lines(agreements),
         f"Hardware: {'; '.join(hardware)}.",
         f"Versions: {'; '.join(versions)}.",
         f"Dates: {dates[0]} to {dates[-1]}.",
     ]
     return "\n".join(lines) + "\n"
+
+
+def _agreement_lines(agreements: Sequence[Agreement]) -> list[str]:
+    if not agreements:
+        return []
+    return [
+        "Allocations of different seeds, by the share of a block's neurons at each "
+        "scale, each two seeds compared; every number is from allocations/:",
+        "",
+        agreement_table(agreements),
+        "",
+    ]
 
 
 def check_report(config: StudyConfig) -> None:
@@ -87,7 +108,8 @@ def check_report(config: StudyConfig) -> None:
         path = os.path.join(folder, REPORT_FILE)
         with open(path, encoding="utf-8") as file:
             found = file.read()
-    if found != render(study, results):
+        agreements = agreements_of(study, folder)
+    if found != render(study, results, agreements):
         raise RunError(
             f"{path!r} is not what results.csv gives. Write it anew: "
             f"scalenet study {config.file} --report"

@@ -154,11 +154,14 @@ def _pairs(model: keras.Model) -> dict[str, str]:
     A convolution whose own output is asked for, or goes elsewhere too, keeps it, and
     its batch norm.
     """
-    used = [model.outputs, *(call.inputs for call in calls_of(model))]
+    calls = calls_of(model)
+    used = [model.outputs, *(call.inputs for call in calls)]
     uses = collections.Counter(map(id, itertools.chain(*used)))
-    layers = {layer.name: layer for layer in model.layers}
+    taken: dict[str, list[int]] = {layer.name: [] for layer in model.layers}
+    for call in calls:
+        taken.setdefault(call.layer.name, []).append(uses[id(call.outputs[0])])
     return {
         pair.conv: pair.norm
-        for pair in conv_norms(layers)
-        if pair.norm in layers and uses[id(layers[pair.conv].output)] == 1
+        for pair in conv_norms(taken)
+        if pair.norm in taken and taken[pair.conv] == [1]
     }

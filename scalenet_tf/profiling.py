@@ -68,5 +68,5 @@ def _at_size(model: keras.Model, inputs: Sequence[Any]) -> keras.Model:
     if all(None not in tensor.shape[1:] for tensor in model.inputs):
         return model
     sized = [keras.Input(batch_shape=x.shape, dtype=x.dtype) for x in inputs]
-    tensors = sized if len(sized) > 1 else sized[0]
+    tensors = keras.tree.pack_sequence_as(model.input, sized)
     return keras.models.clone_model(model, input_tensors=tensors)

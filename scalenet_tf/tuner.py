@@ -162,11 +162,11 @@ class HyperScaleNet(keras_tuner.HyperModel):
         self.learning_rate = _checked("learning_rate", learning_rate, above_zero=True)
         self.weight_decay = _checked("weight_decay", weight_decay)
         self.label_smoothing = _checked("label_smoothing", label_smoothing, below=1)
-        if not 0 <= momentum < 1:
+        if not isinstance(momentum, numbers.Real) or not 0 <= momentum < 1:
             raise ValueError(
                 f"`momentum` must be from 0 to below 1. Received: {momentum!r}."
             )
-        self.momentum = momentum
+        self.momentum: float = momentum
         self._check_target()
 
     def architecture(self, hp: keras_tuner.HyperParameters) -> Architecture:
@@ -255,6 +255,17 @@ class HyperScaleNet(keras_tuner.HyperModel):
 
     def _check_target(self) -> None:
         """Every depth must be able to meet the target, or trials would be lost."""
+        if self.costs is not None:
+            time = self.target_milliseconds
+            if not isinstance(time, numbers.Real):
+                raise ValueError(
+                    f"`target_milliseconds` must be a number. Received: {time!r}."
+                )
+            architecture_for_time(
+                *(self.base, float(time), self.costs.milliseconds),
+                *average_shares(self.base),
+                classes=self.classes,
+            )
         depths = self.depth or (None, None)
         lowest = reachable_macs(self.base, depths[1], self.classes)[0]
         highest = reachable_macs(self.base, depths[0], self.classes)[1]

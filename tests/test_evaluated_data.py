@@ -57,6 +57,32 @@ def test_a_path_that_is_not_in_the_card_has_to_be_given(trained, run_verb):
     assert "was trained on '.../photos', whose place is not in its" in error
 
 
+def test_an_export_may_have_other_names_for_the_classes_of_its_run(trained, run_verb):
+    (trained / "names.txt").write_text("Ant\nBee\nCat\n")
+    words = f"{trained}/run --format onnx --name named --to {trained}/named"
+    run_verb("export", f"{words} --class-names {trained}/names.txt")
+    (path,) = (trained / "named").rglob("*.onnx")
+    code, out, error = run_verb("evaluate", f"{path} --compare {trained}/run")
+    assert (code, "the same likeliest class" in out) == (0, True)
+    assert "the model's 'Ant' with the dataset's 'a'" in error
+    (trained / "names.txt").write_text("b\na\nc\n")
+    words = words.replace("named", "wrong")
+    run_verb("export", f"{words} --class-names {trained}/names.txt")
+    (path,) = (trained / "wrong").rglob("*.onnx")
+    code, _, error = run_verb("evaluate", f"{path} --compare {trained}/run")
+    assert code == 2
+    assert "--compare must have the model's classes in the same order" in error
+
+
+def test_a_run_that_was_trained_through_a_link_has_its_split(trained, run_verb):
+    shutil.copytree(trained / "exports", trained / "linked")
+    (path,) = (trained / "linked").rglob("*.onnx")
+    card = path.parent / "model_card.json"
+    card.write_text(card.read_text().replace(".../photos", ".../link"))
+    code, out, _ = run_verb("evaluate", f"{path} --dataset {trained}/link")
+    assert (code, out.split()[0]) == (0, "2")
+
+
 @pytest.mark.parametrize("model", [0, 1], ids=["run", "export"])
 def test_other_data_are_compared_by_the_names_of_their_classes(
     trained, run_verb, model

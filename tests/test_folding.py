@@ -239,6 +239,17 @@ def test_a_convolution_whose_output_goes_elsewhere_too_stays():
     assert [norm.name for norm in norms(folded)] == ["stem_bn"]
 
 
+def test_layers_that_another_model_called_first_are_folded():
+    model = tiny_network()
+    same = keras.models.clone_model(
+        model,
+        input_tensors=keras.Input((56, 56, 3)),
+        clone_function=lambda layer: layer,
+    )
+    assert not norms(scalenet_tf.fold_batch_norm(same))
+    assert not norms(scalenet_tf.fold_batch_norm(model))
+
+
 def test_what_cannot_be_folded_is_an_error():
     dense = keras.Sequential([keras.Input((4,)), keras.layers.Dense(2)], name="mlp")
     for model in (dense, tiny_network, keras.Model()):

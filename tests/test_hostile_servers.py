@@ -253,6 +253,25 @@ def test_passwords_and_tokens_are_sent_and_not_told(behaviour):
     assert headers["x-token"] == "hush-hush"
 
 
+def test_a_password_of_netrc_is_not_sent_unasked(tmp_path, monkeypatch):
+    (tmp_path / "netrc").write_text("default login bob password hush\n")
+    monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
+    result, seen = rest(outputs())
+    assert result == EXPECTED
+    assert "authorization" not in seen[0][1]
+    result, seen = rest(outputs(), headers={"Authorization": "Bearer mine"})
+    assert (result, seen[0][1]["authorization"]) == (EXPECTED, "bearer mine")
+
+
+def test_the_proxy_of_the_environment_is_asked(monkeypatch):
+    with hostile.rest_server(outputs()) as (port, seen):
+        monkeypatch.setenv("http_proxy", f"http://127.0.0.1:{port}")
+        monkeypatch.setenv("no_proxy", "here")
+        client = Client("http://elsewhere/v1/models/m", timeout=TIMEOUT, attempts=1)
+        assert outcome_of(client, "predict") == EXPECTED
+    assert seen[0][0].startswith("POST http://elsewhere/v1/models/m")
+
+
 # complex64, resource, variant, qint8, one that there is not
 TYPES = (8, 20, 21, 11, 999)
 HUGE = [1, 250_000_000]

@@ -111,6 +111,15 @@ def test_models_inside_models_count_at_the_size_that_they_are_called_with(tiny):
     assert body.layers[1].output is not None  # it has no more calls than before
 
 
+def test_models_inside_models_may_have_outputs_by_name(tiny):
+    body = scalenet_tf.ScaleNet(tiny, classes=3, input_shape=(None, None, 3))
+    inner = keras.Model(body.inputs, {"a": body.outputs[0]})
+    x = keras.Input((56, 56, 3))
+    sized = scalenet_tf.ScaleNet(tiny, classes=3)
+    model = keras.Model(x, inner(x)["a"])
+    assert scalenet_tf.count_macs(model) == scalenet_tf.count_macs(sized)
+
+
 def test_a_layer_counts_as_often_as_it_is_called():
     dense = keras.layers.Dense(5)
     x = keras.Input((5,))

@@ -142,3 +142,8 @@ def test_a_folder_of_data_is_the_same_however_it_is_written(here):
     assert TrainConfig(dataset="photo").differences(before) == {
         "dataset": ("photos", "photo")
     }
+    for name in ("model", "weights", "teacher"):
+        before = TrainConfig(**{name: "net.keras"})
+        for same in ("./net.keras", f"{here}/net.keras"):
+            assert not TrainConfig(**{name: same}).differences(before)
+        assert TrainConfig(**{name: "other/net.keras"}).differences(before)

@@ -3,6 +3,7 @@
 import json
 import os
 
+import keras
 import numpy as np
 import pytest
 from scalenet_training.errors import UsageError
@@ -13,7 +14,7 @@ from scalenet_training.settings.inputs import check_inputs
 from test_export import NAMES, PHOTOS, TRANSFORM, calibration, classifier, evaluated
 
 from scalenet_tf import export
-from scalenet_tf.export.classifier import Classifier
+from scalenet_tf.export.classifier import Classifier, ends_in_softmax
 from scalenet_tf.export.metadata import check_metadata
 from scalenet_tf.export.verification import softmax_of
 
@@ -158,6 +159,19 @@ def test_what_is_no_temperature_is_an_error_before_anything(text, tmp_path):
         read()
     with pytest.raises(UsageError, match=r"none.json' is no report of an evaluation"):
         read_facts(str(tmp_path / "none.json"))
+
+
+def test_softmax_is_known_in_all_of_its_forms():
+    model = classifier(classifier_activation=None)
+    for softmax in (
+        keras.layers.Softmax(),
+        keras.layers.Activation("softmax"),
+        keras.ops.softmax,
+    ):
+        assert ends_in_softmax(keras.Model(model.inputs, softmax(model.outputs[0])))
+    assert ends_in_softmax(model)
+    other = keras.ops.softmax(2 * model.outputs[0])
+    assert not ends_in_softmax(keras.Model(model.inputs, other))
 
 
 def test_other_probabilities_than_those_of_softmax_have_no_temperature(tmp_path):

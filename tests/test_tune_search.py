@@ -309,6 +309,9 @@ def test_folders_of_other_searches_are_refused_and_kept(tmp_path):
     folder.claim(space)
     folder.check(space)
     folder.check(TuneConfig(max_trials=99, data_dir="elsewhere").space())
+    photos = SearchFolder(str(tmp_path / "photos"))
+    photos.claim(TuneConfig(dataset="photos", model="./net.json").space())
+    photos.check(TuneConfig(dataset="photos/", model="net.json").space())
     before = (tmp_path / "new" / "search.json").read_text()
     other = TuneConfig(epochs=7, budgets=("1x", "0.5x")).space()
     with pytest.raises(UsageError, match="holds a search of another space") as error:

@@ -156,6 +156,16 @@ def test_labels_are_smoothed(shape):
         ({"costs": COSTS, "target_macs": 5e7}, "`costs` must stand without `target_ma"),
         ({"costs": COSTS, "depth": (9, 12)}, "`costs` must stand without"),
         ({"target_milliseconds": 3.0}, "must stand with `costs`. Received: 3.0 alone"),
+        (
+            {"costs": COSTS, "target_milliseconds": 0.1},
+            r"the target must be .* ms or more for ScaleNetCifar38. Received: 0.1",
+        ),
+        ({"costs": COSTS, "target_milliseconds": float("nan")}, "ms or more"),
+        (
+            {"costs": COSTS, "target_milliseconds": "3"},
+            "`target_milliseconds` must be a number. Received: '3'",
+        ),
+        ({"momentum": "0.9"}, "`momentum` must be from 0 to below 1. Received: '0.9'"),
     ],
 )
 def test_arguments_that_cannot_be_are_named(arguments, message):

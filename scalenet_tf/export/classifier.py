@@ -131,10 +131,10 @@ def ends_in_softmax(model: keras.Model) -> bool:
     calls = {id(call.outputs[0]): call for call in calls_of(model)}
     layer, inputs, _ = calls[id(model.outputs[0])]
     activation = getattr(layer, "activation", None)
-    is_softmax = activation is keras.activations.softmax
-    return inputs[0] is logits and (
-        is_softmax or isinstance(layer, keras.layers.Softmax)
-    )
+    # Keras' layer of that name, or its operation, `keras.ops.softmax`.
+    is_one = type(layer).__name__ == "Softmax"
+    is_softmax = is_one or activation is keras.activations.softmax
+    return is_softmax and inputs[0] is logits
 
 
 def check_temperature(value: float) -> None:

@@ -8,6 +8,8 @@ import json
 import os
 import ssl
 import threading
+import urllib.parse
+import urllib.request
 from collections.abc import Coroutine, Mapping
 from typing import Any, TypeVar
 
@@ -74,6 +76,7 @@ class JsonExchange:
         self._endpoint = endpoint
         self._connection = connection
         self._api = api
+        self._proxy = _proxy_of(endpoint.http_url)
         self._tls = ssl.create_default_context(cafile=connection.ca_file)
         self._thread = _LoopThread()
         self._session = self._thread.run(self._open())
@@ -87,7 +90,6 @@ class JsonExchange:
             cookie_jar=aiohttp.DummyCookieJar(),
             # A few bytes can become gigabytes.
             auto_decompress=False,
-            trust_env=True,
         )
 
     def _authorization(self) -> dict[str, str]:
@@ -192,6 +194,7 @@ class JsonExchange:
             self._endpoint.http_url + verb,
             data=body,
             headers=headers,
+            proxy=self._proxy,
             allow_redirects=False,
         ) as response:
             if 300 <= response.status < 400:
@@ -255,6 +258,17 @@ def _error(server: str, code: int, message: object) -> ServingError:
     }
     text = f"{server} answered {code}: {told(message)}"
     return known.get(code, ServerFaultError)(text)
+
+
+def _proxy_of(url: str) -> str | None:
+    """The proxy that the environment has for a URL.
+
+    Nothing else is taken from it: a password in `.netrc` is for who asks for it.
+    """
+    parts = urllib.parse.urlsplit(url)
+    if urllib.request.proxy_bypass(parts.hostname or ""):
+        return None
+    return urllib.request.getproxies().get(parts.scheme)
 
 
 def _json_object(content: bytes) -> dict[str, Any] | None:

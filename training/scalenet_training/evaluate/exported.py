@@ -33,7 +33,6 @@ from scalenet_training.evaluate.subject import Observer, Subject
 from scalenet_training.networks.class_names import (
     check_number,
     check_order,
-    check_same,
     difference_note,
 )
 from scalenet_training.networks.exported_files import (
@@ -157,8 +156,10 @@ def _prepare(settings: EvaluateConfig, formats: Sequence[ExportFormat]) -> _Work
         if network.record is not None:
             recorded = network.record.config.to_json()
             defaults = {**recorded, "eval_split": network.record.eval_split}
-            check_same(network.record.class_names, names, settings.run_or_model)
-        check_number(model.output_shape[-1], names, settings.run_or_model)
+            own = network.record.class_names
+            check_order(names, own, settings.compare, "compare")
+        compared = range(model.output_shape[-1])
+        check_number(len(names), [*map(str, compared)], settings.compare, "compare")
     source, name = _data(settings, defaults, exported.transform.resize)
     split = open_split(source, name, "`eval_split`")
     check_number(len(names), source.class_names, source.name)
@@ -211,5 +212,6 @@ def _is_own(dataset: str, defaults: Mapping[str, Any]) -> bool:
     """Whether a dataset is the one that the model was trained on, by its name."""
     own = defaults.get("dataset") or ""
     if own.startswith(ELSEWHERE):
-        return os.path.basename(os.path.realpath(dataset)) == own[len(ELSEWHERE) :]
+        places = (os.path.realpath(dataset), os.path.normpath(dataset))
+        return own[len(ELSEWHERE) :] in map(os.path.basename, places)
     return same_dataset(dataset, own, defaults.get("data_dir"))

@@ -38,12 +38,21 @@ def read_class_names(path: str) -> list[str]:
     return names
 
 
-def check_number(classes: int, names: Sequence[str], dataset: str) -> None:
-    """Raises SettingError where a dataset has not the number of classes of a model."""
+def check_number(
+    classes: int, names: Sequence[str], given: str, setting: str = "dataset"
+) -> None:
+    """Raises SettingError where other data have not a model's number of classes.
+
+    Args:
+        classes: Of the model.
+        names: Of the other data's classes, or another model's.
+        given: What has these, as it was named.
+        setting: That names it.
+    """
     if classes != len(names):
         raise SettingError(
-            f"`dataset` must have the model's {classes} classes. "
-            f"Received: {dataset!r} with {len(names)}."
+            f"`{setting}` must have the model's {classes} classes. "
+            f"Received: {given!r} with {len(names)}."
         )
 
 
@@ -59,13 +68,18 @@ def check_same(own: Sequence[str], names: Sequence[str], dataset: str) -> None:
         )
 
 
-def check_order(own: Sequence[str], names: Sequence[str], dataset: str) -> None:
-    """Raises SettingError where other data have a model's classes in another order."""
+def check_order(
+    own: Sequence[str], names: Sequence[str], given: str, setting: str = "dataset"
+) -> None:
+    """Raises SettingError where other data have a model's classes in another order.
+
+    Arguments as for `check_number`.
+    """
     pair = first_difference(own, names)
     if pair and sorted(own) == sorted(names):
         raise SettingError(
-            "`dataset` must have the model's classes in the same order. Received: "
-            f"{dataset!r} with {pair[1]!r} in the place of {pair[0]!r}."
+            f"`{setting}` must have the model's classes in the same order. Received: "
+            f"{given!r} with {pair[1]!r} in the place of {pair[0]!r}."
         )
 
 

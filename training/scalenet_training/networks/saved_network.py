@@ -154,7 +154,8 @@ class SavedNetwork:
         own = self.own_record(settings)
         if own is None:
             return
-        if (settings.eval_split or own.eval_split).startswith("validation"):
+        split = settings.eval_split or own.eval_split
+        if split.startswith("validation") or "[" in split:
             check_division(self.path, own.data, source, self.setting)
 
     def notes(

@@ -156,9 +156,10 @@ def _file_rows(publication: Publication, sizes: Mapping[str, int]) -> list[str]:
 def _front_matter(publication: Publication) -> str:
     """The YAML at the top. JSON's strings and lists are YAML, too."""
     record, text = publication.record, _quoted
-    of_files = is_folder_name(record.config.dataset) or is_manifest(
-        record.config.dataset
-    )
+    name = record.config.dataset
+    of_files = is_folder_name(name) or is_manifest(name)
+    if record.data is not None:
+        of_files = record.data.get("kind") in ("folder", "manifest")
     lines = [
         "library_name: keras",
         "pipeline_tag: image-classification",

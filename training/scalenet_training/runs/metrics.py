@@ -40,7 +40,7 @@ def read_rows(path: str) -> list[dict[str, Any]]:
     if not os.path.exists(path):
         return []
     try:
-        text = read_bounded(path).decode("utf-8")
+        text = read_bounded(path).decode("utf-8-sig")
         reader = csv.DictReader(io.StringIO(text, newline=""))
         missing = [name for name in _COLUMNS if name not in (reader.fieldnames or ())]
         if missing:

@@ -187,6 +187,7 @@ class RunOptions(OptionGroup):
 
 
 # What a run goes on with if there is more of it.
+_PLACES = ("dataset", "model", "weights", "teacher")
 _MAY_GROW = ("epochs", "early_stopping")
 
 
@@ -262,16 +263,21 @@ class TrainConfig(
         return {
             name: (before[name], value)
             for name, value in now.items()
-            if _written(name, before[name]) != _written(name, value)
+            if written(name, before[name]) != written(name, value)
             and not (name in _MAY_GROW and value > before[name] > 0)
         }
 
 
-def _written(name: str, value: Any) -> Any:
-    """A setting for comparisons: a folder is one, however it is written.
+def written(name: str, value: Any) -> Any:
+    """A setting for comparisons: a folder or a file is one, however it is written.
 
-    What a dataset is, beside its name, is compared when it is open.
+    What has a name of its own, such as `digits` or `ScaleNet50`, stays different from
+    all others. What is behind a name is compared when it is open.
+
+    Args:
+        name: Of the setting.
+        value: Its value.
     """
-    if name != "dataset":
+    if name not in _PLACES or not isinstance(value, str):
         return value
     return os.path.abspath(os.path.expanduser(value))

@@ -12,14 +12,14 @@ from scalenet_tf.files import read_json
 from scalenet_training.errors import SettingError
 from scalenet_training.networks.allocation_file import PROVENANCE
 from scalenet_training.runs.run_folder import RunFolder
+from scalenet_training.settings.base import resumable_fields
+from scalenet_training.settings.training import TrainConfig, written
 from scalenet_training.study.collection import command_of
 from scalenet_training.study.config import StudyConfig
 from scalenet_training.study.results import Result
 from scalenet_training.study.spec import Study, StudyRun
 
 _ABSENT = "not given"
-# Of a command: where its machine has what, and how it computes.
-_FREE = ("--workdir", "--data-dir", "--jit")
 
 Differences = Mapping[str, tuple[Any, Any]]
 
@@ -64,22 +64,24 @@ def _of_row(run: StudyRun, row: Result) -> Differences:
     """By the command, where the run's folder is gone."""
     before = _options(shlex.split(row.command))
     is_allocated = run.arm.allocation is not None
-    model = before.get("--model", _ABSENT) if is_allocated else run.arm.config.model
+    model = before.get("model", _ABSENT) if is_allocated else run.arm.config.model
     now = _options(command_of(run, model))
-    names = sorted({*before, *now} - {*_FREE})
+    # A row of fewer epochs is missing: its run goes on.
+    names = {*before, *now} - {*resumable_fields(TrainConfig), "epochs"}
+    pairs = {n: (before.get(n, _ABSENT), now.get(n, _ABSENT)) for n in sorted(names)}
     return {
-        name: (before.get(name, _ABSENT), now.get(name, _ABSENT))
-        for name in names
-        if before.get(name) != now.get(name)
+        name: (old, new)
+        for name, (old, new) in pairs.items()
+        if written(name, old) != written(name, new)
     }
 
 
 def _options(command: Sequence[str]) -> dict[str, str]:
-    """The options of a command, each with its values."""
+    """The settings that a command's options name, each with its values."""
     found: dict[str, list[str]] = {}
     for word in command:
         if word.startswith("--"):
-            found[word] = []
+            found[word.removeprefix("--").replace("-", "_")] = []
         elif found:
             found[next(reversed(found))].append(word)
     return {name: " ".join(values) for name, values in found.items()}
@@ -90,7 +92,8 @@ def _of_allocation(run: StudyRun, config: StudyConfig) -> Differences:
     path = config.allocation_file(run.name)
     if spec is None or not os.path.exists(path):
         return {}
-    made = read_json(path).get(PROVENANCE, {})
+    content = read_json(path)
+    made = content.get(PROVENANCE, {}) if isinstance(content, dict) else {}
     now = {**dataclasses.asdict(spec), "seed": run.seed}
     return {
         f"allocations.{name}": (made[name], value)

@@ -147,7 +147,7 @@ def read_results(path: str) -> list[Result]:
     if not os.path.exists(path):
         return []
     with unreadable(f"{path!r} cannot be read"):
-        text = read_bounded(path).decode("utf-8")
+        text = read_bounded(path).decode("utf-8-sig")
         reader = csv.DictReader(io.StringIO(text, newline=""))
         if reader.fieldnames != list(fields):
             raise ValueError(

@@ -11,6 +11,7 @@ from typing import Any
 from scalenet_tf.files import read_json, unreadable
 from scalenet_training.errors import UsageError, usage_errors
 from scalenet_training.runs.files import check_own_folder, disk_errors, write_json
+from scalenet_training.settings.training import written
 
 SPACE_FILE = "search.json"
 STATE_FILE = "oracle.json"
@@ -57,7 +58,7 @@ class SearchFolder:
             if name == "data"
             else f"{name} ({recorded.get(name)!r} there, {value!r} now)"
             for name, value in space.items()
-            if recorded.get(name) != value
+            if written(name, recorded.get(name)) != written(name, value)
         ]
         if different:
             raise UsageError(

@@ -97,7 +97,10 @@ def measure_load(config: LoadConfig) -> list[Load]:
         UsageError: The images, the server's URL or what to compare with cannot be had.
         RunError: The server does not answer, or some answers were missing or wrong.
     """
-    files = image_files(config.images)[: config.requests]
+    found = image_files(config.images)
+    count = min(len(found), config.requests)
+    # Of a folder of classes some of each.
+    files = [found[number * len(found) // count] for number in range(count)]
     with contextlib.ExitStack() as stack:
         own = None
         if config.compare is not None:

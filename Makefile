@@ -10,13 +10,13 @@ ARGS ?=
 N ?= 10000
 SEED ?= 0
 
-.PHONY: help train check test test-processes test-slow fuzz kills situations lint format clean
+.PHONY: help train check test test-runs test-slow fuzz kills situations lint format clean
 
 help:
 	@echo "make train      train ScaleNetCifar38 on digits (ARGS='--epochs 3' and so on)"
 	@echo "make check      what continuous integration runs: the three below"
 	@echo "make test       the quick tests"
-	@echo "make test-processes  runs of several processes, killed and interrupted"
+	@echo "make test-runs  whole runs, also of several processes, killed and interrupted"
 	@echo "make lint       ruff, directions of imports, types, documentation site"
 	@echo "make test-slow  the slow tests: every network, deep ones too"
 	@echo "make fuzz       damaged files and made-up options (N=10000 SEED=0)"
@@ -27,14 +27,14 @@ help:
 train: $(VENV)/train.stamp
 	$(BIN)/python training/train.py $(ARGS)
 
-check: test test-processes lint
+check: test test-runs lint
 
 test: $(VENV)/dev.stamp
 	$(BIN)/python -m pytest -n 2 --dist worksteal $(ARGS)
 
 # Two files at a time: much of what they take is the start of their processes.
-test-processes: $(VENV)/dev.stamp
-	$(BIN)/python -m pytest -n 2 --dist loadfile -m "processes and not slow" $(ARGS)
+test-runs: $(VENV)/dev.stamp
+	$(BIN)/python -m pytest -n 2 --dist loadfile -m "(processes or runs) and not slow" $(ARGS)
 
 # A process for a few tests each: Keras keeps every graph that it has traced.
 test-slow: $(VENV)/dev.stamp

@@ -208,6 +208,7 @@ def test_frozen_statistics_stay():
     assert "stem_bn" not in moved
 
 
+@pytest.mark.runs
 @pytest.mark.parametrize(
     ("module", "make"),
     [(evaluation, "make_evaluation_step"), (loop, "make_statistics_step")],

@@ -154,6 +154,7 @@ def config(tmp_path):
     )
 
 
+@pytest.mark.runs
 def test_a_run_learns_from_a_run_and_resumes(config, tmp_path):
     teacher = tmp_path / "teacher"
     train_and_evaluate(dataclasses.replace(config, epochs=1), str(teacher))

@@ -8,6 +8,8 @@ import image_folders as images
 import pytest
 from conftest import TINY_CIFAR
 
+pytestmark = pytest.mark.runs
+
 SPLIT = "--eval-split validation[:2]"
 
 

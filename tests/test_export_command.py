@@ -36,6 +36,8 @@ from scalenet_tf.export import savedmodel
 from scalenet_tf.export.formats import get_format
 from scalenet_tf.preprocessing import EvaluationTransform, decode_image
 
+pytestmark = pytest.mark.runs
+
 EXPORT = os.path.join(TRAINING, "export.py")
 SIGNATURES = ("serving_default", "serving_uint8", "serving_bytes", "features")
 

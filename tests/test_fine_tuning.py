@@ -19,6 +19,8 @@ from test_step import MICRO, NONE, batch, learner_in
 
 import scalenet_tf
 
+pytestmark = pytest.mark.runs
+
 
 @pytest.fixture
 def config(tmp_path):

@@ -26,6 +26,8 @@ from scalenet_training.train.loop import train_and_evaluate
 import scalenet_tf
 from scalenet_tf import allocation
 
+pytestmark = pytest.mark.runs
+
 SEED = allocation.seed_architecture(TINY_CIFAR)
 QUICK = {"train_split": "train[:320]", "eval_split": "validation[:32]", "epochs": 2}
 

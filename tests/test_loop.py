@@ -33,6 +33,8 @@ import scalenet_tf
 from scalenet_tf.architectures import architecture_from_record
 from scalenet_tf.profiling import count_parameters
 
+pytestmark = pytest.mark.runs
+
 DIGITS = PRESETS["digits"].config
 
 

@@ -15,6 +15,8 @@ from scalenet_training.train.outcome import Outcome, Patience
 from scalenet_training.train.step import Learner
 from test_fine_tuning import config  # noqa: F401
 
+pytestmark = pytest.mark.runs
+
 ROWS = [
     {"epoch": 0, "val_top1_error": 0.3, "val_top5_error": 0.2, "val_loss": 1.0},
     {"epoch": 1, "val_top1_error": 0.2, "val_top5_error": 0.2, "val_loss": 1.2},

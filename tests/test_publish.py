@@ -16,6 +16,8 @@ from scalenet_training.recipes.presets import PRESETS
 from scalenet_training.runs.run_folder import RunFolder
 from scalenet_training.train.loop import train_and_evaluate
 
+pytestmark = pytest.mark.runs
+
 pytest.importorskip("ai_edge_litert", reason="needs the extra `export`")
 
 DIGITS = PRESETS["digits"].config

@@ -27,6 +27,8 @@ from scalenet_training.train.loop import train_and_evaluate
 import scalenet_tf
 from scalenet_tf.shipped import weights as shipped
 
+pytestmark = pytest.mark.runs
+
 NAMES = ["cifar10:ResNetCifar38", "cifar10:ScaleNetCifar38"]
 CLASSES = "airplane automobile bird cat deer dog frog horse ship truck"
 

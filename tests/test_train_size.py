@@ -17,6 +17,8 @@ from scalenet_training.train.plan import prepare
 
 from scalenet_tf.preprocessing import EvaluationTransform
 
+pytestmark = pytest.mark.runs
+
 SIDES = {"train_size": 20, "image_size": 32, "eval_resize": 40}
 
 

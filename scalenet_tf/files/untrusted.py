@@ -84,7 +84,7 @@ def parse_json(data: bytes | str, max_bytes: int = MAX_BYTES) -> Any:
     if len(data) > max_bytes:
         raise ValueError(f"it must have at most {max_bytes:,} bytes, and has more")
     try:
-        text = data.decode("utf-8-sig") if isinstance(data, bytes) else data
+        text = data.decode("utf-8") if isinstance(data, bytes) else data
         content = json.loads(text, object_pairs_hook=_unique, parse_int=_short_int)
     except RecursionError:
         raise _too_deep() from None

@@ -73,7 +73,7 @@ def _hash(name: str) -> float:
 
 
 def spread_over_classes(indices: np.ndarray, files: Sequence[ImageFile]) -> np.ndarray:
-    """Files in an order in which any slice has its share of each class, but for one.
+    """Files in an order of which any slice has its share of each class, rounded.
 
     Within a class the hashes of their names decide. The order in which files are listed
     is by class, of which a slice would have the first ones alone.

@@ -261,11 +261,14 @@ class HyperScaleNet(keras_tuner.HyperModel):
                 raise ValueError(
                     f"`target_milliseconds` must be a number. Received: {time!r}."
                 )
-            architecture_for_time(
-                *(self.base, float(time), self.costs.milliseconds),
-                *average_shares(self.base),
-                classes=self.classes,
-            )
+            try:
+                architecture_for_time(
+                    *(self.base, float(time), self.costs.milliseconds),
+                    *average_shares(self.base),
+                    classes=self.classes,
+                )
+            except ValueError as error:
+                raise ValueError(f"`target_milliseconds`: {error}") from error
         depths = self.depth or (None, None)
         lowest = reachable_macs(self.base, depths[1], self.classes)[0]
         highest = reachable_macs(self.base, depths[0], self.classes)[1]

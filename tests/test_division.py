@@ -6,7 +6,12 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from scalenet_training.data.division import hold_out, select, spread_over_classes
+from scalenet_training.data.division import (
+    evenly,
+    hold_out,
+    select,
+    spread_over_classes,
+)
 from scalenet_training.data.files.listing import ImageFile
 
 # Classes, each with the numbers that its files have in their names.
@@ -107,3 +112,11 @@ def test_a_slice_does_not_follow_names():
     listed = [ImageFile(str(n), f"{n:03}.png", 0, None, 1, 1) for n in range(100)]
     half = spread_over_classes(np.arange(100), listed)[:50]
     assert 15 < np.count_nonzero(half < 50) < 35
+
+
+@given(st.integers(0, 50), st.integers(0, 200))
+def test_some_of_many_are_spread_over_all(count, total):
+    found = evenly(count, total)
+    assert len(found) == len({*found}) == min(count, total)
+    gaps = np.diff([*found, total]) if found else []
+    assert all(abs(gap - total / len(found)) < 1 for gap in gaps)

@@ -24,7 +24,11 @@ from scalenet_tf.decoding.formats import (
 )
 
 _ORIENTATION_TAG = 0x0112
-_TURNED = range(5, 9)  # values of the tag that exchange width and height
+# Values of the tag by which a stored image is shown with its sides exchanged, and then
+# with its rows, its columns reversed.
+SIDES_EXCHANGED = (5, 6, 7, 8)
+ROWS_REVERSED = (3, 4, 7, 8)
+COLUMNS_REVERSED = (2, 3, 6, 7)
 _EXIF = b"Exif\0\0"
 _STANDARD_MASKS = (0xFF0000, 0xFF00, 0xFF)
 _PNG_DEPTHS = {
@@ -84,7 +88,7 @@ def read_header(source: str | bytes | os.PathLike[str] | BinaryIO) -> ImageHeade
             f"a {kind} of {width} x {height} pixels, more than the {MAX_PIXELS:,} that "
             "can be decoded; make it smaller"
         )
-    if orientation in _TURNED:
+    if orientation in SIDES_EXCHANGED:
         width, height = height, width
     return ImageHeader(kind, width, height, orientation)
 

@@ -9,6 +9,11 @@ from __future__ import annotations
 
 import tensorflow as tf
 
+from scalenet_tf.decoding.headers import (
+    COLUMNS_REVERSED,
+    ROWS_REVERSED,
+    SIDES_EXCHANGED,
+)
 from scalenet_tf.decoding.reading import content, number
 
 _MARKS = {"JPEG": r"Exif\x00\x00", "PNG": "eXIf"}  # regular expressions
@@ -182,6 +187,8 @@ def stored_window(
 
 def _parts(orientation: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
     """Whether the sides are exchanged; then whether rows, columns are reversed."""
-    rows = tf.reduce_any(orientation == [3, 4, 7, 8])
-    columns = tf.reduce_any(orientation == [2, 3, 6, 7])
-    return orientation >= 5, rows, columns
+    exchanged, rows, columns = (
+        tf.reduce_any(orientation == [*values])
+        for values in (SIDES_EXCHANGED, ROWS_REVERSED, COLUMNS_REVERSED)
+    )
+    return exchanged, rows, columns

@@ -15,7 +15,13 @@ import zlib
 import numpy as np
 
 from scalenet_tf.decoding.formats import DECODED
-from scalenet_tf.decoding.headers import ImageFormatError, read_header
+from scalenet_tf.decoding.headers import (
+    COLUMNS_REVERSED,
+    ROWS_REVERSED,
+    SIDES_EXCHANGED,
+    ImageFormatError,
+    read_header,
+)
 from scalenet_tf.extras import import_extra
 
 
@@ -64,10 +70,10 @@ def decode_array(data: bytes) -> np.ndarray:
 
 def _oriented(pixels: np.ndarray, orientation: int) -> np.ndarray:
     """Stored pixels as a viewer shows them, by a value of Exif's tag."""
-    if orientation >= 5:
+    if orientation in SIDES_EXCHANGED:
         pixels = pixels.swapaxes(0, 1)
-    rows = -1 if orientation in (3, 4, 7, 8) else 1
-    columns = -1 if orientation in (2, 3, 6, 7) else 1
+    rows = -1 if orientation in ROWS_REVERSED else 1
+    columns = -1 if orientation in COLUMNS_REVERSED else 1
     return np.ascontiguousarray(pixels[::rows, ::columns])
 
 

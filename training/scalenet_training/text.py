@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 
 def printable(text: str) -> str:
@@ -29,6 +30,21 @@ def some(names: Sequence[str], most: int = 3) -> str:
     listed = ", ".join(map(quoted, names[:most]))
     more = len(names) - most
     return f"{listed} and {more:,} more" if more > 0 else listed
+
+
+def differing(
+    pairs: Mapping[str, tuple[Any, Any]], before: str = "there", between: str = ", "
+) -> str:
+    """What differs: "epochs (2 there, 3 now)".
+
+    Args:
+        pairs: Name -> value before and now.
+        before: The word for where, or when, the first value was.
+        between: Stands between two of them.
+    """
+    return between.join(
+        f"{name} ({old!r} {before}, {new!r} now)" for name, (old, new) in pairs.items()
+    )
 
 
 def _is_space(character: str) -> bool:

@@ -13,6 +13,7 @@ from scalenet_training.allocate.costs import Runtime, measure_costs
 from scalenet_training.errors import UsageError
 from scalenet_training.networks.targets import parse_target
 from scalenet_training.runs.files import write_json
+from scalenet_training.text import differing
 
 _ATTEMPTS = 6
 _ENOUGH = 0.01  # of the target that may be left
@@ -133,14 +134,11 @@ def _costs(runtime: Runtime, path: str) -> CostTable:
     except (OSError, ValueError, RecursionError) as error:
         raise UsageError(f"`cost_table` {path!r}: {error}.") from error
     wanted = runtime.identity()
-    differing = [
-        f"{name} ({costs.about.get(name)!r} there, {value!r} now)"
-        for name, value in wanted.items()
-        if costs.about.get(name) != value
-    ]
-    if differing:
+    pairs = {name: (costs.about.get(name), value) for name, value in wanted.items()}
+    others = {name: pair for name, pair in pairs.items() if pair[0] != pair[1]}
+    if others:
         raise UsageError(
-            f"`cost_table` {path!r} was measured with another {', '.join(differing)}. "
+            f"`cost_table` {path!r} was measured with another {differing(others)}. "
             "Give the path of a file that does not exist to measure anew."
         )
     return costs

@@ -72,6 +72,12 @@ def _hash(name: str) -> float:
     return int.from_bytes(digest, "big") / 2**64
 
 
+def evenly(count: int, total: int) -> list[int]:
+    """Numbers below `total`, at most `count`, at equal distances from 0 on."""
+    count = min(count, total)
+    return [number * total // count for number in range(count)]
+
+
 def spread_over_classes(indices: np.ndarray, files: Sequence[ImageFile]) -> np.ndarray:
     """Files in an order of which any slice has its share of each class, rounded.
 

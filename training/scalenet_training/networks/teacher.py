@@ -13,6 +13,7 @@ import tensorflow as tf
 from scalenet_tf.export.formats import find_exported
 from scalenet_tf.preprocessing import STATISTICS, EvaluationTransform
 from scalenet_training.errors import SettingError
+from scalenet_training.networks.class_names import first_difference
 from scalenet_training.networks.exported_files import open_intact
 from scalenet_training.networks.logits import logits_of
 from scalenet_training.networks.saved_network import SavedNetwork, find_network
@@ -126,12 +127,11 @@ def _check(opened: _Opened, path: str, side: int, class_names: Sequence[str]) ->
             f"{_NAME} must have the {len(class_names)} classes of `dataset`. Received: "
             f"{path!r} with {opened.classes}."
         )
-    if opened.class_names is not None and [*opened.class_names] != [*class_names]:
-        pairs = zip(opened.class_names, class_names, strict=True)
-        own, other = next((a, b) for a, b in pairs if a != b)
+    pair = first_difference(opened.class_names or class_names, class_names)
+    if pair is not None:
         raise SettingError(
             f"{_NAME} must have the classes of `dataset` in the same order. Received: "
-            f"{path!r} with {own!r} in the place of {other!r}."
+            f"{path!r} with {pair[0]!r} in the place of {pair[1]!r}."
         )
     if opened.side is not None and opened.side < side:
         raise SettingError(

@@ -62,6 +62,7 @@ def facts_of_files(dataset: str, train_split: str) -> Facts:
     """
     from scalenet_training.data.division import (
         divide,
+        evenly,
         select,
         spread_over_classes,
     )
@@ -76,8 +77,7 @@ def facts_of_files(dataset: str, train_split: str) -> Facts:
         numbers = select(splits, train_split, dataset, order)
     except ValueError as error:
         raise ValueError(f"`train_split`: {error}") from error
-    count = min(_LOOKED_AT, len(numbers))
-    looked_at = [int(numbers[i * len(numbers) // count]) for i in range(count)]
+    looked_at = [int(numbers[i]) for i in evenly(_LOOKED_AT, len(numbers))]
     sides = _shorter_sides(listing, looked_at)
     return Facts(len(numbers), len(listing.class_names), sides)
 

@@ -29,7 +29,7 @@ from scalenet_training.data.table import render
 from scalenet_training.errors import UsageError
 from scalenet_training.runs.files import disk_errors, written
 from scalenet_training.runs.run_folder import RunFolder
-from scalenet_training.text import some
+from scalenet_training.text import differing, some
 
 LIST_FILE = "data.csv.gz"
 TABLE_FILE = "data.txt"
@@ -124,11 +124,12 @@ class RunData:
             found = differences(before, self._examples, self._replaced)
             if found:
                 return "; ".join(found)
-        return "; ".join(
-            f"{name} ({recorded.get(name)!r} there, {self.facts.get(name)!r} now)"
+        pairs = {
+            name: (recorded.get(name), self.facts.get(name))
             for name in sorted({*recorded, *self.facts})
             if recorded.get(name) != self.facts.get(name)
-        )
+        }
+        return differing(pairs, between="; ")
 
 
 def evaluation_notes(folder: RunFolder, source: Source, split: Split) -> list[str]:

@@ -26,6 +26,7 @@ from scalenet_training.runs.files import (
 from scalenet_training.runs.metrics import METRICS_FILE, Curve, read_rows
 from scalenet_training.runs.record import CONFIG_FILE, RunRecord
 from scalenet_training.settings.training import TrainConfig
+from scalenet_training.text import differing
 
 if TYPE_CHECKING:
     import keras
@@ -83,12 +84,9 @@ class RunFolder:
         self.rows()  # which the end of an epoch adds to
         differences = config.differences(self.read_record().config)
         if differences:
-            listed = ", ".join(
-                f"{name} ({before!r} there, {now!r} now)"
-                for name, (before, now) in differences.items()
-            )
             raise UsageError(
-                f"`workdir` {self.path!r} holds a run with other settings: {listed}. "
+                f"`workdir` {self.path!r} holds a run with other settings: "
+                f"{differing(differences)}. "
                 "Give another `workdir`, or the run's own settings to resume it."
             )
 

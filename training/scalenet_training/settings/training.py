@@ -263,13 +263,13 @@ class TrainConfig(
         return {
             name: (before[name], value)
             for name, value in now.items()
-            if written(name, before[name]) != written(name, value)
+            if comparable(name, before[name]) != comparable(name, value)
             and not (name in _MAY_GROW and value > before[name] > 0)
         }
 
 
-def written(name: str, value: Any) -> Any:
-    """A setting for comparisons: a folder or a file is one, however it is written.
+def comparable(name: str, value: Any) -> Any:
+    """A setting for comparisons: a folder or a file is one, however it is spelt.
 
     What has a name of its own, such as `digits` or `ScaleNet50`, stays different from
     all others. What is behind a name is compared when it is open.

@@ -13,11 +13,12 @@ from scalenet_training.errors import SettingError
 from scalenet_training.networks.allocation_file import PROVENANCE
 from scalenet_training.runs.run_folder import RunFolder
 from scalenet_training.settings.base import resumable_fields
-from scalenet_training.settings.training import TrainConfig, written
+from scalenet_training.settings.training import TrainConfig, comparable
 from scalenet_training.study.collection import command_of
 from scalenet_training.study.config import StudyConfig
 from scalenet_training.study.results import Result
 from scalenet_training.study.spec import Study, StudyRun
+from scalenet_training.text import differing
 
 _ABSENT = "not given"
 
@@ -41,15 +42,11 @@ def check_unchanged(
         elif row is not None:
             changed = {**changed, **_of_row(run, row)}
         if changed:
-            listed = ", ".join(
-                f"{name} ({before!r} then, {now!r} now)"
-                for name, (before, now) in changed.items()
-            )
             raise SettingError(
                 f"`file` {config.file!r} has changed since its run {run.name} began: "
-                f"{listed}. Put it back as it was, or give the arm another name; or "
-                f"remove the run, to train it anew: its row in results.csv, its folder "
-                f"{run.folder!r}, its file in allocations/."
+                f"{differing(changed, 'then')}. Put it back as it was, or give the arm "
+                "another name; or remove the run, to train it anew: its row in "
+                f"results.csv, its folder {run.folder!r}, its file in allocations/."
             )
 
 
@@ -72,7 +69,7 @@ def _of_row(run: StudyRun, row: Result) -> Differences:
     return {
         name: (old, new)
         for name, (old, new) in pairs.items()
-        if written(name, old) != written(name, new)
+        if comparable(name, old) != comparable(name, new)
     }
 
 

@@ -11,7 +11,8 @@ from typing import Any
 from scalenet_tf.files import read_json, unreadable
 from scalenet_training.errors import UsageError, usage_errors
 from scalenet_training.runs.files import check_own_folder, disk_errors, write_json
-from scalenet_training.settings.training import written
+from scalenet_training.settings.training import comparable
+from scalenet_training.text import differing
 
 SPACE_FILE = "search.json"
 STATE_FILE = "oracle.json"
@@ -53,17 +54,18 @@ class SearchFolder:
         if not check_own_folder(self.path, SPACE_FILE, "search"):
             return
         recorded = {**(defaults or {}), **_read(self.file(SPACE_FILE))}
-        different = [
-            "data (files were added, removed, renamed or replaced)"
-            if name == "data"
-            else f"{name} ({recorded.get(name)!r} there, {value!r} now)"
+        pairs = {
+            name: (recorded.get(name), value)
             for name, value in space.items()
-            if written(name, recorded.get(name)) != written(name, value)
-        ]
-        if different:
+            if comparable(name, recorded.get(name)) != comparable(name, value)
+        }
+        if pairs:
+            files = "data (files were added, removed, renamed or replaced)"
+            listed = [files] if pairs.pop("data", None) else []
+            listed += [differing(pairs)] if pairs else []
             raise UsageError(
                 f"`workdir` {self.path!r} holds a search of another space: "
-                f"{', '.join(different)}. Give another `workdir`, or the search's own "
+                f"{', '.join(listed)}. Give another `workdir`, or the search's own "
                 "settings to go on with it."
             )
 

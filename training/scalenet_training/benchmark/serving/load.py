@@ -19,6 +19,7 @@ from scalenet_tf.serving.endpoint import without_secrets
 from scalenet_training.bars import Bar
 from scalenet_training.benchmark.config import LoadConfig
 from scalenet_training.benchmark.tables import print_rows
+from scalenet_training.data.division import evenly
 from scalenet_training.devices.processor import processor_name
 from scalenet_training.errors import RunError, UsageError
 from scalenet_training.predict.config import PredictConfig
@@ -98,9 +99,8 @@ def measure_load(config: LoadConfig) -> list[Load]:
         RunError: The server does not answer, or some answers were missing or wrong.
     """
     found = image_files(config.images)
-    count = min(len(found), config.requests)
     # Of a folder of classes some of each.
-    files = [found[number * len(found) // count] for number in range(count)]
+    files = [found[number] for number in evenly(config.requests, len(found))]
     with contextlib.ExitStack() as stack:
         own = None
         if config.compare is not None:

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import yaml
 from conftest import TINY_CIFAR
+from records import record
 from scalenet_training.recipes.presets import PRESETS
 from scalenet_training.runs.run_folder import RunFolder
 from scalenet_training.train.loop import train_and_evaluate
@@ -268,3 +269,21 @@ def test_a_run_without_an_epoch_is_refused(run, here, run_verb):
         "no best.keras.\n"
     )
     assert os.listdir(here) == ["begun"]
+
+
+@pytest.mark.parametrize(
+    ("dataset", "data", "expected"),
+    [
+        ("photos", {"kind": "folder"}, True),  # without ./, as a dataset may be called
+        ("list.csv", {"kind": "manifest"}, True),
+        ("digits", {"kind": "digits"}, False),
+        ("./photos", None, True),  # of version 0.1.0
+        ("cifar10", None, False),
+    ],
+)
+def test_a_folder_is_not_called_a_public_dataset(dataset, data, expected):
+    from scalenet_training.publish.card import Publication
+
+    run = record(config=dataclasses.replace(DIGITS, dataset=dataset), data=data)
+    made = Publication("a", run, "best.keras", {}, None, ())
+    assert made.of_files == expected

@@ -81,6 +81,14 @@ class Publication:
         return shown(os.path.basename(os.path.normpath(self.record.config.dataset)))
 
     @property
+    def of_files(self) -> bool:
+        """Whether the data were files of one's own, which no name elsewhere means."""
+        if self.record.data is not None:
+            return self.record.data.get("kind") in ("folder", "manifest")
+        name = self.record.config.dataset
+        return is_folder_name(name) or is_manifest(name)
+
+    @property
     def transform(self) -> Mapping[str, Any]:
         """What is done to an image: `image_size`, `resize`, `normalization`."""
         return self.parts[0].card["export"]
@@ -156,15 +164,11 @@ def _file_rows(publication: Publication, sizes: Mapping[str, int]) -> list[str]:
 def _front_matter(publication: Publication) -> str:
     """The YAML at the top. JSON's strings and lists are YAML, too."""
     record, text = publication.record, _quoted
-    name = record.config.dataset
-    of_files = is_folder_name(name) or is_manifest(name)
-    if record.data is not None:
-        of_files = record.data.get("kind") in ("folder", "manifest")
     lines = [
         "library_name: keras",
         "pipeline_tag: image-classification",
         *([f"license: {publication.license}"] if publication.license else []),
-        *([] if of_files else [f"datasets: [{text(publication.dataset)}]"]),
+        *([] if publication.of_files else [f"datasets: [{text(publication.dataset)}]"]),
         "metrics: [accuracy]",
         "tags: [scalenet, image-classification, tensorflow]",
         "model-index:",

@@ -228,6 +228,35 @@ def test_right_answers_by_rest(encoded):
     assert [prediction.valid for prediction in result] == [False]
 
 
+def test_a_connection_closed_meanwhile_is_opened_again():
+    def behaviour(connection):
+        outputs()(connection)
+        connection.recv(1)  # the next request, on which the connection is closed
+
+    with hostile.rest_server(behaviour) as (port, seen):
+        url = f"http://127.0.0.1:{port}/v1/models/m"
+        with Client(url, timeout=TIMEOUT, attempts=1) as client:
+            assert [client.predict([b"image"]) for _ in range(3)] == [EXPECTED] * 3
+    assert len(seen) == 3
+
+
+def test_a_server_that_answers_no_more_is_unavailable():
+    left = [outputs()]
+
+    def behaviour(connection):
+        if left:
+            left.pop()(connection)
+            connection.recv(1)
+
+    with hostile.rest_server(behaviour) as (port, seen):
+        url = f"http://127.0.0.1:{port}/v1/models/m"
+        with Client(url, timeout=TIMEOUT, attempts=1) as client:
+            assert client.predict([b"image"]) == EXPECTED
+            with pytest.raises(ServerUnavailableError, match="Server disconnected"):
+                client.predict([b"image"])
+    assert len(seen) == 2
+
+
 @pytest.mark.parametrize("code", [301, 302, 303, 307, 308])
 def test_images_are_not_sent_on_to_another_host(code):
     with hostile.rest_server(outputs()) as (port, others):

@@ -83,9 +83,12 @@ class JsonExchange:
 
     async def _open(self) -> Any:
         aiohttp = self._aiohttp
+        trace = aiohttp.TraceConfig()
+        trace.on_connection_reuseconn.append(_was_open)
         return aiohttp.ClientSession(
+            trace_configs=[trace],
             connector=aiohttp.TCPConnector(ssl=self._tls),
-            timeout=aiohttp.ClientTimeout(total=self._connection.timeout),
+            timeout=aiohttp.ClientTimeout(total=None),  # see `_exchange`
             headers={**_JSON, **self._authorization(), **self._connection.headers},
             cookie_jar=aiohttp.DummyCookieJar(),
             # A few bytes can become gigabytes.
@@ -108,7 +111,8 @@ class JsonExchange:
         Raises:
             ServingError: It is neither that nor code 400, which says that it is not.
         """
-        exchange = self._exchange("GET", verb, None, largest_answer(1), {})
+        url = self._endpoint.http_url + verb
+        exchange = self._exchange(largest_answer(1), method="GET", url=url)
         code, content = self._answer(exchange)
         value = _json_object(content) or {}
         if code not in (200, 400):
@@ -141,7 +145,13 @@ class JsonExchange:
         headers: Mapping[str, str],
     ) -> dict[str, Any]:
         server = self._endpoint.server
-        exchange = self._exchange(method, verb, body, largest_answer(images), headers)
+        exchange = self._exchange(
+            largest_answer(images),
+            method=method,
+            url=self._endpoint.http_url + verb,
+            data=body,
+            headers=headers,
+        )
         code, content = self._answer(exchange)
         value = _json_object(content)
         if code != 200:
@@ -180,22 +190,31 @@ class JsonExchange:
                 f"{told(str(error))}."
             ) from error
 
-    async def _exchange(
-        self,
-        method: str,
-        verb: str,
-        body: bytes | None,
-        most: int,
-        headers: Mapping[str, str],
+    async def _exchange(self, most: int, **request: Any) -> tuple[int, bytes]:
+        """Code and content, over a new connection where one kept open was closed.
+
+        A server may close one at any time, also while it is sent a request, which says
+        nothing of the server. To ask again is safe: nothing is changed there.
+        """
+        aiohttp = self._aiohttp
+        async with asyncio.timeout(self._connection.timeout):
+            while True:
+                connection = {"was_open": False}
+                try:
+                    return await self._ask(most, request, connection)
+                except (aiohttp.ServerDisconnectedError, aiohttp.ClientOSError):
+                    if not connection["was_open"]:
+                        raise
+
+    async def _ask(
+        self, most: int, request: Mapping[str, Any], connection: dict[str, bool]
     ) -> tuple[int, bytes]:
         server = self._endpoint.server
         async with self._session.request(
-            method,
-            self._endpoint.http_url + verb,
-            data=body,
-            headers=headers,
+            **request,
             proxy=self._proxy,
             allow_redirects=False,
+            trace_request_ctx=connection,
         ) as response:
             if 300 <= response.status < 400:
                 raise ServerFaultError(
@@ -217,6 +236,12 @@ class JsonExchange:
                         "for a request of this size."
                     )
             return response.status, bytes(content)
+
+
+async def _was_open(session: object, context: Any, params: object) -> None:
+    """Notes that a request goes over a connection that was kept open."""
+    del session, params
+    context.trace_request_ctx["was_open"] = True
 
 
 class _LoopThread:

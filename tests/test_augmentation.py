@@ -91,6 +91,7 @@ def test_an_unknown_name_is_found_before_the_data_are_opened(config, tmp_path):
     assert not (tmp_path / "run/config.json").exists()
 
 
+@pytest.mark.runs
 def test_an_augmentation_from_elsewhere_trains_a_run(config, tmp_path):
     """A function and a row of a table: nothing of the package is touched."""
     traced = []

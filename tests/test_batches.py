@@ -176,6 +176,7 @@ def test_grey_images_become_rgb(tmp_path):
     np.testing.assert_array_equal(image, np.full((40, 40, 3), 77))
 
 
+@pytest.mark.runs
 def test_cifar10_in_memory_and_streamed_are_the_same(data_dir, monkeypatch):
     from scalenet_training.data.kinds import prepared_splits
 

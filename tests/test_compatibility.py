@@ -18,6 +18,7 @@ from scalenet_tf.export import open_exported
 IMAGES = np.linspace(-1, 1, 2 * 32 * 32 * 3, dtype=np.float32).reshape(2, 32, 32, 3)
 
 
+@pytest.mark.runs
 def test_a_run_resumes_where_it_was_stopped(written):
     settings = RunFolder("run").read_record().config
     row = train_and_evaluate(dataclasses.replace(settings, max_steps=None), "run")

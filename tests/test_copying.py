@@ -67,6 +67,7 @@ def test_lora_is_folded_with_the_batch_norms(fold_first):
     assert model.get_layer("stem_conv").lora_enabled
 
 
+@pytest.mark.runs
 @pytest.mark.parametrize(
     ("kind", "options"),
     [("SavedModel", {"fold": False}), *((kind, {}) for kind in WRITERS)],
@@ -109,6 +110,7 @@ def test_lora_of_a_block_names_its_sublayers():
     assert "Received: ['scale3_conv']." in str(refused.value)
 
 
+@pytest.mark.runs
 @situation(AREA, "export: int8 by Keras' quantize")
 def test_a_quantised_model_is_exported_as_it_is_or_refused(tmp_path, outcome):
     model = network()

@@ -34,6 +34,8 @@ from scalenet_tf import export
 from scalenet_tf.allocation import check_spread, seed_architecture
 from scalenet_tf.preprocessing import EvaluationTransform
 
+pytestmark = pytest.mark.runs
+
 AREA = "diverged networks"
 NAN, INF = math.nan, math.inf
 LOGITS = {

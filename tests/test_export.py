@@ -18,6 +18,8 @@ from scalenet_tf import export
 from scalenet_tf.preprocessing import EvaluationTransform, decode_image
 from scalenet_tf.weights import pytorch_shapes
 
+pytestmark = pytest.mark.runs
+
 TRANSFORM = EvaluationTransform(32, 36, "cifar10")
 NAMES = [f"Klasse {index} ä" for index in range(10)]
 SIGNATURES = ("serving_default", "serving_uint8", "serving_bytes", "features")

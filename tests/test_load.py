@@ -11,6 +11,8 @@ from scalenet_training.errors import RunError, UsageError
 
 from scalenet_tf.serving import Prediction
 
+pytestmark = pytest.mark.runs
+
 
 def settings(exports, server, name="tiny", **options):
     options = {"clients": (1, 3), "requests": 12, **options}

@@ -16,6 +16,8 @@ from test_export import NAMES, PHOTOS, TRANSFORM, TRUNCATED
 
 from scalenet_tf import export
 
+pytestmark = pytest.mark.runs
+
 HEIC = b"\0\0\0\x18ftypheic\0\0\0\0mif1heic"
 
 

@@ -164,6 +164,7 @@ def test_an_export_has_no_gradients_and_no_run(reports):
     assert ["<h2>Training</h2>" in page for page in pages] == [True, False]
 
 
+@pytest.mark.runs
 def test_probabilities_are_those_of_predict(photos, report, monkeypatch, capsys):
     code, _, err = report(*photos)
     assert code == 0, err

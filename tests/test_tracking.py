@@ -278,6 +278,7 @@ def server(monkeypatch):
     return server
 
 
+@pytest.mark.runs
 def test_a_training_that_is_killed_goes_on_in_the_same_run(
     config,  # noqa: F811
     tmp_path,
@@ -306,6 +307,7 @@ def test_a_training_that_is_killed_goes_on_in_the_same_run(
     assert "version_keras" in told
 
 
+@pytest.mark.runs
 def test_a_run_that_was_not_tracked_is_sent_by_the_same_command(
     config,  # noqa: F811
     tmp_path,

@@ -9,6 +9,7 @@ import csv
 import dataclasses
 import functools
 import importlib.resources
+import operator
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
@@ -167,7 +168,8 @@ class EvaluationTransform:
         normalization: Statistics, as for `preprocess_input`.
 
     Raises:
-        ValueError: There are no such statistics, or the sides do not fit.
+        ValueError: There are no such statistics, or the sides do not fit or are not
+            whole numbers.
     """
 
     image_size: int
@@ -176,6 +178,15 @@ class EvaluationTransform:
 
     def __post_init__(self) -> None:
         check_statistics("normalization", self.normalization)
+        for name in ("image_size", "resize"):
+            try:  # a NumPy integer is one, too
+                side = operator.index(getattr(self, name))
+            except TypeError as error:
+                raise ValueError(
+                    f"`{name}` must be a whole number of pixels. Received: "
+                    f"{name}={getattr(self, name)!r}."
+                ) from error
+            object.__setattr__(self, name, side)
         if not 1 <= self.image_size <= self.resize:
             raise ValueError(
                 "`image_size` must be at least 1 and at most `resize`. Received: "
@@ -253,9 +264,18 @@ def decode_predictions(
         WordNet id for ImageNet, else the class's number.
 
     Raises:
-        ValueError: `preds` does not have one column per class, or is not finite.
+        ValueError: `preds` does not have one column per class, or is not finite, or
+            `top` is not a whole number of classes.
     """
     preds = np.asarray(preds)
+    try:
+        if preds.dtype.kind in "SU":
+            raise TypeError("text")
+        preds = preds.astype(np.float64)  # whose negative is one, unlike uint8's
+    except (TypeError, ValueError) as error:
+        raise ValueError(
+            f"`preds` must be numbers. Received: {preds.dtype}."
+        ) from error
     if class_names is None:
         classes = imagenet_classes()
     else:
@@ -271,8 +291,10 @@ def decode_predictions(
             "`preds` must be finite. Received: NaN or infinity, which name no class, "
             f"in the rows {np.unique(np.nonzero(~np.isfinite(preds))[0])[:5].tolist()}."
         )
-    if top < 1:
-        raise ValueError(f"`top` must be at least 1. Received: top={top}.")
+    if isinstance(top, bool) or not isinstance(top, int | np.integer) or top < 1:
+        raise ValueError(
+            f"`top` must be a whole number, at least 1. Received: top={top!r}."
+        )
     order = np.argsort(-preds, axis=1, kind="stable")[:, :top]
     return [
         [(*classes[index], float(row[index])) for index in best]

@@ -14,7 +14,8 @@ from scalenet_training.settings.inputs import check_inputs
 from test_export import NAMES, PHOTOS, TRANSFORM, calibration, classifier, evaluated
 
 from scalenet_tf import export
-from scalenet_tf.export.classifier import Classifier, ends_in_softmax
+from scalenet_tf.export.checking import ends_in_softmax
+from scalenet_tf.export.classifier import Classifier
 from scalenet_tf.export.metadata import check_metadata
 from scalenet_tf.export.verification import softmax_of
 

@@ -28,7 +28,11 @@ def _is_side(value: Any) -> bool:
     return type(value) is int and 1 <= value <= MAX_SIDE
 
 
-def _are_names(value: Any) -> bool:
+NAMES = "a list of names"
+
+
+def are_names(value: Any) -> bool:
+    """Whether a value is names of classes, as text that every runtime can read."""
     if not isinstance(value, list) or not value:
         return False
     # Half of a surrogate pair is no text to a runtime.
@@ -58,7 +62,7 @@ _REQUIRED: Mapping[str, tuple[str, Callable[[Any], bool]]] = {
     "image_size": (_SIDE, _is_side),
     "resize": (_SIDE, _is_side),
     "normalization": (f"one of {_STATISTICS}", _STATISTICS.__contains__),
-    "class_names": ("a list of names", _are_names),
+    "class_names": (NAMES, are_names),
 }
 _OPTIONAL: Mapping[str, tuple[str, Callable[[Any], bool]]] = {
     "image_sides": (f"two times {_SIDE}, or null", _are_sides),

@@ -13,7 +13,8 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from scalenet_tf.export.classifier import Classifier, ends_in_softmax, head_of
+from scalenet_tf.export.checking import ends_in_softmax, head_of
+from scalenet_tf.export.classifier import Classifier
 from scalenet_tf.export.formats import FORMATS, ExportFormat
 from scalenet_tf.export.interface import (
     DEFAULT,

@@ -74,6 +74,8 @@ def convert_onnx(
 def write(content: Exportable, path: str, options: Options) -> None:
     """As `convert_onnx`."""
     path = os.path.abspath(path)
+    if not path.endswith(".onnx"):  # by which such a file is known
+        raise ExportError(f"`path` must end with '.onnx'. Received: {path!r}.")
     converted = onnx_model(content, options)
     with (
         made_folder(os.path.dirname(path)),
@@ -91,7 +93,7 @@ def onnx_model(content: Exportable, options: FileOptions) -> Any:
         ExportError: As for `convert_onnx`.
     """
     import_extra("onnx", "onnx", "onnx")
-    from scalenet_tf.export.classifier import check_classifier
+    from scalenet_tf.export.checking import check_classifier
     from scalenet_tf.export.onnx.graph import onnx_graph
 
     check_classifier(content)

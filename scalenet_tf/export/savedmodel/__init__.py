@@ -12,7 +12,8 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from scalenet_tf.export.classifier import Classifier, check_classifier
+from scalenet_tf.export.checking import check_classifier
+from scalenet_tf.export.classifier import Classifier
 from scalenet_tf.export.inputs import encoded_input, largest_batch
 from scalenet_tf.export.interface import (
     DEFAULT,
@@ -49,6 +50,8 @@ class Options(FormatOptions):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        if type(self.top_k) is not int:
+            raise OptionError("top_k", "must be a whole number", self.top_k)
         if self.top_k < 1:
             raise OptionError("top_k", "must be at least 1", self.top_k)
 

@@ -94,7 +94,7 @@ def convert_tflite(
 
 def write(content: Exportable, path: str, options: Options) -> None:
     """As `convert_tflite`."""
-    from scalenet_tf.export.classifier import check_classifier
+    from scalenet_tf.export.checking import check_classifier
     from scalenet_tf.export.tflite import conversion
     from scalenet_tf.export.tflite.standard_metadata import LABELS_FILE, label_lines
 

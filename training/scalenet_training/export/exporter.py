@@ -22,7 +22,7 @@ from scalenet_tf.export import (
     Verification,
     verify,
 )
-from scalenet_tf.export.classifier import check_classifier
+from scalenet_tf.export.checking import check_classifier
 from scalenet_tf.export.verification import LEAST_AGREEMENT
 from scalenet_tf.extras import MissingPackageError
 from scalenet_tf.preprocessing import EvaluationTransform

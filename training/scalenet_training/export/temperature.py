@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from typing import Any
 
-from scalenet_tf.export.classifier import check_temperature
+from scalenet_tf.export.checking import check_temperature
 from scalenet_training.data.sources import same_dataset
 from scalenet_training.errors import SettingError
 from scalenet_training.evaluate.report.facts import read_facts

@@ -206,7 +206,7 @@ def _as_exported(content: Exportable) -> Exported:
 def _load_network(config: PredictConfig) -> tuple[Exportable, bool]:
     """The network, and whether the names of its classes are known."""
     require_tensorflow("predict of a run or a .keras file")
-    from scalenet_tf.export.classifier import check_classifier
+    from scalenet_tf.export.checking import check_classifier
     from scalenet_training.networks.class_names import read_class_names
     from scalenet_training.networks.saved_network import find_network
 

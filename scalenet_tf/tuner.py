@@ -37,46 +37,14 @@ from scalenet_tf.budget import (
     average_shares,
     reachable_macs,
 )
+from scalenet_tf.layers import ScaleAggregation
 from scalenet_tf.models import ScaleNet
 from scalenet_tf.models.arguments import explained
+from scalenet_tf.models.loss import SmoothedCrossEntropy
+from scalenet_tf.models.parts import check_head
 
 # A number, or the range (from, to) to search.
 Setting = float | tuple[float, float]
-
-
-@keras.saving.register_keras_serializable("scalenet_tf")
-class SmoothedCrossEntropy(keras.losses.Loss):
-    """Cross entropy of integer labels (batch,) and probabilities (batch, classes).
-
-    Args:
-        label_smoothing: Part of the target spread evenly over all classes.
-        name: Name of the loss.
-        **kwargs: Of `keras.losses.Loss`.
-
-    Source: Szegedy et al., "Rethinking the Inception Architecture", CVPR 2016.
-    """
-
-    def __init__(
-        self,
-        label_smoothing: float = 0.0,
-        name: str = "smoothed_cross_entropy",
-        **kwargs: Any,
-    ):
-        super().__init__(name=name, **kwargs)
-        self.label_smoothing = label_smoothing
-
-    def call(self, y_true: Any, y_pred: Any) -> Any:
-        """The loss by example, (batch,)."""
-        labels = keras.ops.cast(keras.ops.reshape(y_true, (-1,)), "int32")
-        return keras.losses.categorical_crossentropy(
-            keras.ops.one_hot(labels, y_pred.shape[-1], dtype=y_pred.dtype),
-            y_pred,
-            label_smoothing=self.label_smoothing,
-        )
-
-    def get_config(self) -> dict[str, Any]:
-        """The constructor's arguments."""
-        return {**super().get_config(), "label_smoothing": self.label_smoothing}
 
 
 class HyperScaleNet(keras_tuner.HyperModel):
@@ -139,7 +107,8 @@ class HyperScaleNet(keras_tuner.HyperModel):
     ):
         super().__init__(name=name, tunable=tunable)
         self.base = base if isinstance(base, Architecture) else get_architecture(base)
-        self.classes = self.base.default_classes if classes is None else classes
+        given = self.base.default_classes if classes is None else classes
+        self.classes = check_head(include_top=True, pooling=None, classes=given)
         if costs is not None and (target_macs is not None or depth is not None):
             raise ValueError(
                 "`costs` must stand without `target_macs` and `depth`. Received: "
@@ -150,13 +119,15 @@ class HyperScaleNet(keras_tuner.HyperModel):
                 "`target_milliseconds` must stand with `costs`. Received: "
                 f"{target_milliseconds!r} alone."
             )
+        if not isinstance(costs, CostTable | None):
+            raise ValueError(f"`costs` must be a CostTable. Received: {costs!r}.")
         self.costs = costs
         self.target_milliseconds = target_milliseconds
         if costs is not None and target_milliseconds is None:
             self.target_milliseconds = costs.twin
         if target_macs is None:
             target_macs = self.base.twin().macs(self.classes)
-        self.target_macs = target_macs
+        self.target_macs = _number("target_macs", target_macs)
         self.input_shape = input_shape
         self.depth = _checked_depth(depth, self.base)
         self.learning_rate = _checked("learning_rate", learning_rate, above_zero=True)
@@ -222,10 +193,7 @@ class HyperScaleNet(keras_tuner.HyperModel):
         )
         # The penalty of the published recipe. SGD's own weight_decay is another one:
         # the learning rate scales it, and momentum does not gather it.
-        penalty = keras.regularizers.L2(settings["weight_decay"] / 2)
-        for variable in model.trainable_variables:
-            if variable.name == "kernel":
-                variable.regularizer = penalty
+        _penalize(model, keras.regularizers.L2(settings["weight_decay"] / 2))
         optimizer = keras.optimizers.SGD(
             settings["learning_rate"], momentum=self.momentum
         )
@@ -256,14 +224,10 @@ class HyperScaleNet(keras_tuner.HyperModel):
     def _check_target(self) -> None:
         """Every depth must be able to meet the target, or trials would be lost."""
         if self.costs is not None:
-            time = self.target_milliseconds
-            if not isinstance(time, numbers.Real):
-                raise ValueError(
-                    f"`target_milliseconds` must be a number. Received: {time!r}."
-                )
+            time = _number("target_milliseconds", self.target_milliseconds)
             try:
                 architecture_for_time(
-                    *(self.base, float(time), self.costs.milliseconds),
+                    *(self.base, time, self.costs.milliseconds),
                     *average_shares(self.base),
                     classes=self.classes,
                 )
@@ -279,6 +243,15 @@ class HyperScaleNet(keras_tuner.HyperModel):
                 f"{self.base.name} can cost{at} with {self.classes} classes. Received: "
                 f"{self.target_macs:,.0f}."
             )
+
+
+def _penalize(model: keras.Model, penalty: keras.regularizers.Regularizer) -> None:
+    """Penalises every kernel of a network, also once it was saved and loaded."""
+    for layer in model.layers:
+        is_block = isinstance(layer, ScaleAggregation)
+        for part in layer.sublayers.values() if is_block else (layer,):
+            if hasattr(part, "kernel"):
+                part.kernel_regularizer = part.kernel.regularizer = penalty
 
 
 class _FiniteLoss(keras.callbacks.Callback):
@@ -311,6 +284,12 @@ def _setting(
     return hp.Float(name, *value, sampling=sampling if value[0] > 0 else "linear")
 
 
+def _number(name: str, value: Any) -> float:
+    if not isinstance(value, numbers.Real):
+        raise ValueError(f"`{name}` must be a number. Received: {value!r}.")
+    return float(value)
+
+
 def _checked(
     name: str, value: Any, above_zero: bool = False, below: float = math.inf
 ) -> Setting:
@@ -328,7 +307,8 @@ def _checked(
             f"`{name}` must be a number or a range of two ascending numbers, {limits}. "
             f"Received: {value!r}."
         )
-    return pair[0] if pair[0] == pair[1] else pair
+    low, high = (float(part) for part in pair)
+    return low if low == high else (low, high)
 
 
 def _checked_depth(depth: Any, base: Architecture) -> tuple[int, int] | None:
@@ -338,11 +318,11 @@ def _checked_depth(depth: Any, base: Architecture) -> tuple[int, int] | None:
     pair = tuple(depth) if isinstance(depth, (list, tuple)) else ()
     if (
         len(pair) != 2
-        or not all(isinstance(part, int) for part in pair)
+        or not all(isinstance(part, numbers.Integral) for part in pair)
         or not stages <= pair[0] <= pair[1]
     ):
         raise ValueError(
             "`depth` must be None or a range of two ascending numbers of bottlenecks, "
             f"from {stages}, the number of stages. Received: {depth!r}."
         )
-    return pair
+    return int(pair[0]), int(pair[1])

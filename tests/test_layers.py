@@ -146,6 +146,18 @@ def test_config_round_trip():
     assert again.convs[4].kernel_size == (1, 1)
 
 
+def test_a_regularizer_of_kernels_is_kept():
+    layer = block(kernel_regularizer="l2")
+    assert len(layer.losses) == len(layer.convs)
+    again = type(layer).from_config(layer.get_config())
+    again.build((None, None, None, 5))
+    again.set_weights(layer.get_weights())
+    np.testing.assert_array_equal(again.losses, layer.losses)
+    assert float(sum(layer.losses)) > 0
+    assert layer.folded_config()["kernel_regularizer"] is None
+    assert "kernel_regularizer" not in block().get_config()
+
+
 def test_tensorflow_checkpoints_hold_every_weight(tmp_path):
     layer, other = block(), block()
     path = tf.train.Checkpoint(layer=layer).save(tmp_path / "checkpoint")

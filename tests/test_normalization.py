@@ -200,3 +200,24 @@ def test_it_is_saved_and_loaded(tmp_path):
     again = keras.saving.load_model(tmp_path / "model.keras")
     assert type(again.layers[1]) is SynchronizedBatchNormalization
     np.testing.assert_array_equal(again(X), model(X))
+
+
+def test_the_argument_of_keras_synchronises_too():
+    strategy = tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
+    with strategy.scope():
+        layer = BatchNormalization(synchronized=True, momentum=0.0)
+        layer.build((None, 2, 2, 1))
+
+    @tf.function
+    def step():
+        def replica():
+            at = tf.distribute.get_replica_context().replica_id_in_sync_group
+            x = tf.fill((2, 2, 2, 1), 10.0 * tf.cast(at, tf.float32))
+            return layer(x, training=True)
+
+        return strategy.run(replica)
+
+    low, high = (float(output[0, 0, 0, 0]) for output in step().values)
+    assert (low, high) == pytest.approx((-1, 1), abs=1e-4)
+    assert float(layer.moving_mean.numpy()[0]) == 5
+    assert float(layer.moving_variance.numpy()[0]) == pytest.approx(25 * 16 / 15)

@@ -125,6 +125,58 @@ def test_the_penalty_is_half_the_decay_times_the_squared_kernels():
     assert float(sum(losses)) == 0
 
 
+LOAD = """
+import sys, numpy as np, scalenet_tf
+loaded = scalenet_tf.load_model(sys.argv[1])
+assert "keras_tuner" not in sys.modules
+images, labels = np.ones((4, 32, 32, 3), "f4"), np.arange(4) % 3
+print(float(sum(loaded.losses)), *loaded.evaluate(images, labels, verbose=0))
+"""
+
+
+@pytest.mark.parametrize("suffix", [".keras", ".h5"])
+def test_a_saved_network_goes_on_without_keras_tuner(suffix, tmp_path):
+    hypermodel = scalenet_tf.HyperScaleNet(TINY_CIFAR, classes=3, weight_decay=0.01)
+    model = hypermodel.build(keras_tuner.HyperParameters())
+    path = tmp_path / f"tuned{suffix}"
+    model.save(path)
+    images, labels = np.ones((4, 32, 32, 3), "f4"), np.arange(4) % 3
+    expected = [float(sum(model.losses)), *model.evaluate(images, labels, verbose=0)]
+    assert expected[0] > 0
+    found = subprocess.run(
+        [sys.executable, "-c", LOAD, path], capture_output=True, text=True, check=True
+    )
+    found = [float(word) for word in found.stdout.split()]
+    np.testing.assert_allclose(found, expected, rtol=1e-5)
+
+
+@pytest.mark.parametrize("labels", [[0, 3], [-1, 0]])
+@pytest.mark.parametrize("smoothing", [0.0, 0.1])
+def test_labels_beyond_the_classes_are_an_error(labels, smoothing):
+    probabilities = np.full((2, 3), 1 / 3, "f4")
+    with pytest.raises(Exception, match="label value"):
+        SmoothedCrossEntropy(smoothing)(np.array(labels), probabilities)
+
+
+def test_one_hot_labels_are_an_error():
+    message = r"whole numbers.*shape \(2, 3\) for 3 classes; call numpy.argmax"
+    with pytest.raises(ValueError, match=message):
+        SmoothedCrossEntropy()(np.eye(3)[:2], np.full((2, 3), 1 / 3, "f4"))
+
+
+def test_numbers_of_numpy_are_numbers():
+    hypermodel = scalenet_tf.HyperScaleNet(
+        TINY_CIFAR,
+        classes=np.int64(3),
+        learning_rate=np.float32(0.5),
+        target_macs=np.float32(1_400_000),
+        depth=(np.int64(6), np.int64(7)),
+    )
+    model = hypermodel.build(keras_tuner.HyperParameters())
+    assert model.output_shape == (None, 3)
+    assert float(model.optimizer.learning_rate) == 0.5
+
+
 @pytest.mark.parametrize("shape", [(4,), (4, 1)])
 def test_labels_are_smoothed(shape):
     labels = np.array([0, 2, 1, 1])
@@ -165,6 +217,9 @@ def test_labels_are_smoothed(shape):
             {"costs": COSTS, "target_milliseconds": "3"},
             "`target_milliseconds` must be a number. Received: '3'",
         ),
+        ({"target_macs": "5e7"}, "`target_macs` must be a number. Received: '5e7'"),
+        ({"costs": {}}, "`costs` must be a CostTable. Received: {}"),
+        ({"classes": "3"}, "`classes` must be a positive whole number. .*='3'"),
         ({"momentum": "0.9"}, "`momentum` must be from 0 to below 1. Received: '0.9'"),
     ],
 )

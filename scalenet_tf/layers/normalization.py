@@ -25,7 +25,8 @@ class BatchNormalization(keras.layers.BatchNormalization):
     On TensorFlow maps of rank 4 in float32, bfloat16 or float16 take its fused
     operation, forward and backward; others, such as float64, and other backends take
     plain operations of the same results. The statistics are float32 or wider. Takes
-    the arguments of Keras' layer.
+    the arguments of Keras' layer; with `synchronized=True` it computes as
+    `SynchronizedBatchNormalization`.
 
     Source: Ioffe and Szegedy, 2015; `torch.nn.BatchNorm2d` for the moving variance.
     """
@@ -63,6 +64,8 @@ class BatchNormalization(keras.layers.BatchNormalization):
         return self.center and self.scale
 
     def _normalized_by_batch(self, inputs: Any, repeats: int) -> Normalized:
+        if self.synchronized:
+            return operations().normalize_by_replicas(self, inputs, repeats)
         return operations().normalize_by_batch(self, inputs, repeats)
 
     def _move(self, moving: keras.Variable, value: Any) -> None:

@@ -60,6 +60,7 @@ class ScaleAggregation(keras.layers.Layer):
             set `trainable` of a sublayer, or of the block, which sets all of them.
         lora: Rank and alpha of each sublayer with LoRA, by its name. Later on, call
             `enable_lora` of a sublayer.
+        kernel_regularizer: Of the convolutions' kernels, as Keras' layers take it.
         **kwargs: Arguments of `keras.layers.Layer`.
 
     Raises:
@@ -77,6 +78,7 @@ class ScaleAggregation(keras.layers.Layer):
         folded: bool = False,
         frozen: Sequence[str] | None = None,
         lora: Mapping[str, tuple[int, float]] | None = None,
+        kernel_regularizer: Any = None,
         **kwargs: Any,
     ):
         super().__init__(**kwargs)
@@ -88,6 +90,7 @@ class ScaleAggregation(keras.layers.Layer):
         _check_arguments(self.channels, self.scales, self.kernel_sizes)
         self.synchronized = synchronized
         self.folded = folded
+        self._kernel_regularizer = keras.regularizers.get(kernel_regularizer)
         made = self.make_sublayers()
         self._names = tuple(made)
         for name, sublayer in made.items():
@@ -100,7 +103,11 @@ class ScaleAggregation(keras.layers.Layer):
     def make_sublayers(self) -> dict[str, keras.layers.Layer]:
         """New sublayers by name, in the order of their weights in the block."""
         sublayers: dict[str, keras.layers.Layer] = {}
-        options = {"use_bias": self.folded, "dtype": self.dtype_policy}
+        options = {
+            "use_bias": self.folded,
+            "dtype": self.dtype_policy,
+            "kernel_regularizer": self._kernel_regularizer,
+        }
         for scale, filters, side in self._branches():
             conv, norm = f"scale{scale}_conv", f"scale{scale}_bn"
             sublayers[conv] = make_conv(filters, side, conv, padding="same", **options)
@@ -123,6 +130,11 @@ class ScaleAggregation(keras.layers.Layer):
         if self.folded:
             return {}
         return {scale: getattr(self, f"scale{scale}_bn") for scale in self.convs}
+
+    @property
+    def kernel_regularizer(self) -> keras.regularizers.Regularizer | None:
+        """What penalises the kernels; that of the finest scale's stands for all."""
+        return next(iter(self.convs.values())).kernel_regularizer
 
     @property
     def frozen(self) -> list[str]:
@@ -237,7 +249,8 @@ class ScaleAggregation(keras.layers.Layer):
         """The configuration of the block without batch norms, for inference."""
         norms = {norm.name for norm in self.norms.values()}
         frozen = [name for name in self.frozen if name not in norms]
-        return {**self.get_config(), "folded": True, "frozen": frozen, "lora": None}
+        config = self.get_config() | {"kernel_regularizer": None, "lora": None}
+        return {**config, "folded": True, "frozen": frozen}
 
     def fold_into(self, folded: ScaleAggregation) -> None:
         """Sets the weights of a block that was made of `folded_config`."""
@@ -279,8 +292,8 @@ class ScaleAggregation(keras.layers.Layer):
             )
 
     def get_config(self) -> dict[str, Any]:
-        """The arguments; `frozen` and `lora` only where they are not the default."""
-        frozen = self.frozen
+        """The arguments; the last three only where they are not the default."""
+        frozen, regularizer = self.frozen, self.kernel_regularizer
         lora = self._lora | {
             name: (layer.lora_rank, layer.lora_alpha)
             for name, layer in self.sublayers.items()
@@ -295,6 +308,11 @@ class ScaleAggregation(keras.layers.Layer):
             "folded": self.folded,
             **({"frozen": frozen} if frozen != self._frozen_by_default() else {}),
             **({"lora": lora} if lora else {}),
+            **(
+                {"kernel_regularizer": keras.regularizers.serialize(regularizer)}
+                if regularizer is not None
+                else {}
+            ),
         }
 
     def finalize_state(self) -> None:

@@ -97,7 +97,7 @@ def ScaleNet(
     file = None if weights is None else open_weights(weights, public_name(architecture))
     if classes is None:
         classes = (file and file.classes) or architecture.default_classes
-    parts.check_head(include_top, pooling, classes)
+    classes = parts.check_head(include_top, pooling, classes)
     if include_top:
         check_parameters(architecture, classes)
     inputs = parts.image_input(architecture, include_top, input_tensor, input_shape)

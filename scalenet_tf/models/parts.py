@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import operator
+import numbers
 from collections.abc import Sequence
 from typing import Any
 
@@ -19,16 +19,22 @@ from scalenet_tf.names import (
 )
 
 
-def check_head(include_top: bool, pooling: str | None, classes: int) -> None:
-    """Raises ValueError where the top cannot be built."""
+def check_head(include_top: bool, pooling: str | None, classes: Any) -> int:
+    """The number of classes as Python's own, NumPy's too, which Keras would not take.
+
+    Raises:
+        ValueError: The top cannot be built.
+    """
     if pooling not in (None, "avg", "max"):
         raise ValueError(
             f"`pooling` must be None, 'avg' or 'max'. Received: pooling={pooling!r}."
         )
-    if include_top and (isinstance(classes, bool) or operator.index(classes) < 1):
+    is_whole = isinstance(classes, numbers.Integral) and not isinstance(classes, bool)
+    if include_top and not (is_whole and classes >= 1):
         raise ValueError(
             f"`classes` must be a positive whole number. Received: classes={classes!r}."
         )
+    return int(classes) if is_whole else 0
 
 
 def image_input(

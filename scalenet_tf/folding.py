@@ -16,7 +16,7 @@ from typing import Any
 import keras
 
 from scalenet_tf.layers import ScaleAggregation, check_data_format
-from scalenet_tf.layers.calls import calls_of
+from scalenet_tf.layers.calls import calls_of, is_graph
 from scalenet_tf.layers.copying import copy_weights, is_quantized, plain_config
 from scalenet_tf.layers.normalization import folded_weights
 from scalenet_tf.names import conv_norms
@@ -50,7 +50,7 @@ def fold_batch_norm(model: keras.Model, dtype: str | None = None) -> keras.Model
             `keras.Model` with a `call` of its own; or is quantised, and `dtype` given.
     """
     check_data_format()
-    if not _is_functional(model) or not any(
+    if not is_graph(model) or not any(
         isinstance(layer, ScaleAggregation) for layer in _all_layers(model)
     ):
         raise FoldingError(
@@ -73,14 +73,10 @@ def _check_not_quantized(model: keras.Model, dtype: str) -> None:
         )
 
 
-def _is_functional(layer: Any) -> bool:
-    return isinstance(layer, keras.Model) and bool(getattr(layer, "inputs", None))
-
-
 def _all_layers(model: keras.Model) -> Iterator[keras.Layer]:
     for layer in model.layers:
         yield layer
-        if _is_functional(layer):
+        if is_graph(layer):
             yield from _all_layers(layer)
 
 
@@ -90,7 +86,7 @@ def _fold(model: keras.Model, dtype: str | None) -> keras.Model:
     norms = set(pairs.values())
 
     def clone(layer: Any) -> Any:
-        if _is_functional(layer):
+        if is_graph(layer):
             return _fold(layer, dtype)
         is_block = isinstance(layer, ScaleAggregation)
         config = layer.folded_config() if is_block else plain_config(layer)
@@ -112,7 +108,7 @@ def _fold(model: keras.Model, dtype: str | None) -> keras.Model:
         call_function=call,
     )
     for layer in model.layers:
-        if not layer.weights or layer.name in norms or _is_functional(layer):
+        if not layer.weights or layer.name in norms or is_graph(layer):
             continue
         copy = folded.get_layer(layer.name)
         if isinstance(layer, ScaleAggregation):

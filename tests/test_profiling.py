@@ -3,6 +3,7 @@ import pathlib
 import re
 
 import keras
+import numpy as np
 import pytest
 from conftest import ALL_NETWORKS, TINY, TINY_CIFAR
 
@@ -118,6 +119,91 @@ def test_models_inside_models_may_have_outputs_by_name(tiny):
     sized = scalenet_tf.ScaleNet(tiny, classes=3)
     model = keras.Model(x, inner(x)["a"])
     assert scalenet_tf.count_macs(model) == scalenet_tf.count_macs(sized)
+
+
+def test_a_count_draws_no_random_numbers(tiny):
+    body = scalenet_tf.ScaleNet(tiny, include_top=False)
+    inputs = keras.Input((56, 56, 3))
+    model = keras.Model(inputs, body(inputs))
+    drawn = []
+    for count in (False, True):
+        keras.utils.set_random_seed(3)
+        if count:
+            scalenet_tf.count_macs(model)
+        drawn.append(keras.layers.Dense(2)(np.ones((1, 2), "f4")).numpy())
+    np.testing.assert_array_equal(*drawn)
+
+
+def test_a_network_of_each_frame_counts_for_each(tiny):
+    body = scalenet_tf.ScaleNet(tiny, include_top=False, pooling="avg")
+    sized = scalenet_tf.ScaleNet(tiny, include_top=False, input_shape=(56, 56, 3))
+    frames = keras.Input((4, 56, 56, 3))
+    x = keras.layers.TimeDistributed(body)(frames)
+    x = keras.layers.TimeDistributed(keras.layers.Dense(7))(x)
+    expected = scalenet_tf.count_macs(sized) + 7 * body.output_shape[-1]
+    assert scalenet_tf.count_macs(keras.Model(frames, x)) == 4 * expected
+
+
+class Around(keras.layers.Layer):
+    def __init__(self, inner, **options):
+        super().__init__(**options)
+        self.inner = inner
+
+    def call(self, x):
+        return self.inner(x)
+
+
+class Subclassed(keras.Model):
+    def __init__(self):
+        super().__init__()
+        self.dense = keras.layers.Dense(2)
+
+    def call(self, x):
+        return self.dense(x)
+
+
+@pytest.mark.parametrize(
+    ("layer", "kind"),
+    [
+        (lambda: keras.layers.LSTM(3), "LSTM"),
+        (lambda: keras.layers.EinsumDense("abc,cd->abd", (None, 3)), "EinsumDense"),
+        (lambda: keras.layers.Conv1D(3, 1), "Conv1D"),
+        (lambda: lambda x: keras.ops.matmul(x, x), "Matmul"),
+        (lambda: lambda x: keras.layers.Attention()([x, x]), "Attention"),
+        (
+            lambda: keras.layers.SpectralNormalization(keras.layers.Dense(3)),
+            "SpectralNormalization",
+        ),
+        (lambda: Around(keras.layers.Dense(3)), "Around"),
+        (Subclassed, "Subclassed"),
+    ],
+)
+def test_what_is_not_counted_is_an_error(layer, kind):
+    inputs = keras.Input((4, 4))
+    model = keras.Model(inputs, layer()(inputs))
+    with pytest.raises(ValueError, match=rf"MACs of layer .* \({kind}\) cannot be"):
+        scalenet_tf.count_macs(model)
+
+
+def test_layers_without_products_count_nothing():
+    x = inputs = keras.Input((8,))
+    for layer in (
+        keras.layers.Embedding(3, 4),
+        keras.layers.LayerNormalization(axis=(1, 2)),
+        keras.layers.PReLU(),
+        keras.layers.BatchNormalization(),
+        keras.layers.Dropout(0.5),
+    ):
+        x = layer(x)
+    assert scalenet_tf.count_macs(keras.Model(inputs, x)) == 0
+
+
+@pytest.mark.parametrize(
+    "model", [Subclassed(), keras.Sequential([keras.layers.Dense(2)]), "model"]
+)
+def test_a_count_needs_a_graph(model):
+    with pytest.raises(ValueError, match="`model` must be a functional model, or a"):
+        scalenet_tf.count_macs(model)
 
 
 def test_a_layer_counts_as_often_as_it_is_called():

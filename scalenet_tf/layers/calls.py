@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import keras
@@ -22,16 +23,48 @@ class Call(NamedTuple):
     outputs: list[Any]
 
 
+def is_graph(model: Any) -> bool:
+    """Whether a model is functional or sequential, so that its calls are known."""
+    return isinstance(model, keras.Model) and bool(getattr(model, "inputs", None))
+
+
 def calls_of(model: keras.Model) -> list[Call]:
     """The calls of a functional or sequential model, but for its inputs.
 
     Unlike `layer.output` they are of this model alone, whatever else its layers are in.
     """
-    if isinstance(model, keras.Sequential):
-        model = keras.Model(model.inputs, model.outputs)
-    nodes = itertools.chain(*model._nodes_by_depth.values())
+    nodes = itertools.chain(*_functional(model)._nodes_by_depth.values())
     return [
         Call(node.operation, list(node.input_tensors), list(node.outputs))
         for node in nodes
         if not node.is_input
     ]
+
+
+def calls_at(model: keras.Model, inputs: Sequence[Any]) -> list[Call]:
+    """The calls that there would be for other inputs; no layer is called, nor copied.
+
+    Args:
+        model: A functional or sequential model.
+        inputs: Keras tensors of any size that the model takes, in its inputs' order.
+    """
+    calls = []
+
+    def recorded(layer: Any) -> Callable[..., Any]:
+        def call(*args: Any, **kwargs: Any) -> Any:
+            outputs = layer.compute_output_spec(*args, **kwargs)
+            given = keras.tree.flatten((args, kwargs))
+            tensors = [x for x in given if keras.backend.is_keras_tensor(x)]
+            calls.append(Call(layer, tensors, keras.tree.flatten(outputs)))
+            return outputs
+
+        return call
+
+    _functional(model)._run_through_graph(list(inputs), operation_fn=recorded)
+    return calls
+
+
+def _functional(model: keras.Model) -> Any:
+    if isinstance(model, keras.Sequential):
+        return keras.Model(model.inputs, model.outputs)
+    return model

@@ -116,8 +116,10 @@ def without_path(argument: str) -> str:
 
 
 def _macs(model: keras.Model) -> int | None:
-    """None for a model that takes any size."""
-    return scalenet_tf.count_macs(model) if all(model.input_shape[1:3]) else None
+    """None for a model that takes any size, or whose layers cannot be counted."""
+    with contextlib.suppress(ValueError):
+        return scalenet_tf.count_macs(model)
+    return None
 
 
 def _runtime_versions(formats: Sequence[ExportFormat]) -> dict[str, str]:

@@ -108,7 +108,8 @@ def _fold(model: keras.Model, dtype: str | None) -> keras.Model:
         call_function=call,
     )
     for layer in model.layers:
-        if not layer.weights or layer.name in norms or is_graph(layer):
+        is_input = isinstance(layer, keras.layers.InputLayer)
+        if is_input or layer.name in norms or is_graph(layer):
             continue
         copy = folded.get_layer(layer.name)
         if isinstance(layer, ScaleAggregation):

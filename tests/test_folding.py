@@ -217,6 +217,19 @@ def test_models_inside_models_and_other_layers():
     assert relative_error(folded(x).numpy(), model(x).numpy()) < 1e-5
 
 
+def test_a_vocabulary_is_copied():
+    lookup = keras.layers.StringLookup(output_mode="one_hot")
+    lookup.adapt(["a", "b", "c"])
+    words = keras.Input((1,), dtype="string")
+    body = scalenet_tf.ScaleNet(TINY, include_top=False, pooling="avg")
+    photos = keras.Input((56, 56, 3))
+    x = keras.layers.Concatenate()([body(photos), lookup(words)])
+    model = keras.Model([photos, words], keras.layers.Dense(2)(x))
+    given = [tf.constant(images(2, 56, 56, 3)), tf.constant([["b"], ["z"]])]
+    folded = scalenet_tf.fold_batch_norm(model)
+    np.testing.assert_allclose(folded(given), model(given), rtol=1e-4, atol=1e-5)
+
+
 def test_a_convolution_whose_output_is_asked_for_stays():
     model = tiny_network()
     names = ("stem_conv", "stem_bn", "logits")

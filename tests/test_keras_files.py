@@ -1,5 +1,7 @@
 """Weights from files of Keras: what `weights=` takes, and what it refuses."""
 
+import pathlib
+
 import keras
 import numpy as np
 import pytest
@@ -91,15 +93,28 @@ def test_a_network_inside_a_model_gives_its_weights(suffix, tmp_path, outcome):
     outcome("the network's weights are loaded; there is no top among them")
 
 
-def test_layers_in_front_of_the_network_are_left_as_they_are(tmp_path):
+@pytest.mark.parametrize("suffix", SUFFIXES)
+def test_layers_in_front_of_the_network_are_left_as_they_are(suffix, tmp_path):
     donor = trained()
     inputs = keras.Input((32, 32, 3))
     normalization = keras.layers.Normalization(mean=[1, 2, 3], variance=[4, 5, 6])
     model = network(
-        weights=written(donor, tmp_path, ".keras"), input_tensor=normalization(inputs)
+        weights=written(donor, tmp_path, suffix), input_tensor=normalization(inputs)
     )
     x = (images() - np.float32([1, 2, 3])) / np.sqrt(np.float32([4, 5, 6]))
     np.testing.assert_allclose(model(images()), donor(x), atol=1e-6)
+
+
+@pytest.mark.parametrize("suffix", SUFFIXES)
+@pytest.mark.parametrize("synchronized", [False, True])
+def test_weights_go_between_networks_for_one_device_and_for_several(
+    synchronized, suffix, tmp_path
+):
+    donor = trained(synchronized=synchronized)
+    path = written(donor, tmp_path, suffix)
+    before = pathlib.Path(path).read_bytes()
+    assert_equal_answers(network(weights=path, synchronized=not synchronized), donor)
+    assert pathlib.Path(path).read_bytes() == before
 
 
 def with_lora(model):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import keras
 import numpy as np
@@ -17,7 +18,7 @@ from scalenet_tf.export.metadata import (
     is_temperature,
     metadata,
 )
-from scalenet_tf.layers.calls import Call, calls_of
+from scalenet_tf.layers.calls import Call, calls_of, input_of
 from scalenet_tf.names import HEAD, POOLED, STEM, where_inside
 from scalenet_tf.weights.tensors import check_model
 
@@ -118,17 +119,28 @@ def _check_output(model: keras.Model) -> None:
         received = f"{len(outputs)} outputs"
     elif tuple(outputs[0].shape) != tuple(layer.output.shape):
         received = f"an output of shape {tuple(outputs[0].shape)}"
-    elif outputs[0] is not layer.output:
-        try:
-            head_of(model)
-        except ValueError:
-            received = "an output that needs more than the logits"
+    elif not _is_made_of(outputs[0], layer.output, model):
+        received = "an output that needs more than the logits"
     if received is not None:
         raise ExportError(
             f"`model` must have one output, {tuple(layer.output.shape)}, which is its "
             f"logits or made of them alone. Received: {received} of {model.name!r}; "
             "pass keras.Model(model.inputs, SCORES), where SCORES is that output."
         )
+
+
+def _is_made_of(output: Any, source: Any, model: keras.Model) -> bool:
+    """Whether nothing but a tensor is needed for another."""
+    makers = {id(out): call for call in calls_of(model) for out in call.outputs}
+    left = [output]
+    while left:
+        tensor = left.pop()
+        if tensor is source:
+            continue
+        if id(tensor) not in makers:
+            return False
+        left += makers[id(tensor)].inputs
+    return True
 
 
 def _check_normalization(content: Exportable) -> None:
@@ -149,10 +161,10 @@ def _own_normalization(model: keras.Model, size: int) -> str | None:
 
     What has weights may as well have learned from normalised pixels: it is trusted.
     """
-    stems = [call for call in calls_of(model) if call.layer.name == STEM.conv]
-    if not stems or stems[0].inputs[0] is model.inputs[0]:
+    entrance = input_of(model, STEM.conv)
+    if entrance is None or entrance is model.inputs[0]:
         return None
-    front = keras.Model(model.inputs[0], stems[0].inputs[0])
+    front = keras.Model(model.inputs[0], entrance)
     before = calls_of(front)
     kinds = (keras.layers.Rescaling, keras.layers.Normalization)
     for layer in _layers(before):

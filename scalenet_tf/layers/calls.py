@@ -41,6 +41,12 @@ def calls_of(model: keras.Model) -> list[Call]:
     ]
 
 
+def input_of(model: keras.Model, name: str) -> Any:
+    """The tensor that the layer of a name takes at its first call; None without one."""
+    calls = (call for call in calls_of(model) if call.layer.name == name)
+    return next((call.inputs[0] for call in calls), None)
+
+
 def calls_at(model: keras.Model, inputs: Sequence[Any]) -> list[Call]:
     """The calls that there would be for other inputs; no layer is called, nor copied.
 

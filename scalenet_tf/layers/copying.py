@@ -6,6 +6,7 @@ matrices are part of the kernel in what Keras saves, and so they are in a copy.
 
 from __future__ import annotations
 
+import tempfile
 from typing import Any
 
 import keras
@@ -37,7 +38,7 @@ def saved_shapes(layer: keras.Layer) -> list[dict[str, tuple[int, ...]]]:
 
 
 def copy_weights(layer: keras.Layer, copy: keras.Layer) -> None:
-    """Sets the weights of a layer that is as one made of `plain_config`."""
+    """Sets the state of a layer that is as one made of `plain_config`."""
     # Keras' own way to save and load; the layers inside a layer have variables apart.
     for part, new in zip(layer._flatten_layers(), copy._flatten_layers(), strict=True):
         if is_quantized(part):  # merging LoRA would round
@@ -49,6 +50,10 @@ def copy_weights(layer: keras.Layer, copy: keras.Layer) -> None:
                 for n, v in _saved(part).items()
             }
             new.load_own_variables(arrays)
+        if hasattr(part, "save_assets"):  # such as the vocabulary of a lookup
+            with tempfile.TemporaryDirectory() as folder:
+                part.save_assets(folder)
+                new.load_assets(folder)
 
 
 def _saved(layer: keras.Layer) -> dict[str, Any]:

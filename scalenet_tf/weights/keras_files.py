@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import abc
+import contextlib
 import os
+import shutil
+import tempfile
+from collections.abc import Iterator
 from typing import Any
 
 import h5py
 import keras
 
 from scalenet_tf.files import unreadable
+from scalenet_tf.layers.calls import input_of
 from scalenet_tf.layers.copying import copy_weights, is_quantized, saved_shapes
+from scalenet_tf.layers.normalization import SynchronizedBatchNormalization
 from scalenet_tf.names import HEAD, STEM, find_network, pytorch_modules
 from scalenet_tf.shipped import find_shipped, list_weights
 from scalenet_tf.weights.saved_models import load_model
@@ -138,6 +144,7 @@ class _Arrays(WeightsFile):
         self.arrays = len(names)
 
     def load(self, model: keras.Model) -> None:
+        model = _without_front(model)
         has_top = any(layer.name == HEAD for layer in model.layers)
         expected = len(model.weights)
         if not has_top and self.classes is not None:
@@ -155,12 +162,50 @@ class _Arrays(WeightsFile):
             raise
 
     def _load_and_check(self, model: keras.Model) -> None:
-        with unreadable(
+        other = (
             f"`weights` must be those of {model.name}. Received: {self.path!r}, which "
             "is damaged, or in which shapes differ"
-        ):
-            model.load_weights(self.path)
+        )
+        with unreadable(other), _named_as(self.path, model) as path:
+            model.load_weights(path)
         check_model(repr(self.path), model)
+
+
+def _without_front(model: keras.Model) -> keras.Model:
+    """The network alone, whose arrays a file has, without layers in front of it."""
+    entrance = input_of(model, STEM.conv)
+    if entrance is None or entrance is model.inputs[0]:
+        return model
+    return keras.Model(entrance, model.outputs[0], name=model.name)
+
+
+@contextlib.contextmanager
+def _named_as(path: str, model: keras.Model) -> Iterator[str]:
+    """The file, or a copy with the model's names of batch norms.
+
+    Keras names the groups of a file by the classes of the layers; those of batch norms
+    over a replica's examples and over all replicas' differ in nothing else.
+    """
+    kinds = ("batch_normalization", "synchronized_batch_normalization")
+    synchronized = any(
+        isinstance(layer, SynchronizedBatchNormalization) for layer in model.layers
+    )
+    other, wanted = kinds if synchronized else kinds[::-1]
+    names: list[str] = []
+    with h5py.File(path) as file:
+        file.visit(names.append)
+    odd = [name for name in names if name.rpartition("/")[2].startswith(other)]
+    if not odd:
+        yield path
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        copy = os.path.join(folder, os.path.basename(path))
+        shutil.copyfile(path, copy)
+        with h5py.File(copy, "a") as file:
+            for name in odd:
+                group, slash, last = name.rpartition("/")
+                file.move(name, group + slash + wanted + last.removeprefix(other))
+        yield copy
 
 
 class _Donor(WeightsFile):

@@ -26,6 +26,9 @@ class ConvNorm(NamedTuple):
 
 
 STEM = ConvNorm("stem_conv", "stem_bn", "conv1", "bn1")
+STEM_PAD = "stem_conv_pad"
+# The layer that takes the images: the first of these that there is.
+STEM_ENTRANCES = (STEM_PAD, STEM.conv)
 _BOTTLENECK_PAIRS = {
     "reduction": ConvNorm("conv1", "bn1", "conv1", "bn1"),
     "expansion": ConvNorm("conv3", "bn3", "conv3", "bn3"),

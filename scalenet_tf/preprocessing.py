@@ -242,7 +242,7 @@ class EvaluationTransform:
 
 def check_statistics(argument: str, name: str) -> None:
     """Raises ValueError where there are no such statistics."""
-    if name not in STATISTICS:
+    if not isinstance(name, str) or name not in STATISTICS:
         raise ValueError(
             f"`{argument}` must be one of {', '.join(STATISTICS)}. "
             f"Received: {argument}={name!r}."

@@ -85,6 +85,12 @@ def test_onnx_of_the_published_networks(name, tmp_path):
     assert result.passed, result
 
 
+def test_an_unknown_output_is_named(files):
+    opened = export.open_exported(files["openvino"])
+    with pytest.raises(ValueError, match=r"`output` must be one of .* Received: 'pro'"):
+        opened.outputs(evaluated().numpy(), "pro")
+
+
 def test_an_openvino_model_gives_what_keras_gives(model, files):
     result = export.verify(model, files["openvino"], PHOTOS)
     assert result.passed
@@ -202,7 +208,10 @@ def test_missing_packages_are_errors_with_the_command(
     monkeypatch.setitem(sys.modules, package, None)
     if package == "onnx":
         monkeypatch.delitem(sys.modules, "scalenet_tf.export.onnx.graph", False)
-        function, arguments = export.convert_onnx, (tmp_path / "a", TRANSFORM, NAMES)
+        function, arguments = (
+            export.convert_onnx,
+            (tmp_path / "a.onnx", TRANSFORM, NAMES),
+        )
     else:
         function, arguments = export.verify_onnx, (onnx_file, PHOTOS)
     with pytest.raises(ImportError, match=r"pip install 'scalenet_tf\[onnx\]'"):

@@ -361,6 +361,14 @@ def test_initial_weights_have_the_recipes_variance():
         ({"weights": "no.weights.h5"}, r"`weights` must be None or the path"),
         ({"input_shape": (28, 40, 3)}, r"at least 29 pixels.*\(28, 40, 3\)"),
         ({"input_shape": (56, 56)}, r"`input_shape` must be \(height, width, chann"),
+        ({"input_shape": 56}, r"`input_shape` must be \(height.*=56\."),
+        ({"input_shape": ("56", 56, 3)}, r"`input_shape` must be \(height.*\('56'"),
+        ({"input_tensor": "x"}, "`input_tensor` must be a tensor .* Received: 'x'"),
+        ({"weights": 3}, "`weights` must be None, the path .* weights=3"),
+        ({"weights": b"cifar10"}, "`weights` must be None, .* weights=b'cifar10'"),
+        ({"sa_block": "x"}, "`sa_block` must be ScaleAggregation or .*: 'x'"),
+        ({"classes": 10.0}, r"`classes` must be a positive whole.*classes=10\.0"),
+        ({"classes": "10"}, "`classes` must be a positive whole.*classes='10'"),
     ],
 )
 def test_arguments_out_of_range_are_errors(tiny, kwargs, message):

@@ -19,7 +19,7 @@ from scalenet_tf.export.metadata import (
     metadata,
 )
 from scalenet_tf.layers.calls import Call, calls_of, input_of
-from scalenet_tf.names import HEAD, POOLED, STEM, where_inside
+from scalenet_tf.names import HEAD, POOLED, STEM_ENTRANCES, where_inside
 from scalenet_tf.weights.tensors import check_model
 
 
@@ -161,7 +161,7 @@ def _own_normalization(model: keras.Model, size: int) -> str | None:
 
     What has weights may as well have learned from normalised pixels: it is trusted.
     """
-    entrance = input_of(model, STEM.conv)
+    entrance = input_of(model, STEM_ENTRANCES)
     if entrance is None or entrance is model.inputs[0]:
         return None
     front = keras.Model(model.inputs[0], entrance)

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 InputType = Literal["float32", "uint8"]
 DEFAULT = "serving_default"  # the function of normalised images
+SCORES = ("logits", "probabilities")  # outputs of a number for each class
 
 
 class ExportError(ValueError):

@@ -15,13 +15,14 @@ import numpy as np
 
 from scalenet_tf.export.interface import (
     DEFAULT,
+    SCORES,
     Exportable,
     FileOptions,
     Function,
     InputType,
 )
 from scalenet_tf.export.metadata import METADATA_FILE, as_text, metadata
-from scalenet_tf.export.onnx import OUTPUTS, onnx_model
+from scalenet_tf.export.onnx import onnx_model
 from scalenet_tf.extras import import_extra
 from scalenet_tf.files import made_folder, read_json, replaced
 from scalenet_tf.preprocessing import EvaluationTransform
@@ -113,6 +114,6 @@ def load(path: str, threads: int) -> dict[str, Function]:
 
     def run(images: np.ndarray) -> dict[str, np.ndarray]:
         results = model({"images": images})
-        return {name: results[name] for name in OUTPUTS}
+        return {name: results[name] for name in SCORES}
 
     return {DEFAULT: run}

@@ -13,6 +13,7 @@ from scalenet_tf.export.formats import FORMATS, ExportFormat, find_exported
 from scalenet_tf.export.inputs import ImageInput, as_floats, file_input
 from scalenet_tf.export.interface import (
     DEFAULT,
+    SCORES,
     ExportError,
     Function,
 )
@@ -71,8 +72,11 @@ class Exported:
 
         Raises:
             ValueError: They are of another shape or type, or have values that no image
-                has; or, as an ExportError, the model cannot be run.
+                has; there is no such output; or, as an ExportError, the model cannot
+                be run.
         """
+        if output not in SCORES:
+            raise ValueError(f"`output` must be one of {SCORES}. Received: {output!r}.")
         images = self.input.check(images)
         with unreadable(f"{self.source} cannot be run", ExportError):
             values = np.asarray(self.functions[DEFAULT](images)[output])

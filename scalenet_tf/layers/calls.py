@@ -41,10 +41,10 @@ def calls_of(model: keras.Model) -> list[Call]:
     ]
 
 
-def input_of(model: keras.Model, name: str) -> Any:
-    """The tensor that the layer of a name takes at its first call; None without one."""
-    calls = (call for call in calls_of(model) if call.layer.name == name)
-    return next((call.inputs[0] for call in calls), None)
+def input_of(model: keras.Model, names: Sequence[str]) -> Any:
+    """The tensor that the first named layer takes which there is; None without one."""
+    taken = {call.layer.name: call.inputs[0] for call in calls_of(model)}
+    return next((taken[name] for name in names if name in taken), None)
 
 
 def calls_at(model: keras.Model, inputs: Sequence[Any]) -> list[Call]:

@@ -94,6 +94,11 @@ def ScaleNet(
     if not isinstance(architecture, Architecture):
         architecture = get_architecture(architecture)
     check_data_format()
+    if not (isinstance(sa_block, type) and issubclass(sa_block, ScaleAggregation)):
+        raise ValueError(
+            "`sa_block` must be ScaleAggregation or a class derived from it. Received: "
+            f"{sa_block!r}."
+        )
     file = None if weights is None else open_weights(weights, public_name(architecture))
     if classes is None:
         classes = (file and file.classes) or architecture.default_classes

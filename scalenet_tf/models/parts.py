@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import numbers
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import keras
@@ -14,6 +14,7 @@ from scalenet_tf.names import (
     HEAD,
     POOLED,
     STEM,
+    STEM_PAD,
     STEM_POOL,
     ConvNorm,
 )
@@ -45,7 +46,13 @@ def image_input(
     Raises:
         ValueError: `input_shape` is not allowed, or not that of `input_tensor`.
     """
+    _check_shape(input_shape)
     if input_tensor is not None:
+        if not hasattr(input_tensor, "shape"):
+            raise ValueError(
+                "`input_tensor` must be a tensor of images. Received: "
+                f"{input_tensor!r}."
+            )
         given = tuple(input_tensor.shape[1:])
         if input_shape is not None and tuple(input_shape) != given:
             raise ValueError(
@@ -56,11 +63,7 @@ def image_input(
     elif input_shape is None:
         side = architecture.native_size if include_top else None
         input_shape = (side, side, 3)
-    if len(input_shape) != 3 or not input_shape[-1]:
-        raise ValueError(
-            "`input_shape` must be (height, width, channels), the first two of which "
-            f"may be None. Received: input_shape={input_shape}."
-        )
+    _check_shape(input_shape)
     for side in input_shape[:2]:
         if side is not None and side < architecture.minimum_size:
             raise ValueError(
@@ -72,6 +75,19 @@ def image_input(
     if not keras.backend.is_keras_tensor(input_tensor):
         return keras.Input(tensor=input_tensor, name="images")
     return input_tensor
+
+
+def _check_shape(input_shape: Any) -> None:
+    """Checks that it is one of images, or None."""
+    if input_shape is None:
+        return
+    sides = tuple(input_shape) if isinstance(input_shape, Iterable) else ()
+    whole = all(side is None or isinstance(side, numbers.Integral) for side in sides)
+    if len(sides) != 3 or not whole or not sides[-1]:
+        raise ValueError(
+            "`input_shape` must be (height, width, channels), the first two of which "
+            f"may be None. Received: input_shape={input_shape!r}."
+        )
 
 
 def _conv_norm(
@@ -94,7 +110,7 @@ def stem(x: Any, stem: Stem, synchronized: bool) -> Any:
         x = _conv_norm(x, filters, kernel_size, STEM, synchronized, padding="same")
         return keras.layers.ReLU(name="stem_relu")(x)
     # Padding is explicit: Keras' "same" would put all of it at the bottom right.
-    x = keras.layers.ZeroPadding2D(3, name="stem_conv_pad")(x)
+    x = keras.layers.ZeroPadding2D(3, name=STEM_PAD)(x)
     x = _conv_norm(x, filters, kernel_size, STEM, synchronized, strides=2)
     x = keras.layers.ReLU(name="stem_relu")(x)
     # Zeros are as good as minus infinity after ReLU.

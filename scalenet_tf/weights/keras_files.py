@@ -17,7 +17,7 @@ from scalenet_tf.files import unreadable
 from scalenet_tf.layers.calls import input_of
 from scalenet_tf.layers.copying import copy_weights, is_quantized, saved_shapes
 from scalenet_tf.layers.normalization import SynchronizedBatchNormalization
-from scalenet_tf.names import HEAD, STEM, find_network, pytorch_modules
+from scalenet_tf.names import HEAD, STEM, STEM_ENTRANCES, find_network, pytorch_modules
 from scalenet_tf.shipped import find_shipped, list_weights
 from scalenet_tf.weights.saved_models import load_model
 from scalenet_tf.weights.stored import check_arrays
@@ -90,6 +90,11 @@ def open_weights(
     Raises:
         ValueError: There is no such file, or it holds no weights of this package.
     """
+    if not isinstance(path, str | os.PathLike) or isinstance(os.fspath(path), bytes):
+        raise ValueError(
+            "`weights` must be None, the path of a file, or a name of weights that "
+            f"come with the package. Received: weights={path!r}."
+        )
     path = os.fspath(path)
     shipped = find_shipped(path) or find_shipped(f"{path}:{network}")
     known = network or "a network of your own"
@@ -173,7 +178,7 @@ class _Arrays(WeightsFile):
 
 def _without_front(model: keras.Model) -> keras.Model:
     """The network alone, whose arrays a file has, without layers in front of it."""
-    entrance = input_of(model, STEM.conv)
+    entrance = input_of(model, STEM_ENTRANCES)
     if entrance is None or entrance is model.inputs[0]:
         return model
     return keras.Model(entrance, model.outputs[0], name=model.name)

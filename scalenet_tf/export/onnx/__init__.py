@@ -12,6 +12,7 @@ import numpy as np
 
 from scalenet_tf.export.interface import (
     DEFAULT,
+    SCORES,
     Exportable,
     ExportError,
     FileOptions,
@@ -26,8 +27,6 @@ from scalenet_tf.preprocessing import EvaluationTransform
 
 if TYPE_CHECKING:
     import keras
-
-OUTPUTS = ("logits", "probabilities")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -100,7 +99,7 @@ def onnx_model(content: Exportable, options: FileOptions) -> Any:
     network, transform = _network(content), content.transform
     inside = transform.normalization if options.takes_pixels else None
     try:
-        model = onnx_graph(network, OUTPUTS, transform.image_size, inside)
+        model = onnx_graph(network, SCORES, transform.image_size, inside)
     except ValueError as error:
         raise ExportError(str(error)) from error
     entry = model.metadata_props.add()
@@ -152,7 +151,7 @@ def load(path: str, threads: int) -> dict[str, Function]:
     )
 
     def run(images: np.ndarray) -> dict[str, np.ndarray]:
-        values = session.run(list(OUTPUTS), {"images": images})
-        return dict(zip(OUTPUTS, values, strict=True))
+        values = session.run(list(SCORES), {"images": images})
+        return dict(zip(SCORES, values, strict=True))
 
     return {DEFAULT: run}

@@ -234,7 +234,40 @@ def test_outputs_that_exclude_each_other(settings, message):
     PredictConfig(images=("a",), model="m", csv="-", jsonl="a.jsonl")
 
 
-def test_an_output_needs_a_folder(predict, photos):
-    code, _, err = predict(photos, "--csv", "none/a.csv")
+@pytest.mark.parametrize("path", ["none/a.csv", "photos/val"])
+def test_an_output_is_a_file_in_a_folder(predict, photos, path):
+    code, _, err = predict(photos, "--csv", path)
     assert code == 2
     assert "--csv must be a file in a folder that exists, or - for standard" in err
+
+
+@pytest.mark.parametrize("option", ["--csv", "--jsonl"])
+@pytest.mark.parametrize("path", ["photos/val/cat/2.jpg", "NEW.PNG", "a.heic"])
+def test_no_image_is_written_over(predict, photos, option, path):
+    code, out, err = predict(option, path, f"{photos}/val/zebra/5.png")
+    assert (code, out) == (2, "")
+    assert f"{option} must not end in .jpg, .jpeg, .png, .bmp, .gif, " in err
+    assert f"Received: {path!r}" in err
+    with open(f"{photos}/val/cat/2.jpg", "rb") as file:
+        assert file.read() == DOG
+
+
+@pytest.mark.parametrize(
+    ("settings", "option"),
+    [
+        ({"csv": "./photo"}, "csv"),
+        ({"csv": "link"}, "csv"),
+        ({"jsonl": "m.tflite"}, "jsonl"),
+        ({"csv": "o.txt", "jsonl": "./o.txt"}, "jsonl"),
+        ({"csv": "names.txt", "class_names": "names.txt"}, "csv"),
+        ({"jsonl": "ca.pem", "ca_file": "ca.pem"}, "jsonl"),
+    ],
+)
+def test_an_output_is_no_other_file_that_was_given(
+    settings, option, tmp_path, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
+    os.symlink("photo", "link")
+    with pytest.raises(SettingError, match=f"`{option}` must be another file than"):
+        PredictConfig(images=("photo",), model="m.tflite", **settings)
+    PredictConfig(images=("photo",), model="m.tflite", csv="o.txt", jsonl="p")

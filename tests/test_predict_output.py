@@ -271,3 +271,27 @@ def test_an_output_is_no_other_file_that_was_given(
     with pytest.raises(SettingError, match=f"`{option}` must be another file than"):
         PredictConfig(images=("photo",), model="m.tflite", **settings)
     PredictConfig(images=("photo",), model="m.tflite", csv="o.txt", jsonl="p")
+
+
+MODELS = ("a.tflite", "http://me:secret@localhost:9/v1/models/m", "grpc://h/m")
+
+
+@pytest.mark.parametrize("model", MODELS)
+@pytest.mark.parametrize(
+    ("option", "value"),
+    [
+        ("normalization", "none"),
+        ("eval_resize", 99),
+        ("image_size", 64),
+        ("class_names", "names.txt"),
+    ],
+)
+def test_an_export_and_a_server_have_their_own_way(model, option, value):
+    config = PredictConfig(images=("a",), model=model, **{option: value})
+    with (
+        pytest.raises(SettingError, match=f"`{option}` is for Keras models: ") as e,
+        predictors.open_predictor(config),
+    ):
+        pass
+    assert f"Received: {value!r}." in str(e.value)
+    assert "secret" not in str(e.value)

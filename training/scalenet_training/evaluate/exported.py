@@ -42,6 +42,7 @@ from scalenet_training.networks.exported_files import (
     training_data,
 )
 from scalenet_training.networks.saved_network import find_network
+from scalenet_training.networks.saved_network_config import check_not_given
 from scalenet_training.train.divergence import check_loss
 from scalenet_training.train.evaluation import show
 from scalenet_training.train.step import (
@@ -144,7 +145,7 @@ def _sums(logits: np.ndarray, batch: Batch) -> np.ndarray:
 
 
 def _prepare(settings: EvaluateConfig, formats: Sequence[ExportFormat]) -> _Work:
-    _check(settings)
+    check_not_given(settings, _NOT_FOR_FILES, settings.run_or_model)
     exported = open_intact(settings.run_or_model, formats)
     names = exported.class_names
     _, place = find_exported(settings.run_or_model, formats) or (None, "")
@@ -171,17 +172,6 @@ def _prepare(settings: EvaluateConfig, formats: Sequence[ExportFormat]) -> _Work
         temperature=exported.temperature,
     )
     return _Work(exported, model, subject)
-
-
-def _check(settings: EvaluateConfig) -> None:
-    fields = {field.name: field for field in dataclasses.fields(settings)}
-    for name in _NOT_FOR_FILES:
-        value = getattr(settings, name)
-        if value != fields[name].default:
-            raise ValueError(
-                f"--{name.replace('_', '-')} is for Keras models: "
-                f"{settings.run_or_model!r} has its own way. Received: {value!r}."
-            )
 
 
 def _data(

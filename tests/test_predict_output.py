@@ -165,10 +165,29 @@ def test_batches_have_the_size_that_was_asked_for(predict, fake, photos):
     assert fake.batches == [2, 2, 1]
 
 
+def test_a_class_whose_folder_is_not_utf_8_counts(predict, fake, monkeypatch):
+    folder = os.path.join("photos", os.fsdecode(b"x\xff"))
+    os.makedirs(folder)
+    with open(os.path.join(folder, "1.jpg"), "wb") as file:
+        file.write(CAT)
+    name = r"x\xff"  # as a dataset's listing has it
+    monkeypatch.setattr(fake, "class_names", (name, "a, dog"))
+    monkeypatch.setitem(ANSWERS, CAT, Prediction((name,), (0.75,), (0,)))
+    code, _, err = predict("photos", "--csv", "a.csv")
+    assert code == 0
+    assert "1 of 1 images right by their folders" in err
+    with open("a.csv", encoding="utf-8", errors="surrogateescape") as file:
+        (row,) = csv.DictReader(file)
+    assert row["true_name"] == row["name_1"] == name
+    assert row["file"] == f"{folder}/1.jpg"
+
+
 @pytest.mark.parametrize(
     ("paths", "folder"),
     [
         ("cat/a.jpg", "cat"),
+        (os.fsdecode(b"\xff/a.jpg"), r"\xff"),
+        (os.fsdecode(b"val/\xff/a.jpg"), r"\xff"),
         ("cat/deep/a.jpg", "cat"),
         ("Train/cat/a.jpg", "cat"),
         ("val/a.jpg", "val"),  # a class may be called so

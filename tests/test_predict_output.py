@@ -113,6 +113,27 @@ def test_a_csv_file_has_a_row_for_each_image(predict, photos):
     assert predict(photos, "--csv", "-", "--top-k", "2")[1] == CSV
 
 
+def test_files_that_cannot_be_read_are_answered_by_an_error(predict, fake, photos):
+    os.symlink("nothing", f"{photos}/0.jpg")  # before all others
+    os.mkfifo(f"{photos}/pipe.jpg")
+    code, _, err = predict(photos, "--jsonl", "a.jsonl", "--top-k", "1")
+    assert code == 1
+    with open("a.jsonl", encoding="utf-8") as file:
+        answers = [json.loads(line) for line in file]
+    reasons = {
+        "photos/0.jpg": "cannot read 'photos/0.jpg': No such file or directory",
+        "photos/pipe.jpg": "cannot read 'photos/pipe.jpg': neither a file nor a folder",
+        "photos/val/a, dog/4.png": "an empty file",
+    }
+    assert {a["file"]: a["error"] for a in answers if "error" in a} == reasons
+    assert [answer["valid"] for answer in answers].count(True) == 4
+    assert fake.batches == [5]
+    named = ", ".join(f"{path} ({reason})" for path, reason in reasons.items())
+    assert err.splitlines()[-1] == f"error: cannot be decoded: {named}."
+    code, out, _ = predict(f"{photos}/pipe.jpg", f"{photos}/val/cat/2.jpg", "--json")
+    assert (code, [one["valid"] for one in json.loads(out)]) == (1, [False, True])
+
+
 def test_ranks_that_a_model_lacks_are_empty_cells(predict, photos):
     predict(photos, "--csv", "a.csv", "--top-k", "4")
     with open("a.csv", encoding="utf-8") as file:
@@ -203,13 +224,16 @@ def test_the_class_that_a_folder_tells(paths, folder, tmp_path):
 
 
 def test_each_line_is_answered_by_a_line(predict, fake, photos, monkeypatch):
-    names = ["photos/val/cat/2.jpg", "no\u0300thing", "", "photos/val/a, dog/4.png"]
-    lines = "\n".join(names).encode() + b"\r\n\xff\nphotos/val/zebra/5.png\n"
+    os.mkfifo("pipe")
+    names = ["photos/val/cat/2.jpg", "no\u0300thing", "", "pipe"]
+    lines = "\n".join(names).encode() + b"\r\nphotos/val/a, dog/4.png\n"
+    lines += b"\xff\nphotos/val/zebra/5.png\n"
     monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(lines)))
     code, out, err = predict("-", "--top-k", "1", "--batch-size", "3")
     answers = [json.loads(line) for line in out.splitlines()]
     assert [os.fsencode(answer["file"]) for answer in answers] == [
         *(name.encode() for name in names),
+        b"photos/val/a, dog/4.png",
         b"\xff",
         b"photos/val/zebra/5.png",
     ]
@@ -217,6 +241,7 @@ def test_each_line_is_answered_by_a_line(predict, fake, photos, monkeypatch):
         None,
         "cannot read 'no\u0300thing': No such file or directory",
         "cannot read '': No such file or directory",
+        "cannot read 'pipe': neither a file nor a folder",
         "an empty file",
         "cannot read '\\udcff': No such file or directory",
         None,
@@ -224,8 +249,8 @@ def test_each_line_is_answered_by_a_line(predict, fake, photos, monkeypatch):
     assert answers[0]["predictions"] == [
         {"class": 1, "name": "a, dog", "probability": 0.5625}
     ]
-    assert fake.batches == [1, 2]  # of three lines each, those that can be read
-    assert (code, err) == (1, "error: 4 lines were answered with an error.\n")
+    assert fake.batches == [1, 1, 1]  # of three lines each, those that can be read
+    assert (code, err) == (1, "error: 5 lines were answered with an error.\n")
 
 
 @pytest.mark.parametrize("lines", [b"", b"photos/val/cat/2.jpg"])

@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 from scalenet_tf.decoding.formats import EXTENSIONS
 from scalenet_training.data.files.listing import split_named
+from scalenet_training.data.files.reading import read_file
 from scalenet_training.data.files.walking import walk
 from scalenet_training.errors import RunError, UsageError, usage_errors
 from scalenet_training.text import shown
@@ -37,8 +38,7 @@ class ImageFile(NamedTuple):
             RunError: It cannot be read.
         """
         try:
-            with open(self.path, "rb") as file:
-                return file.read()
+            return read_file(self.path)
         except (OSError, ValueError) as error:
             reason = getattr(error, "strerror", None) or error
             raise RunError(f"cannot read {self.path!r}: {reason}.") from error
@@ -57,13 +57,13 @@ def image_files(paths: Sequence[str]) -> list[ImageFile]:
         )
     files: dict[str, ImageFile] = {}
     for path in paths:
+        if not os.path.exists(path):
+            raise UsageError(f"IMAGES: there is no file or folder {path!r}.")
         found = _images_in(path) if os.path.isdir(path) else [ImageFile(path)]
         if not found:
             raise UsageError(
                 f"IMAGES: there is no {', '.join(EXTENSIONS)} file in {path!r}."
             )
-        if not os.path.exists(found[0].path):
-            raise UsageError(f"IMAGES: there is no file or folder {path!r}.")
         for file in found:
             files.setdefault(file.path, file)
     return list(files.values())

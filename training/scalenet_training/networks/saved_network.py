@@ -18,12 +18,13 @@ from scalenet_training.data.source import Source, open_split
 from scalenet_training.data.sources import open_source, same_dataset
 from scalenet_training.data.splits import Split
 from scalenet_training.data.transform import check_sizes
-from scalenet_training.errors import SettingError, usage_errors
+from scalenet_training.errors import RunError, SettingError, usage_errors
 from scalenet_training.networks.class_names import (
     check_order,
     check_same,
     difference_note,
 )
+from scalenet_training.networks.exported_files import sha256
 from scalenet_training.networks.saved_network_config import SavedNetworkConfig
 from scalenet_training.runs.record import RunRecord
 from scalenet_training.runs.run_data import check_division, evaluation_notes
@@ -118,6 +119,25 @@ class SavedNetwork:
         told = self.shipped.evaluation
         names = ("loss", "top1_error", "top5_error")
         return {**row, **{f"val_{name}": told[name] for name in names}}
+
+    def state(self) -> tuple[str, str]:
+        """What differs once a training has saved another network in its place."""
+        # As text, in which a number that is NaN is equal to itself.
+        row = str(self.measured()) if self.record is not None else ""
+        return sha256(self.path), row
+
+    def check_state(self, before: tuple[str, str]) -> None:
+        """Checks that all that was read of it since an earlier state is of one network.
+
+        Raises:
+            RunError: A training has saved another one meanwhile.
+        """
+        if self.state() != before:
+            raise RunError(
+                f"{self.path!r} was replaced while it was read, and nothing was kept: "
+                f"the run is still training, and its {self.saved} network changed "
+                "meanwhile. Wait for its end, or start again."
+            )
 
     @property
     def saved(self) -> str:

@@ -35,10 +35,11 @@ def publish(config: PublishConfig) -> list[str]:
 
     Raises:
         UsageError: A setting, the run or the folder does not fit; nothing was written.
-        RunError: An export differs from the network, or the disk cannot be written;
-            what was there before is intact.
+        RunError: An export differs from the network, the disk cannot be written, or a
+            training replaced the network meanwhile; what was there before is intact.
     """
     network = find_network(config.run, config.saved, "`run`")
+    state = network.state()
     row = network.measured()
     assert network.record is not None  # `run` is a folder, or comes with the package
     if row is None:
@@ -63,6 +64,7 @@ def publish(config: PublishConfig) -> list[str]:
             parts=parts,
         )
         shutil.copyfile(network.path, os.path.join(folder, publication.network))
+        network.check_state(state)
         _write(config, folder, publication)
     return [os.path.join(config.folder, name) for name in files_of(config.folder)]
 

@@ -127,6 +127,7 @@ def test_the_notebook_is_of_the_files_that_there_are(published):
     script = notebook_script(published)
     compile(script, "usage.ipynb", "exec")
     assert "onnx" not in script
+    assert 'IMAGE = FOLDER / "example.png"' in script
     assert script.count("import scalenet_tf") == 1
     before = script.partition("import scalenet_tf")[0]
     assert "scalenet" not in before
@@ -204,6 +205,7 @@ def test_an_earlier_publication_is_replaced_and_nothing_else(
 ):
     public = tmp_path / "public"
     shutil.copytree(published, public)
+    (public / "example.png").write_bytes(b"a picture")
     words = f"'{run}' '{public}' --formats tflite --name other"
     code, out, err = run_verb("publish", words)
     assert (code, "error" in err) == (0, False)
@@ -211,6 +213,8 @@ def test_an_earlier_publication_is_replaced_and_nothing_else(
     assert not (public / "savedmodel").exists()
     assert not (public / "LICENSE").exists()
     assert "not stated" in (public / "README.md").read_text()
+    assert (public / "example.png").read_bytes() == b"a picture"
+    assert "example.png" not in (public / "SHA256SUMS").read_text()
     (public / "mine.txt").write_text("keep")
     before = sorted(public.rglob("*"))
     code, _, err = run_verb("publish", words)

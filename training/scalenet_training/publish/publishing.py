@@ -17,13 +17,13 @@ from scalenet_training.networks.exported_files import read_model_card, sha256
 from scalenet_training.networks.saved_network import find_network
 from scalenet_training.publish.card import Part, Publication, render
 from scalenet_training.publish.config import PublishConfig
-from scalenet_training.publish.notebook import notebook
+from scalenet_training.publish.notebook import EXAMPLE, notebook
 from scalenet_training.runs.files import check_replaceable, disk_errors, replaced
 from scalenet_training.runs.summary import model_name
 
 LABELS, SUMS = "labels.txt", "SHA256SUMS"
 CARD, LICENSE, NOTEBOOK = "README.md", "LICENSE", "usage.ipynb"
-# All that a publication may hold.
+# All that is written into a publication.
 _NAMES = {
     *("best.keras", "last.keras", LABELS, SUMS, CARD, LICENSE, NOTEBOOK),
     *(entry.name for entry in FORMATS),
@@ -66,6 +66,9 @@ def publish(config: PublishConfig) -> list[str]:
         shutil.copyfile(network.path, os.path.join(folder, publication.network))
         network.check_state(state)
         _write(config, folder, publication)
+        example = os.path.join(place, EXAMPLE)
+        if os.path.isfile(example):  # the reader's own, without a sum
+            shutil.copyfile(example, os.path.join(folder, EXAMPLE))
     return [os.path.join(config.folder, name) for name in files_of(config.folder)]
 
 
@@ -76,7 +79,9 @@ def check_folder(path: str) -> None:
         UsageError: It is there and neither empty nor an earlier one, or it cannot be
             written.
     """
-    check_replaceable(path, "folder", "publication", SUMS, _NAMES)
+    is_example = os.path.isfile(os.path.join(path, EXAMPLE))
+    known = {*_NAMES, EXAMPLE} if is_example else _NAMES
+    check_replaceable(path, "folder", "publication", SUMS, known)
 
 
 def files_of(folder: str) -> list[str]:

@@ -234,6 +234,9 @@ def test_the_temperature_of_a_report_goes_into_the_export(exported, run, tmp_pat
     expected = negative_log_likelihood(logits, labels, 2.0)
     assert result["loss"] == pytest.approx(expected, abs=1e-5)
     assert calibrated.subject.temperature == 2
+    write_facts(tmp_path, eval_split="all", trained_on=64)
+    code, output = exported("--temperature", ".")
+    assert (code, "the run was trained on 64 of them" in output) == (2, True), output
     for changes, message in (
         ({"eval_split": "train[:64]"}, "the report is of the images that the run was"),
         ({"classes": 11}, "the report has 11 classes, and the network 10."),

@@ -41,7 +41,7 @@ from scalenet_training.networks.exported_files import (
     open_intact,
     training_data,
 )
-from scalenet_training.networks.saved_network import find_network
+from scalenet_training.networks.saved_network import SavedNetwork, find_network
 from scalenet_training.networks.saved_network_config import check_not_given
 from scalenet_training.train.divergence import check_loss
 from scalenet_training.train.evaluation import show
@@ -149,6 +149,7 @@ def _prepare(settings: EvaluateConfig, formats: Sequence[ExportFormat]) -> _Work
     exported = open_intact(settings.run_or_model, formats)
     names = exported.class_names
     _, place = find_exported(settings.run_or_model, formats) or (None, "")
+    network: SavedNetwork | None = None
     model: keras.Model | None = None
     defaults: Mapping[str, Any] = training_data(place)
     if settings.compare is not None:
@@ -167,9 +168,11 @@ def _prepare(settings: EvaluateConfig, formats: Sequence[ExportFormat]) -> _Work
     check_order(names, source.class_names, source.name)
     for note in difference_note(names, source.class_names):
         print(f"note: {note}", file=sys.stderr)
+    seen = None if network is None else network.trained_on(source, split, settings)
     subject = Subject(
         *(settings.run_or_model, source, name, split, exported.transform),
         temperature=exported.temperature,
+        trained_on=seen,
     )
     return _Work(exported, model, subject)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import os
 from collections.abc import Mapping
 
@@ -14,6 +15,7 @@ from scalenet_tf.preprocessing import EvaluationTransform
 from scalenet_tf.shipped import ShippedWeights, find_shipped
 from scalenet_training.data.files.index import INDEX_FILE
 from scalenet_training.data.files.listing import Reading
+from scalenet_training.data.fingerprint import Listed
 from scalenet_training.data.source import Source, open_split
 from scalenet_training.data.sources import open_source, same_dataset
 from scalenet_training.data.splits import Split
@@ -27,7 +29,12 @@ from scalenet_training.networks.class_names import (
 from scalenet_training.networks.exported_files import sha256
 from scalenet_training.networks.saved_network_config import SavedNetworkConfig
 from scalenet_training.runs.record import RunRecord
-from scalenet_training.runs.run_data import check_division, evaluation_notes
+from scalenet_training.runs.run_data import (
+    check_division,
+    evaluation_notes,
+    read_examples,
+    trained_on,
+)
 from scalenet_training.runs.run_folder import RunFolder
 
 
@@ -186,7 +193,25 @@ class SavedNetwork:
             return []
         if self.own_record(settings) is None:
             return difference_note(self.record.class_names, source.class_names)
-        return evaluation_notes(RunFolder(os.path.dirname(self.path)), source, split)
+        seen = self.trained_on(source, split, settings)
+        return evaluation_notes(self._examples, source, split, seen)
+
+    def trained_on(
+        self, source: Source, split: Split, settings: SavedNetworkConfig
+    ) -> int | None:
+        """How many examples of a split it was trained on, where that is known.
+
+        None also for other data than those of the run.
+        """
+        own = self.own_record(settings)
+        if own is None:
+            return None
+        name = self.split_name(source, settings)
+        return trained_on(self._examples, own.config.train_split, source, split, name)
+
+    @functools.cached_property
+    def _examples(self) -> list[Listed]:
+        return read_examples(RunFolder(os.path.dirname(self.path)))
 
     def own_record(self, settings: SavedNetworkConfig) -> RunRecord | None:
         """The run's record, where the dataset is that of the run."""

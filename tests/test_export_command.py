@@ -5,6 +5,7 @@ import dataclasses
 import json
 import os
 import pathlib
+import shutil
 import subprocess
 import sys
 
@@ -23,6 +24,7 @@ from scalenet_training.evaluate.saved import evaluate_saved
 from scalenet_training.export import exporter as export_model
 from scalenet_training.export import versions as version_folder
 from scalenet_training.networks.model_card import file_hashes
+from scalenet_training.networks.saved_network import SavedNetwork
 from scalenet_training.runs.run_folder import RunFolder
 from scalenet_training.settings.training import TrainConfig
 from scalenet_training.train.loop import train_and_evaluate
@@ -232,6 +234,9 @@ def test_the_temperature_of_a_report_goes_into_the_export(exported, run, tmp_pat
     expected = negative_log_likelihood(logits, labels, 2.0)
     assert result["loss"] == pytest.approx(expected, abs=1e-5)
     assert calibrated.subject.temperature == 2
+    write_facts(tmp_path, eval_split="all", trained_on=64)
+    code, output = exported("--temperature", ".")
+    assert (code, "the run was trained on 64 of them" in output) == (2, True), output
     for changes, message in (
         ({"eval_split": "train[:64]"}, "the report is of the images that the run was"),
         ({"classes": 11}, "the report has 11 classes, and the network 10."),
@@ -239,6 +244,25 @@ def test_the_temperature_of_a_report_goes_into_the_export(exported, run, tmp_pat
         write_facts(tmp_path, **changes)
         code, output = exported("--temperature", ".")
         assert (code, message in output) == (2, True), output
+
+
+def test_a_network_that_training_replaces_as_it_is_read_is_not_exported(
+    exported, run, tmp_path, monkeypatch
+):
+    copy = tmp_path / "run"
+    shutil.copytree(run, copy)
+    load = SavedNetwork.load
+
+    def trains_meanwhile(network):
+        model = load(network)
+        shutil.copy(copy / "config.json", copy / "best.keras")
+        return model
+
+    monkeypatch.setattr(SavedNetwork, "load", trains_meanwhile)
+    code, output = exported(source=copy)
+    assert code == 1
+    assert "best.keras' was replaced while it was read, and nothing was kept" in output
+    assert os.listdir(tmp_path) == ["run"]
 
 
 def test_evaluation_takes_the_data_of_the_card(saved, monkeypatch, capsys):

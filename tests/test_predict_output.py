@@ -113,6 +113,27 @@ def test_a_csv_file_has_a_row_for_each_image(predict, photos):
     assert predict(photos, "--csv", "-", "--top-k", "2")[1] == CSV
 
 
+def test_files_that_cannot_be_read_are_answered_by_an_error(predict, fake, photos):
+    os.symlink("nothing", f"{photos}/0.jpg")  # before all others
+    os.mkfifo(f"{photos}/pipe.jpg")
+    code, _, err = predict(photos, "--jsonl", "a.jsonl", "--top-k", "1")
+    assert code == 1
+    with open("a.jsonl", encoding="utf-8") as file:
+        answers = [json.loads(line) for line in file]
+    reasons = {
+        "photos/0.jpg": "cannot read 'photos/0.jpg': No such file or directory",
+        "photos/pipe.jpg": "cannot read 'photos/pipe.jpg': neither a file nor a folder",
+        "photos/val/a, dog/4.png": "an empty file",
+    }
+    assert {a["file"]: a["error"] for a in answers if "error" in a} == reasons
+    assert [answer["valid"] for answer in answers].count(True) == 4
+    assert fake.batches == [5]
+    named = ", ".join(f"{path} ({reason})" for path, reason in reasons.items())
+    assert err.splitlines()[-1] == f"error: cannot be decoded: {named}."
+    code, out, _ = predict(f"{photos}/pipe.jpg", f"{photos}/val/cat/2.jpg", "--json")
+    assert (code, [one["valid"] for one in json.loads(out)]) == (1, [False, True])
+
+
 def test_ranks_that_a_model_lacks_are_empty_cells(predict, photos):
     predict(photos, "--csv", "a.csv", "--top-k", "4")
     with open("a.csv", encoding="utf-8") as file:
@@ -165,10 +186,29 @@ def test_batches_have_the_size_that_was_asked_for(predict, fake, photos):
     assert fake.batches == [2, 2, 1]
 
 
+def test_a_class_whose_folder_is_not_utf_8_counts(predict, fake, monkeypatch):
+    folder = os.path.join("photos", os.fsdecode(b"x\xff"))
+    os.makedirs(folder)
+    with open(os.path.join(folder, "1.jpg"), "wb") as file:
+        file.write(CAT)
+    name = r"x\xff"  # as a dataset's listing has it
+    monkeypatch.setattr(fake, "class_names", (name, "a, dog"))
+    monkeypatch.setitem(ANSWERS, CAT, Prediction((name,), (0.75,), (0,)))
+    code, _, err = predict("photos", "--csv", "a.csv")
+    assert code == 0
+    assert "1 of 1 images right by their folders" in err
+    with open("a.csv", encoding="utf-8", errors="surrogateescape") as file:
+        (row,) = csv.DictReader(file)
+    assert row["true_name"] == row["name_1"] == name
+    assert row["file"] == f"{folder}/1.jpg"
+
+
 @pytest.mark.parametrize(
     ("paths", "folder"),
     [
         ("cat/a.jpg", "cat"),
+        (os.fsdecode(b"\xff/a.jpg"), r"\xff"),
+        (os.fsdecode(b"val/\xff/a.jpg"), r"\xff"),
         ("cat/deep/a.jpg", "cat"),
         ("Train/cat/a.jpg", "cat"),
         ("val/a.jpg", "val"),  # a class may be called so
@@ -184,13 +224,16 @@ def test_the_class_that_a_folder_tells(paths, folder, tmp_path):
 
 
 def test_each_line_is_answered_by_a_line(predict, fake, photos, monkeypatch):
-    names = ["photos/val/cat/2.jpg", "no\u0300thing", "", "photos/val/a, dog/4.png"]
-    lines = "\n".join(names).encode() + b"\r\n\xff\nphotos/val/zebra/5.png\n"
+    os.mkfifo("pipe")
+    names = ["photos/val/cat/2.jpg", "no\u0300thing", "", "pipe"]
+    lines = "\n".join(names).encode() + b"\r\nphotos/val/a, dog/4.png\n"
+    lines += b"\xff\nphotos/val/zebra/5.png\n"
     monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(lines)))
     code, out, err = predict("-", "--top-k", "1", "--batch-size", "3")
     answers = [json.loads(line) for line in out.splitlines()]
     assert [os.fsencode(answer["file"]) for answer in answers] == [
         *(name.encode() for name in names),
+        b"photos/val/a, dog/4.png",
         b"\xff",
         b"photos/val/zebra/5.png",
     ]
@@ -198,6 +241,7 @@ def test_each_line_is_answered_by_a_line(predict, fake, photos, monkeypatch):
         None,
         "cannot read 'no\u0300thing': No such file or directory",
         "cannot read '': No such file or directory",
+        "cannot read 'pipe': neither a file nor a folder",
         "an empty file",
         "cannot read '\\udcff': No such file or directory",
         None,
@@ -205,8 +249,8 @@ def test_each_line_is_answered_by_a_line(predict, fake, photos, monkeypatch):
     assert answers[0]["predictions"] == [
         {"class": 1, "name": "a, dog", "probability": 0.5625}
     ]
-    assert fake.batches == [1, 2]  # of three lines each, those that can be read
-    assert (code, err) == (1, "error: 4 lines were answered with an error.\n")
+    assert fake.batches == [1, 1, 1]  # of three lines each, those that can be read
+    assert (code, err) == (1, "error: 5 lines were answered with an error.\n")
 
 
 @pytest.mark.parametrize("lines", [b"", b"photos/val/cat/2.jpg"])
@@ -234,7 +278,64 @@ def test_outputs_that_exclude_each_other(settings, message):
     PredictConfig(images=("a",), model="m", csv="-", jsonl="a.jsonl")
 
 
-def test_an_output_needs_a_folder(predict, photos):
-    code, _, err = predict(photos, "--csv", "none/a.csv")
+@pytest.mark.parametrize("path", ["none/a.csv", "photos/val"])
+def test_an_output_is_a_file_in_a_folder(predict, photos, path):
+    code, _, err = predict(photos, "--csv", path)
     assert code == 2
     assert "--csv must be a file in a folder that exists, or - for standard" in err
+
+
+@pytest.mark.parametrize("option", ["--csv", "--jsonl"])
+@pytest.mark.parametrize("path", ["photos/val/cat/2.jpg", "NEW.PNG", "a.heic"])
+def test_no_image_is_written_over(predict, photos, option, path):
+    code, out, err = predict(option, path, f"{photos}/val/zebra/5.png")
+    assert (code, out) == (2, "")
+    assert f"{option} must not end in .jpg, .jpeg, .png, .bmp, .gif, " in err
+    assert f"Received: {path!r}" in err
+    with open(f"{photos}/val/cat/2.jpg", "rb") as file:
+        assert file.read() == DOG
+
+
+@pytest.mark.parametrize(
+    ("settings", "option"),
+    [
+        ({"csv": "./photo"}, "csv"),
+        ({"csv": "link"}, "csv"),
+        ({"jsonl": "m.tflite"}, "jsonl"),
+        ({"csv": "o.txt", "jsonl": "./o.txt"}, "jsonl"),
+        ({"csv": "names.txt", "class_names": "names.txt"}, "csv"),
+        ({"jsonl": "ca.pem", "ca_file": "ca.pem"}, "jsonl"),
+    ],
+)
+def test_an_output_is_no_other_file_that_was_given(
+    settings, option, tmp_path, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
+    os.symlink("photo", "link")
+    with pytest.raises(SettingError, match=f"`{option}` must be another file than"):
+        PredictConfig(images=("photo",), model="m.tflite", **settings)
+    PredictConfig(images=("photo",), model="m.tflite", csv="o.txt", jsonl="p")
+
+
+MODELS = ("a.tflite", "http://me:secret@localhost:9/v1/models/m", "grpc://h/m")
+
+
+@pytest.mark.parametrize("model", MODELS)
+@pytest.mark.parametrize(
+    ("option", "value"),
+    [
+        ("normalization", "none"),
+        ("eval_resize", 99),
+        ("image_size", 64),
+        ("class_names", "names.txt"),
+    ],
+)
+def test_an_export_and_a_server_have_their_own_way(model, option, value):
+    config = PredictConfig(images=("a",), model=model, **{option: value})
+    with (
+        pytest.raises(SettingError, match=f"`{option}` is for Keras models: ") as e,
+        predictors.open_predictor(config),
+    ):
+        pass
+    assert f"Received: {value!r}." in str(e.value)
+    assert "secret" not in str(e.value)

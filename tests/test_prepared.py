@@ -78,6 +78,18 @@ def of_tensorflow_datasets(folder, name):
     return images, [int(example["label"]) for example in examples]
 
 
+def test_splits_that_share_examples_are_known_without_reading_them(folder):
+    prepare(folder, "shared", F.Image(shape=(8, 8, 3)), pixels(3))
+    numbers = open_source("shared", folder, download=False).numbers
+    for one, other, shared in (
+        ("train", "train[:100%]", 4),
+        ("train[:3]", "train[2:]+test", 1),
+        ("train", "test", 0),
+    ):
+        assert len(np.intersect1d(numbers(one), numbers(other))) == shared
+    assert len(numbers("train[2:]+test")) == 4
+
+
 READ = {
     "rgb": ("Image of uint8, 3 channels", F.Image(shape=(8, 8, 3)), pixels(3)),
     "sized": ("Image of uint8, any size", F.Image(), pixels(3, sides=(5, 9))),

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import yaml
 from conftest import TINY_CIFAR
-from records import record
+from records import record, row
 from scalenet_training.recipes.presets import PRESETS
 from scalenet_training.runs.run_folder import RunFolder
 from scalenet_training.train.loop import train_and_evaluate
@@ -127,6 +127,7 @@ def test_the_notebook_is_of_the_files_that_there_are(published):
     script = notebook_script(published)
     compile(script, "usage.ipynb", "exec")
     assert "onnx" not in script
+    assert 'IMAGE = FOLDER / "example.png"' in script
     assert script.count("import scalenet_tf") == 1
     before = script.partition("import scalenet_tf")[0]
     assert "scalenet" not in before
@@ -204,6 +205,7 @@ def test_an_earlier_publication_is_replaced_and_nothing_else(
 ):
     public = tmp_path / "public"
     shutil.copytree(published, public)
+    (public / "example.png").write_bytes(b"a picture")
     words = f"'{run}' '{public}' --formats tflite --name other"
     code, out, err = run_verb("publish", words)
     assert (code, "error" in err) == (0, False)
@@ -211,6 +213,8 @@ def test_an_earlier_publication_is_replaced_and_nothing_else(
     assert not (public / "savedmodel").exists()
     assert not (public / "LICENSE").exists()
     assert "not stated" in (public / "README.md").read_text()
+    assert (public / "example.png").read_bytes() == b"a picture"
+    assert "example.png" not in (public / "SHA256SUMS").read_text()
     (public / "mine.txt").write_text("keep")
     before = sorted(public.rglob("*"))
     code, _, err = run_verb("publish", words)
@@ -257,6 +261,32 @@ def test_an_export_that_fails_leaves_nothing(run, here, run_verb, monkeypatch):
     assert code == 1
     assert err.endswith("error: the exported model differs\n")
     assert os.listdir(here) == []
+
+
+@pytest.mark.parametrize("file", ["best.keras", "metrics.csv"])
+def test_a_run_that_trains_on_meanwhile_leaves_nothing(
+    run, here, run_verb, monkeypatch, file
+):
+    from scalenet_training.publish import publishing
+
+    shutil.copytree(run, "training")
+    better = row(1, 0.0)
+
+    def trains_meanwhile(config, export_model=publishing.export_model):
+        done = export_model(config)
+        if file == "best.keras":
+            with open("training/best.keras", "ab") as network:
+                network.write(b"\0")
+        else:
+            RunFolder("training").write_row(better)
+        return done
+
+    monkeypatch.setattr(publishing, "export_model", trains_meanwhile)
+    code, _, err = run_verb("publish", "training new/public --formats tflite")
+    assert code == 1
+    assert "error: 'training/best.keras' was replaced while it was read" in err
+    assert "the run is still training, and its best network changed meanwhile" in err
+    assert os.listdir(here) == ["training"]
 
 
 def test_a_run_without_an_epoch_is_refused(run, here, run_verb):

@@ -137,6 +137,9 @@ def test_the_numbers_are_those_of_scikit_learn(reports):
         sklearn.metrics.balanced_accuracy_score(labels, predicted)
     )
     assert told["calibration"]["nll"] == told["loss"]
+    assert told["trained_on"] == 0
+    told = json.loads((reports / "tflite" / "report.json").read_text())
+    assert told["trained_on"] is None
     table = read(folder, "confusion.csv")
     order = [int(row["true class"]) for row in table]
     assert sorted(order) == list(range(10))

@@ -269,8 +269,10 @@ def test_an_evaluation_says_what_was_trained_on(tmp_path, outcome):
         settings = EvaluateConfig("run", **given)
         source = network.source(settings)
         split = network.evaluation_split(source, settings)
+        counted.append(network.trained_on(source, split, settings))
         return network.notes(source, split, settings)
 
+    counted = []
     assert notes() == []
     trained = len(images.names_of(open_source(str(root), None, False), "train"))
     (seen,) = notes(eval_split="all")
@@ -280,7 +282,29 @@ def test_an_evaluation_says_what_was_trained_on(tmp_path, outcome):
     assert gone.startswith("gone or replaced since the run: 1 of its 40 images (")
     images.make(tmp_path / "other", count=20)
     assert notes(dataset=str(tmp_path / "other")) == []
+    assert counted == [0, trained, 0, None]
     outcome(f"a note: {gone.split(';')[0]}; {seen}")
+
+
+@pytest.mark.parametrize(
+    ("train_split", "seen"),
+    [
+        ("train", {"train[:100%]": 1438, "all": 1438, "validation": 0}),
+        ("train[:10]", {"train": 10, "train[5:20]+validation": 5, "train[10:]": 0}),
+    ],
+)
+def test_an_evaluation_counts_what_was_trained_on_of_digits(
+    tmp_path, train_split, seen
+):
+    recorded = record(TrainConfig(train_split=train_split))
+    network = SavedNetwork(str(tmp_path / "best.keras"), recorded)
+    source = open_source("digits", None, False)
+    for name, expected in seen.items():
+        settings = EvaluateConfig("run", eval_split=name)
+        split = network.evaluation_split(source, settings)
+        assert network.trained_on(source, split, settings) == expected
+        note = f"the run was trained on {expected:,} of these {split.size:,} images"
+        assert network.notes(source, split, settings) == [note] * bool(expected)
 
 
 def test_what_may_differ_when_a_run_resumes():

@@ -6,10 +6,12 @@ import os
 import keras
 import numpy as np
 import pytest
+from records import record
 from scalenet_training.errors import UsageError
 from scalenet_training.evaluate.report.facts import read_facts
 from scalenet_training.export.config import ExportConfig
 from scalenet_training.export.temperature import Temperature, read_temperature
+from scalenet_training.networks.saved_network import SavedNetwork
 from scalenet_training.settings.inputs import check_inputs
 from test_export import NAMES, PHOTOS, TRANSFORM, calibration, classifier, evaluated
 
@@ -140,12 +142,38 @@ def test_a_temperature_is_a_number_or_a_reports(tmp_path):
             {"calibration": {"temperature": 2.0, "applied_temperature": 2.0}},
             "is of an export that has a temperature itself",
         ),
+        (
+            {"trained_on": "9"},
+            "is no report of an evaluation: its field 'trained_on' is no whole number",
+        ),
         ({"examples": "9"}, "is no report of an evaluation: it has no field 'examples"),
     ],
 )
 def test_a_report_without_a_temperature_is_an_error(changes, message, tmp_path):
     with pytest.raises((UsageError, export.ExportError), match=message):
         read_temperature(report(tmp_path, **changes))
+
+
+@pytest.mark.parametrize(
+    ("split", "seen", "message"),
+    [
+        ("all", 1, "is of 9 images, and the run was trained on 1 of them"),
+        ("train[:100%]", 9, "is of 9 images, and the run was trained on 9 of them"),
+        ("train", None, "is of the images that the run was trained on"),
+        ("all", None, None),  # of an earlier version, or an export
+        ("validation", 0, None),
+    ],
+)
+def test_a_report_of_images_that_were_trained_on_is_refused(
+    split, seen, message, tmp_path
+):
+    found = read_temperature(report(tmp_path, eval_split=split, trained_on=seen))
+    network = SavedNetwork("best.keras", record())
+    if message is None:
+        found.check(network, 10)
+    else:
+        with pytest.raises(UsageError, match=f"the report {message}"):
+            found.check(network, 10)
 
 
 @pytest.mark.parametrize("text", ["cold", "-1", "nan"])

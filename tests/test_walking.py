@@ -6,6 +6,7 @@ import image_folders as images
 import pytest
 from scalenet_training.data.files.walking import walk
 from scalenet_training.data.sources import open_source
+from scalenet_training.errors import RunError
 from scalenet_training.export.sample_images import folder_images
 from scalenet_training.predict.images import image_files
 
@@ -37,3 +38,12 @@ def test_every_command_sees_the_same_files(linked):
         open_source(linked, None, False)
     os.remove(os.path.join(linked, "b", "loop"))
     assert open_source(linked, None, False).open_split("all").size == 5
+
+
+def test_no_command_waits_for_a_pipe(linked):
+    os.mkfifo(os.path.join(linked, "a", "pipe.png"))
+    (pipe,) = [file for file in image_files([linked]) if "pipe" in file.path]
+    with pytest.raises(RunError, match=r"cannot read .*: neither a file nor a folder"):
+        pipe.read()
+    with pytest.raises(OSError, match="neither a file nor a folder"):
+        folder_images(linked, 10, "`images`")

@@ -44,6 +44,8 @@ class Source:
         images: Its image files, if it has files.
         inventory: Counts the examples, and may open files to do so; None where
             counting would take decoding.
+        numbers: The numbers of the examples of a split or a slice: equal ones in two
+            of them are the same example. None where that is not known.
     """
 
     name: str
@@ -53,6 +55,7 @@ class Source:
     identity: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     images: ImageFiles | None = None
     inventory: Callable[[], Inventory] | None = None
+    numbers: Callable[[str], np.ndarray] | None = None
 
     @property
     def evaluation_split(self) -> str:
@@ -81,13 +84,16 @@ def indexed_source(
     `files` and `labels` are those of each example; slices are cut from the `order` of a
     split's numbers; `fields` are the other attributes of `Source`.
     """
+
+    def numbers(spec: str) -> np.ndarray:
+        return select(splits, spec, name, order)
+
     return Source(
         name=name,
         class_names=class_names,
         split_names=tuple(splits),
-        open_split=lambda spec: IndexedSplit(
-            select(splits, spec, name, order), lookup, files, labels
-        ),
+        open_split=lambda spec: IndexedSplit(numbers(spec), lookup, files, labels),
+        numbers=numbers,
         **fields,
     )
 

@@ -41,7 +41,8 @@ from scalenet_training.networks.exported_files import (
     open_intact,
     training_data,
 )
-from scalenet_training.networks.saved_network import find_network
+from scalenet_training.networks.saved_network import SavedNetwork, find_network
+from scalenet_training.networks.saved_network_config import check_not_given
 from scalenet_training.train.divergence import check_loss
 from scalenet_training.train.evaluation import show
 from scalenet_training.train.step import (
@@ -144,10 +145,11 @@ def _sums(logits: np.ndarray, batch: Batch) -> np.ndarray:
 
 
 def _prepare(settings: EvaluateConfig, formats: Sequence[ExportFormat]) -> _Work:
-    _check(settings)
+    check_not_given(settings, _NOT_FOR_FILES, settings.run_or_model)
     exported = open_intact(settings.run_or_model, formats)
     names = exported.class_names
     _, place = find_exported(settings.run_or_model, formats) or (None, "")
+    network: SavedNetwork | None = None
     model: keras.Model | None = None
     defaults: Mapping[str, Any] = training_data(place)
     if settings.compare is not None:
@@ -166,22 +168,13 @@ def _prepare(settings: EvaluateConfig, formats: Sequence[ExportFormat]) -> _Work
     check_order(names, source.class_names, source.name)
     for note in difference_note(names, source.class_names):
         print(f"note: {note}", file=sys.stderr)
+    seen = None if network is None else network.trained_on(source, split, settings)
     subject = Subject(
         *(settings.run_or_model, source, name, split, exported.transform),
         temperature=exported.temperature,
+        trained_on=seen,
     )
     return _Work(exported, model, subject)
-
-
-def _check(settings: EvaluateConfig) -> None:
-    fields = {field.name: field for field in dataclasses.fields(settings)}
-    for name in _NOT_FOR_FILES:
-        value = getattr(settings, name)
-        if value != fields[name].default:
-            raise ValueError(
-                f"--{name.replace('_', '-')} is for Keras models: "
-                f"{settings.run_or_model!r} has its own way. Received: {value!r}."
-            )
 
 
 def _data(

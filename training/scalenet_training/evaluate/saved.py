@@ -112,7 +112,8 @@ def _evaluator(settings: EvaluateConfig, observer: Observer | None) -> Evaluator
         name = network.split_name(source, settings)
         run = None if network.record is None else os.path.dirname(network.path)
         about = (settings.run_or_model, source, name, split, transform, model, run)
-        observer.begin(Subject(*about))
+        seen = network.trained_on(source, split, settings)
+        observer.begin(Subject(*about, trained_on=seen))
     whole = Transform(transform, len(source.class_names))
     return Evaluator(
         *(model, split, whole, settings.batch_size, placement, xla),

@@ -26,6 +26,8 @@ class Subject:
         model: The network; None for an export, which has no gradients.
         run: Folder of the run that saved the network; None for others.
         temperature: By which its logits are divided before they are shown.
+        trained_on: How many of the examples it was trained on; None where that is not
+            known.
     """
 
     name: str
@@ -36,6 +38,7 @@ class Subject:
     model: keras.Model | None = None
     run: str | None = None
     temperature: float = 1.0
+    trained_on: int | None = None
 
     def example_names(self) -> list[str]:
         """Names of files in the dataset's folder; else numbers in the split."""

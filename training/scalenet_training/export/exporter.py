@@ -81,7 +81,8 @@ def export_model(
     Raises:
         UsageError: A setting, the network or the data do not fit.
         RunError: The export differs from the network by more than the format's bound,
-            an image cannot be read, or the disk cannot be written.
+            an image cannot be read, the disk cannot be written, or a training replaced
+            the network while it was read.
     """
     with Bar(total=3, unit="step", desc="loading") as bar:
         with usage_errors():
@@ -121,7 +122,10 @@ def _prepare(config: ExportConfig, formats: Sequence[ExportFormat]) -> Export:
     temperature = read_temperature(config.temperature)
     network = find_network(config.run_or_model, config.saved)
     network.required("normalization", config.normalization)
+    state = network.state()
     model = network.load()
+    description = describe_network(network, model)
+    network.check_state(state)
     data = _Data(config, network, model)
     transform = network.transform(model, config)
     content = Exportable(
@@ -134,7 +138,6 @@ def _prepare(config: ExportConfig, formats: Sequence[ExportFormat]) -> Export:
         batches = _calibration(calibration, transform)
         content = dataclasses.replace(content, calibration=batches)
     check_classifier(content)
-    description = describe_network(network, model)
     return Export(
         *(config, formats, entry, options, network, description, content, calibration),
         temperature,

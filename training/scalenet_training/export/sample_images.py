@@ -9,6 +9,7 @@ import tensorflow as tf
 
 from scalenet_tf.decoding import decode_image, why_undecodable
 from scalenet_training.data.errors import data_errors
+from scalenet_training.data.files.reading import read_file
 from scalenet_training.data.files.walking import walk
 from scalenet_training.data.splits import IndexedSplit, Split
 
@@ -57,8 +58,7 @@ def folder_images(folder: str, count: int, option: str) -> list[bytes]:
 
 
 def _read(path: str, option: str) -> bytes:
-    with open(path, "rb") as file:
-        data = file.read()
+    data = read_file(path)
     try:
         decode_image(tf.constant(data))
     except tf.errors.InvalidArgumentError as error:

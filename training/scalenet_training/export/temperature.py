@@ -21,10 +21,13 @@ class Temperature:
         value: From 0.01 to 100.
         fitted_to: `dataset`, `eval_split` and `examples` of the report that it is from,
             and its number of `classes`; None for a number that was given.
+        trained_on: How many of these examples the network was trained on, by the
+            report; None where it does not say.
     """
 
     value: float = 1.0
     fitted_to: dict[str, Any] | None = None
+    trained_on: int | None = None
 
     def check(self, network: SavedNetwork, classes: int) -> None:
         """Checks that it was fitted to a network like this, on images new to it.
@@ -37,6 +40,11 @@ class Temperature:
         own = self.fitted_to["classes"]
         if own != classes:
             raise _unfit(f"has {own} classes, and the network {classes}")
+        if self.trained_on:
+            raise _unfit(
+                f"is of {self.fitted_to['examples']:,} images, and the run was trained "
+                f"on {self.trained_on:,} of them"
+            )
         run = None if network.record is None else network.record.config
         fitted = self.fitted_to["dataset"], self.fitted_to["eval_split"]
         if run is not None and (
@@ -69,7 +77,8 @@ def _of_report(path: str) -> Temperature:
     if value is None:
         raise _unfit(f"{path!r} has none that fits best")
     names = ("dataset", "eval_split", "examples", "classes")
-    return Temperature(value, {name: facts[name] for name in names})
+    fitted_to = {name: facts[name] for name in names}
+    return Temperature(value, fitted_to, facts.get("trained_on"))
 
 
 def _unfit(reason: str) -> SettingError:

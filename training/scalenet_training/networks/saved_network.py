@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import os
 from collections.abc import Mapping
 
@@ -14,19 +15,26 @@ from scalenet_tf.preprocessing import EvaluationTransform
 from scalenet_tf.shipped import ShippedWeights, find_shipped
 from scalenet_training.data.files.index import INDEX_FILE
 from scalenet_training.data.files.listing import Reading
+from scalenet_training.data.fingerprint import Listed
 from scalenet_training.data.source import Source, open_split
 from scalenet_training.data.sources import open_source, same_dataset
 from scalenet_training.data.splits import Split
 from scalenet_training.data.transform import check_sizes
-from scalenet_training.errors import SettingError, usage_errors
+from scalenet_training.errors import RunError, SettingError, usage_errors
 from scalenet_training.networks.class_names import (
     check_order,
     check_same,
     difference_note,
 )
+from scalenet_training.networks.exported_files import sha256
 from scalenet_training.networks.saved_network_config import SavedNetworkConfig
 from scalenet_training.runs.record import RunRecord
-from scalenet_training.runs.run_data import check_division, evaluation_notes
+from scalenet_training.runs.run_data import (
+    check_division,
+    evaluation_notes,
+    read_examples,
+    trained_on,
+)
 from scalenet_training.runs.run_folder import RunFolder
 
 
@@ -119,6 +127,25 @@ class SavedNetwork:
         names = ("loss", "top1_error", "top5_error")
         return {**row, **{f"val_{name}": told[name] for name in names}}
 
+    def state(self) -> tuple[str, str]:
+        """What differs once a training has saved another network in its place."""
+        # As text, in which a number that is NaN is equal to itself.
+        row = str(self.measured()) if self.record is not None else ""
+        return sha256(self.path), row
+
+    def check_state(self, before: tuple[str, str]) -> None:
+        """Checks that all that was read of it since an earlier state is of one network.
+
+        Raises:
+            RunError: A training has saved another one meanwhile.
+        """
+        if self.state() != before:
+            raise RunError(
+                f"{self.path!r} was replaced while it was read, and nothing was kept: "
+                f"the run is still training, and its {self.saved} network changed "
+                "meanwhile. Wait for its end, or start again."
+            )
+
     @property
     def saved(self) -> str:
         """Name of the file: of a run's, `"best"` or `"last"`."""
@@ -166,7 +193,25 @@ class SavedNetwork:
             return []
         if self.own_record(settings) is None:
             return difference_note(self.record.class_names, source.class_names)
-        return evaluation_notes(RunFolder(os.path.dirname(self.path)), source, split)
+        seen = self.trained_on(source, split, settings)
+        return evaluation_notes(self._examples, source, split, seen)
+
+    def trained_on(
+        self, source: Source, split: Split, settings: SavedNetworkConfig
+    ) -> int | None:
+        """How many examples of a split it was trained on, where that is known.
+
+        None also for other data than those of the run.
+        """
+        own = self.own_record(settings)
+        if own is None:
+            return None
+        name = self.split_name(source, settings)
+        return trained_on(self._examples, own.config.train_split, source, split, name)
+
+    @functools.cached_property
+    def _examples(self) -> list[Listed]:
+        return read_examples(RunFolder(os.path.dirname(self.path)))
 
     def own_record(self, settings: SavedNetworkConfig) -> RunRecord | None:
         """The run's record, where the dataset is that of the run."""

@@ -6,11 +6,13 @@ Imports no TensorFlow.
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Iterable
 from typing import Annotated, Literal
 
 import tyro
 
 from scalenet_training.data.files.listing import OnDamaged
+from scalenet_training.errors import SettingError
 from scalenet_training.settings.base import SIDE, OptionGroup, Settings
 from scalenet_training.settings.groups import NormalizationName
 from scalenet_training.settings.inputs import DATASET, MODEL, STORAGE
@@ -66,3 +68,23 @@ class ImageOptions(OptionGroup):
 @dataclasses.dataclass(frozen=True)
 class SavedNetworkConfig(ImageOptions, NetworkOptions, Settings):
     """A network that a run has saved, or any .keras file, and its data."""
+
+
+def check_not_given(settings: Settings, names: Iterable[str], model: str) -> None:
+    """Checks that options of networks were left out for a model that is an export.
+
+    Args:
+        settings: Of any command.
+        names: The fields that a run or a .keras file alone has a use for.
+        model: The model, for the message.
+
+    Raises:
+        SettingError: One of them was given.
+    """
+    for name in names:
+        value = getattr(settings, name)
+        if value != getattr(type(settings), name):  # its default
+            raise SettingError(
+                f"`{name}` is for Keras models: {model!r} has its own way. "
+                f"Received: {value!r}."
+            )

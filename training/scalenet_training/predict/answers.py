@@ -25,8 +25,9 @@ class Answer:
 
     Attributes:
         file: Its path.
-        prediction: The likeliest classes; not `valid` for what is no image.
-        error: Why it is none.
+        prediction: The likeliest classes; not `valid` for what is no image or cannot
+            be read.
+        error: Why not.
         true: The class that its folder has the name of.
     """
 

@@ -6,6 +6,7 @@ from typing import Annotated
 
 import tyro
 
+from scalenet_tf.decoding.formats import EXTENSIONS
 from scalenet_training.errors import SettingError
 from scalenet_training.settings.base import (
     POSITIVE,
@@ -37,7 +38,16 @@ URL = Bound("must be the URL of a served model", is_url)
 _FORMS = ("`json`", "`csv`", "`jsonl`")
 _OUTPUT = existing(
     f"a file in a folder that exists, or {STREAM} for standard output",
-    lambda path: path == STREAM or os.path.isdir(os.path.dirname(path) or "."),
+    lambda path: (
+        path == STREAM
+        or (os.path.isdir(os.path.dirname(path) or ".") and not os.path.isdir(path))
+    ),
+)
+# A photograph after an option that is taken for a flag would be written over.
+_OF_IMAGES = (*EXTENSIONS, ".webp", ".tif", ".tiff", ".heic", ".avif")
+_NO_IMAGE = Bound(
+    f"must not end in {', '.join(_OF_IMAGES)}, as images do",
+    lambda path: not path.lower().endswith(_OF_IMAGES),
 )
 
 
@@ -86,11 +96,11 @@ class PredictionOptions(OptionGroup):
     json: bool = False
     """Print JSON instead of a table."""
 
-    csv: Annotated[str | None, _OUTPUT] = None
+    csv: Annotated[str | None, _NO_IMAGE, _OUTPUT] = None
     """Write a CSV file with a row for each image instead of a table; - for standard
     output."""
 
-    jsonl: Annotated[str | None, _OUTPUT] = None
+    jsonl: Annotated[str | None, _NO_IMAGE, _OUTPUT] = None
     """Write a line of JSON for each image instead of a table; - for standard output."""
 
     batch_size: Annotated[int, POSITIVE] = 32
@@ -138,6 +148,21 @@ class PredictConfig(KerasOptions, ServerOptions, PredictionOptions, Settings):
                 f"only one of {', '.join(_FORMS)} can have standard output. Received: "
                 f"csv={self.csv!r}, jsonl={self.jsonl!r}, json={self.json!r}."
             )
+        self._check_outputs()
+
+    def _check_outputs(self) -> None:
+        """Checks that no output is another one, or a file that is read."""
+        read = (*self.images, self.model, self.class_names, self.ca_file)
+        taken = {os.path.realpath(path) for path in read if path is not None}
+        for name in ("csv", "jsonl"):
+            path = getattr(self, name)
+            if path in (None, STREAM):
+                continue
+            place = os.path.realpath(path)
+            if place in taken:
+                rule = "must be another file than IMAGES, `model` and those of options"
+                raise SettingError.of(name, rule, path)
+            taken.add(place)
 
     @property
     def _forms(self) -> list[str]:

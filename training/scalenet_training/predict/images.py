@@ -11,8 +11,10 @@ from typing import NamedTuple
 
 from scalenet_tf.decoding.formats import EXTENSIONS
 from scalenet_training.data.files.listing import split_named
+from scalenet_training.data.files.reading import read_file
 from scalenet_training.data.files.walking import walk
 from scalenet_training.errors import RunError, UsageError, usage_errors
+from scalenet_training.text import shown
 
 
 class ImageFile(NamedTuple):
@@ -21,8 +23,9 @@ class ImageFile(NamedTuple):
     Attributes:
         path: As it is opened and shown.
         folder: Name of the folder that would be its class's, in a folder that was
-            named: of `val/cat/a.jpg` and of `cat/a.jpg` this is `cat`. `None` for a
-            file that was named itself, and for one in no sub-folder.
+            named: of `val/cat/a.jpg` and of `cat/a.jpg` this is `cat`; as text, as
+            the names of classes are. `None` for a file that was named itself, and for
+            one in no sub-folder.
     """
 
     path: str
@@ -35,8 +38,7 @@ class ImageFile(NamedTuple):
             RunError: It cannot be read.
         """
         try:
-            with open(self.path, "rb") as file:
-                return file.read()
+            return read_file(self.path)
         except (OSError, ValueError) as error:
             reason = getattr(error, "strerror", None) or error
             raise RunError(f"cannot read {self.path!r}: {reason}.") from error
@@ -55,13 +57,13 @@ def image_files(paths: Sequence[str]) -> list[ImageFile]:
         )
     files: dict[str, ImageFile] = {}
     for path in paths:
+        if not os.path.exists(path):
+            raise UsageError(f"IMAGES: there is no file or folder {path!r}.")
         found = _images_in(path) if os.path.isdir(path) else [ImageFile(path)]
         if not found:
             raise UsageError(
                 f"IMAGES: there is no {', '.join(EXTENSIONS)} file in {path!r}."
             )
-        if not os.path.exists(found[0].path):
-            raise UsageError(f"IMAGES: there is no file or folder {path!r}.")
         for file in found:
             files.setdefault(file.path, file)
     return list(files.values())
@@ -80,5 +82,5 @@ def _images_in(root: str) -> list[ImageFile]:
 def _class_folder(folders: Sequence[str]) -> str | None:
     """The first folder, or the one in it where the first has the name of a split."""
     if len(folders) > 1 and split_named(folders[0]):
-        return folders[1]
-    return None if folders[0] in (os.curdir, "") else folders[0]
+        return shown(folders[1])
+    return None if folders[0] in (os.curdir, "") else shown(folders[0])

@@ -8,8 +8,7 @@ from collections.abc import Iterator
 from typing import BinaryIO
 
 from scalenet_training.cli.patience import waiting
-from scalenet_training.errors import RunError
-from scalenet_training.predict.answers import Answer, as_line
+from scalenet_training.predict.answers import as_line
 from scalenet_training.predict.config import PredictConfig
 from scalenet_training.predict.images import ImageFile
 from scalenet_training.predict.prediction import answered
@@ -33,29 +32,12 @@ def answer_lines(predictor: Predictor, config: PredictConfig) -> int:
     for lines in _waiting_lines(sys.stdin.buffer):
         for start in range(0, len(lines), config.batch_size):
             paths = lines[start : start + config.batch_size]
-            for answer in _answers(paths, predictor, config):
+            files = [ImageFile(path) for path in paths]
+            for answer in answered(files, predictor, config):
                 errors += not answer.prediction.valid
                 print(as_line(answer))
             sys.stdout.flush()
     return errors
-
-
-def _answers(
-    paths: list[str], predictor: Predictor, config: PredictConfig
-) -> Iterator[Answer]:
-    """The answers in the order of the paths."""
-    read: dict[int, bytes] = {}
-    errors: dict[int, str] = {}
-    for place, path in enumerate(paths):
-        try:
-            read[place] = ImageFile(path).read()
-        except RunError as error:
-            errors[place] = str(error).rstrip(".")
-    known = [paths[place] for place in read]
-    found = iter(answered(known, list(read.values()), predictor, config))
-    for place, path in enumerate(paths):
-        reason = errors.get(place)
-        yield next(found) if reason is None else Answer(path, error=reason)
 
 
 def _waiting_lines(stream: BinaryIO) -> Iterator[list[str]]:

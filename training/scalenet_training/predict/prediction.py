@@ -31,12 +31,13 @@ def predict_files(
         formats: The formats of exported models that are known; `None`: the package's.
 
     Returns:
-        Path -> prediction; it is not `valid` for files that are no images.
+        Path -> prediction; it is not `valid` for files that are no images or cannot be
+        read.
 
     Raises:
         UsageError: The images or the model cannot be had.
-        RunError: A file cannot be read, a server does not answer as it should, or a
-            probability is NaN or infinite.
+        RunError: A server does not answer as it should, or a probability is NaN or
+            infinite.
     """
     files = image_files(config.images)
     with open_predictor(config, formats) as predictor:
@@ -55,8 +56,7 @@ def answers(
     with Bar(total=len(files), unit=" images") as bar:
         for start in range(0, len(files), config.batch_size):
             batch = files[start : start + config.batch_size]
-            images = [file.read() for file in batch]
-            found = answered([file.path for file in batch], images, predictor, config)
+            found = answered(batch, predictor, config)
             for file, answer in zip(batch, found, strict=True):
                 known = file.folder in classes
                 yield dataclasses.replace(answer, true=file.folder if known else None)
@@ -64,17 +64,35 @@ def answers(
 
 
 def answered(
-    paths: Sequence[str],
-    images: Sequence[bytes],
-    predictor: Predictor,
-    config: PredictConfig,
-) -> list[Answer]:
-    """The answers for one batch of encoded images.
+    files: Sequence[ImageFile], predictor: Predictor, config: PredictConfig
+) -> Iterator[Answer]:
+    """The answers for one batch of files, in their order.
 
     Raises:
         UsageError: The model cannot be asked for this.
         RunError: A server does not answer, or a probability is NaN or infinite.
     """
+    read: dict[int, bytes] = {}
+    errors: dict[int, str] = {}
+    for place, file in enumerate(files):
+        try:
+            read[place] = file.read()
+        except RunError as error:
+            errors[place] = str(error).rstrip(".")
+    paths = [files[place].path for place in read]
+    found = iter(_predicted(paths, list(read.values()), predictor, config))
+    for place, file in enumerate(files):
+        reason = errors.get(place)
+        yield next(found) if reason is None else Answer(file.path, error=reason)
+
+
+def _predicted(
+    paths: Sequence[str],
+    images: Sequence[bytes],
+    predictor: Predictor,
+    config: PredictConfig,
+) -> list[Answer]:
+    """The answers for encoded images."""
     found = []
     predictions = predictor.predict(images, config.top_k) if images else []
     for path, data, prediction in zip(paths, images, predictions, strict=True):
@@ -92,7 +110,7 @@ class Summary:
     """Counts answers: how many were right, how many came in a second.
 
     Attributes:
-        undecodable: Path and reason of each file that is no image.
+        undecodable: Path and reason of each file that is no image or cannot be read.
     """
 
     def __init__(self) -> None:

@@ -26,10 +26,19 @@ from scalenet_tf.serving.messages import INVALID
 from scalenet_tf.shipped import list_weights
 from scalenet_training.errors import RunError, UsageError, usage_errors
 from scalenet_training.networks.exported_files import check_complete, open_intact
-from scalenet_training.networks.saved_network_config import SavedNetworkConfig
-from scalenet_training.predict.config import PredictConfig, ServerOptions, is_url
+from scalenet_training.networks.saved_network_config import (
+    SavedNetworkConfig,
+    check_not_given,
+)
+from scalenet_training.predict.config import (
+    KerasOptions,
+    PredictConfig,
+    ServerOptions,
+    is_url,
+)
 from scalenet_training.predict.decoders import ArrayDecoder, Decoder, GraphDecoder
 from scalenet_training.runs.run_folder import RunFolder
+from scalenet_training.settings.base import fields_of
 from scalenet_training.settings.inputs import is_shipped
 
 
@@ -116,15 +125,19 @@ def open_predictor(
         option: What the model is called in messages.
 
     Raises:
-        UsageError: There is no such model, or it cannot be loaded.
+        UsageError: There is no such model, it cannot be loaded, or an option is not for
+            such a model.
     """
     path, about = config.model, f"`{option}` {without_secrets(config.model)!r}: "
     formats = FORMATS if formats is None else formats
+    found = None if is_url(path) else find_exported(path, formats)
+    if is_url(path) or found:
+        check_not_given(config, fields_of(KerasOptions), without_secrets(path))
     if is_url(path):
         batch_size, attempts = config.batch_size, config.attempts
         with open_client(path, config, batch_size, attempts) as client:
             yield ServerPredictor(client)
-    elif found := find_exported(path, formats):
+    elif found:
         with usage_errors(UsageError, about=about):
             exported = open_intact(path, formats)
         decoder = GraphDecoder if found[0].in_tensorflow else ArrayDecoder

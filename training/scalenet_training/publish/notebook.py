@@ -15,6 +15,8 @@ from typing import Any
 from scalenet_tf.preprocessing import STATISTICS
 from scalenet_training.publish.card import Publication
 
+EXAMPLE = "example.png"  # an image of the user's, beside the notebook
+
 _CELL = re.compile(r"^# %%(?: (\w+))?( \[markdown\])?$", re.MULTILINE)
 
 
@@ -42,6 +44,7 @@ def _cells(publication: Publication) -> Iterator[dict[str, Any]]:
     values = {
         "name": publication.name,
         "network": publication.network,
+        "example": EXAMPLE,
         "image_size": record.image_size,
         "resize": record.eval_resize,
         "mean": list(statistics[0]),

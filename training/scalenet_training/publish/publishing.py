@@ -17,13 +17,13 @@ from scalenet_training.networks.exported_files import read_model_card, sha256
 from scalenet_training.networks.saved_network import find_network
 from scalenet_training.publish.card import Part, Publication, render
 from scalenet_training.publish.config import PublishConfig
-from scalenet_training.publish.notebook import notebook
+from scalenet_training.publish.notebook import EXAMPLE, notebook
 from scalenet_training.runs.files import check_replaceable, disk_errors, replaced
 from scalenet_training.runs.summary import model_name
 
 LABELS, SUMS = "labels.txt", "SHA256SUMS"
 CARD, LICENSE, NOTEBOOK = "README.md", "LICENSE", "usage.ipynb"
-# All that a publication may hold.
+# All that is written into a publication.
 _NAMES = {
     *("best.keras", "last.keras", LABELS, SUMS, CARD, LICENSE, NOTEBOOK),
     *(entry.name for entry in FORMATS),
@@ -35,10 +35,11 @@ def publish(config: PublishConfig) -> list[str]:
 
     Raises:
         UsageError: A setting, the run or the folder does not fit; nothing was written.
-        RunError: An export differs from the network, or the disk cannot be written;
-            what was there before is intact.
+        RunError: An export differs from the network, the disk cannot be written, or a
+            training replaced the network meanwhile; what was there before is intact.
     """
     network = find_network(config.run, config.saved, "`run`")
+    state = network.state()
     row = network.measured()
     assert network.record is not None  # `run` is a folder, or comes with the package
     if row is None:
@@ -63,7 +64,11 @@ def publish(config: PublishConfig) -> list[str]:
             parts=parts,
         )
         shutil.copyfile(network.path, os.path.join(folder, publication.network))
+        network.check_state(state)
         _write(config, folder, publication)
+        example = os.path.join(place, EXAMPLE)
+        if os.path.isfile(example):  # the reader's own, without a sum
+            shutil.copyfile(example, os.path.join(folder, EXAMPLE))
     return [os.path.join(config.folder, name) for name in files_of(config.folder)]
 
 
@@ -74,7 +79,9 @@ def check_folder(path: str) -> None:
         UsageError: It is there and neither empty nor an earlier one, or it cannot be
             written.
     """
-    check_replaceable(path, "folder", "publication", SUMS, _NAMES)
+    is_example = os.path.isfile(os.path.join(path, EXAMPLE))
+    known = {*_NAMES, EXAMPLE} if is_example else _NAMES
+    check_replaceable(path, "folder", "publication", SUMS, known)
 
 
 def files_of(folder: str) -> list[str]:

@@ -9,12 +9,15 @@ from __future__ import annotations
 import csv
 import functools
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
+
+import numpy as np
 
 from scalenet_training.data.division import BY_NAME
 from scalenet_training.data.files.index import INDEX_FILE
 from scalenet_training.data.fingerprint import (
+    Listed,
     differences,
     fingerprint,
     list_examples,
@@ -132,29 +135,58 @@ class RunData:
         return differing(pairs, between="; ")
 
 
-def evaluation_notes(folder: RunFolder, source: Source, split: Split) -> list[str]:
+def trained_on(
+    listed: Sequence[Listed], train_split: str, source: Source, split: Split, name: str
+) -> int | None:
+    """How many examples of a split a run was trained on; None where it is not known.
+
+    Args:
+        listed: What `read_examples` gives of the run.
+        train_split: Its training split.
+        source: Its dataset, opened now.
+        split: The examples.
+        name: The name of their split.
+    """
+    if source.images is not None:
+        trained = {example.name for example in listed if example.part == "train"}
+        own = list_examples(source, {"evaluation": split})
+        return sum(example.name in trained for example in own) if listed else None
+    if source.numbers is None:
+        return None
+    try:
+        then, now = map(source.numbers, (train_split, name))
+    except ValueError:  # TensorFlow Datasets can also slice by files
+        return None
+    return int(np.isin(now, then).sum())
+
+
+def read_examples(folder: RunFolder) -> list[Listed]:
+    """The files that a run has listed; none of other data, or without a list."""
+    return read_list(folder.file(LIST_FILE)) or []
+
+
+def evaluation_notes(
+    listed: Sequence[Listed], source: Source, split: Split, seen: int | None
+) -> list[str]:
     """What whoever reads the errors of a run on some of its own data should know.
 
     Args:
-        folder: The run's folder.
+        listed: What `read_examples` gives of the run.
         source: Its dataset, opened now.
         split: What is evaluated on.
+        seen: How many of these examples the run was trained on.
 
     Returns:
-        A sentence each; none for data other than files, or of a run without a list.
+        A sentence each.
     """
-    listed = read_list(folder.file(LIST_FILE)) or []
-    now = list_examples(source, {"evaluation": split})
-    if not listed or not now or source.images is None:
-        return []
-    trained = {example.name for example in listed if example.part == "train"}
-    seen = sum(example.name in trained for example in now)
+    notes = []
+    if seen:
+        notes.append(f"the run was trained on {seen:,} of these {split.size:,} images")
+    if source.images is None:
+        return notes
     sizes = {file.name: file.size for file in source.images.files}
     gone = [e.name for e in listed if sizes.get(e.name) != e.size]
     gone += replaced_examples(source, listed)
-    notes = []
-    if seen:
-        notes.append(f"the run was trained on {seen:,} of these {len(now):,} images")
     if gone:
         notes.append(
             f"gone or replaced since the run: {len(gone):,} of its {len(listed):,} "

@@ -8,6 +8,9 @@ import os
 import re
 from typing import Any
 
+import numpy as np
+
+from scalenet_training.data.division import select
 from scalenet_training.data.inventory import Inventory
 from scalenet_training.data.kinds.prepared_features import check_features
 from scalenet_training.data.kinds.prepared_splits import open_prepared_split
@@ -54,7 +57,17 @@ def open_prepared(name: str, data_dir: str | None, download: bool) -> Source:
             class_names,
             {name: part.num_examples for name, part in builder.info.splits.items()},
         ),
+        numbers=lambda spec: select(_numbers(builder), spec, name),
     )
+
+
+def _numbers(builder: Any) -> dict[str, np.ndarray]:
+    """A number for each example of each split, without reading one."""
+    found, first = {}, 0
+    for name, part in builder.info.splits.items():
+        found[name] = np.arange(first, first + part.num_examples)
+        first += part.num_examples
+    return found
 
 
 def _identity(builder: Any) -> dict[str, Any]:

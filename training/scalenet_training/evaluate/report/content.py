@@ -137,6 +137,7 @@ def facts(content: Content) -> dict[str, Any]:
         "dataset": subject.source.name,
         "eval_split": subject.split_name,
         "examples": len(content.examples),
+        "trained_on": subject.trained_on,
         "classes": len(content.names),
         "accuracy": content.accuracy,
         **{k: v for k, v in told.items() if k == "loss" or k.endswith("_error")},

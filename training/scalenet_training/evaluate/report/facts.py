@@ -53,6 +53,8 @@ def read_facts(path: str) -> dict[str, Any]:
         for name, kind in _FIELDS.items():
             if not isinstance(content.get(name), kind):
                 raise ValueError(f"it has no field {name!r}, {kind.__name__}")
+        if not isinstance(content.get("trained_on"), int | None):  # not in earlier ones
+            raise ValueError("its field 'trained_on' is no whole number")
         for name in ("ece", "temperature"):
             value = content["calibration"].get(name)
             if not isinstance(value, float | None):

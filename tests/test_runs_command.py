@@ -266,6 +266,18 @@ def test_names_are_short_where_they_differ_and_cannot_move_the_cursor():
 
 
 @pytest.mark.parametrize(
+    ("name", "told"),
+    [
+        ("best_val_top1_error", "best validation top-1 error"),
+        ("val_loss", "validation loss"),
+        ("eval_split", "eval split"),
+    ],
+)
+def test_a_title_is_the_name_in_words(name, told):
+    assert words.title(name) == told
+
+
+@pytest.mark.parametrize(
     ("seconds", "told"),
     [(-1, "0 s"), (59.4, "59 s"), (60, "1 min"), (7200, "2 h"), (86400 * 400, "400 d")],
 )

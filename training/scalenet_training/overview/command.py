@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from scalenet_training.cli.running import parse
 from scalenet_training.errors import UsageError
-from scalenet_training.invocation import typed_as
+from scalenet_training.invocation import as_word, typed_as
 from scalenet_training.overview.config import RunsConfig
 from scalenet_training.settings.inputs import FOLDER
 from scalenet_training.text import printable
@@ -57,7 +57,7 @@ def _list(config: RunsConfig) -> None:
             print(f"damaged: {printable(one.reason)}")
     if config.csv is not None and found:
         print(f"written: {printable(config.csv)}")
-    named = [one.run for one in found if one.epochs][:2]
+    named = [as_word(one.run) for one in found if one.epochs][:2]
     if len(named) == 2:
         print(
             f"Two side by side: {shlex.join(typed_as('runs', ['--compare', *named]))}"

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any, get_args
 
+from scalenet_training.invocation import as_word
 from scalenet_training.recipes.fit import FITTED
 from scalenet_training.recipes.recipe import Recipe, read_recipe
 from scalenet_training.settings.training import PresetName, TrainConfig
@@ -80,5 +81,9 @@ def as_options(values: Mapping[str, Any]) -> list[str]:
             options.append(f"--{option}" if value else f"--no-{option}")
         else:
             parts = value if isinstance(value, (list, tuple)) else [value]
-            options += [f"--{option}", *map(str, parts)]
+            options += [f"--{option}", *(_word(part) for part in parts)]
     return options
+
+
+def _word(value: Any) -> str:
+    return as_word(value) if isinstance(value, str) else str(value)

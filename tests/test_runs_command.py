@@ -269,6 +269,17 @@ def test_no_run_is_no_error(tmp_path, monkeypatch, command):
     assert command() == (0, "No run in runs.\n", "")
 
 
+def test_a_list_without_a_run_leaves_no_rows_of_an_earlier_one(folder, command):
+    command("--csv list.csv")
+    with open("list.csv") as file:
+        header = file.readline()
+    os.mkdir("empty")
+    told = "No run in empty.\nwritten: list.csv\n"
+    assert command("empty --csv list.csv") == (0, told, "")
+    with open("list.csv") as file:
+        assert file.read() == header
+
+
 def test_names_are_short_where_they_differ_and_cannot_move_the_cursor():
     assert words.names(["x/a", "y/b/"]) == ["a", "b"]
     assert words.names(["x/a", "y/a", "b\x1b"]) == ["x/a", "y/a", "b\\x1b"]

@@ -8,13 +8,14 @@ import numpy as np
 import pytest
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from records import record
+from records import record, write_run
 from scalenet_training import drawing
 from scalenet_training.errors import UsageError
 from scalenet_training.networks.figures import plot_allocations
 from scalenet_training.runs import figures
 from scalenet_training.runs.figures import Data, plot_curves, plot_error_against_macs
 from scalenet_training.runs.metrics import Curve
+from scalenet_training.settings.training import TrainConfig
 from test_commands import in_process
 
 import scalenet_tf
@@ -236,6 +237,23 @@ def test_runs_on_different_data_are_refused_unless_asked_for(
     assert figure.get_suptitle() == "different data (2 runs)"
     assert "evaluated on 77 of" in labels(figure)[1]
     assert (tmp_path / "curves.png").exists()
+
+
+def test_runs_of_one_name_are_all_drawn_and_one_that_is_named_twice_once(
+    here, saved, monkeypatch
+):
+    for path in ("old/x2", "x2"):
+        write_run(path, (0.5, 0.25))
+    write_run("c10", (0.5,), TrainConfig(dataset="cifar10"))
+    words = ["plot.py", "curves", "old/x2", "x2", "x2"]
+    assert in_process(monkeypatch, *words) == 0
+    assert in_process(monkeypatch, *words, "c10", "--across-data") == 0
+    (same, _), (across, _) = saved
+    told = [label.partition(": best")[0] for label in labels(same)]
+    assert told[:2] == ["old/x2", "x2"]
+    assert same.get_suptitle().endswith("(2 runs)")
+    told = [label.partition(": ")[0] for label in labels(across)]
+    assert told[:3] == ["old/x2 (digits", "x2 (digits", "c10 (cifar10"]
 
 
 def test_the_data_of_a_run_in_words():

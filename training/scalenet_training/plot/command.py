@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Annotated
 
@@ -14,6 +13,7 @@ from scalenet_training.text import printable
 
 if TYPE_CHECKING:
     from scalenet_training.runs.figures import Data
+    from scalenet_training.runs.metrics import Curve
 
 app = tyro.extras.SubcommandApp()
 
@@ -32,29 +32,19 @@ def curves(
         across_data: Draw runs on different data in one figure; their errors cannot be
             compared, and each run's label names its data.
     """
-    from scalenet_training.runs.metrics import METRICS_FILE
-    from scalenet_training.runs.run_folder import RunFolder
+    from scalenet_training.overview import words
 
     if not runs:
         raise UsageError("RUNS must be the folder of one run or more. Received: none.")
     _check_output(output)
-    curves = {}
-    for run in runs:
-        name = os.path.basename(os.path.normpath(run))
-        label = run if name in curves else name
-        curves[label] = RunFolder(run).curve()
-        if not curves[label].rows:
-            raise UsageError(
-                f"RUNS: {run!r} is not a run that has finished an epoch: its "
-                f"{METRICS_FILE} is missing or has no rows."
-            )
-    data = {run: _data(run) for run in runs}
+    paths = list(dict.fromkeys(runs))
+    found = {path: _curve(path) for path in paths}
+    data = {path: _data(path) for path in paths}
     about = _common(data, across_data)
-    if about is None:
-        curves = {
-            f"{label} ({data[run]})" if data[run] else label: curve
-            for (label, curve), run in zip(curves.items(), runs, strict=True)
-        }
+    curves = {
+        f"{name} ({data[path]})" if about is None and data[path] else name: found[path]
+        for name, path in zip(words.names(paths), paths, strict=True)
+    }
 
     from scalenet_training.runs.figures import plot_curves
     from scalenet_training.runs.files import replacing
@@ -62,6 +52,19 @@ def curves(
     with replacing(output) as path:
         plot_curves(curves, path, "different data" if about is None else about)
     print(printable(output))
+
+
+def _curve(run: str) -> Curve:
+    from scalenet_training.runs.metrics import METRICS_FILE
+    from scalenet_training.runs.run_folder import RunFolder
+
+    curve = RunFolder(run).curve()
+    if not curve.rows:
+        raise UsageError(
+            f"RUNS: {run!r} is not a run that has finished an epoch: its "
+            f"{METRICS_FILE} is missing or has no rows."
+        )
+    return curve
 
 
 def _data(run: str) -> Data | None:

@@ -237,6 +237,11 @@ def test_runs_on_different_data_are_not_drawn_in_one_figure(folder, command):
     assert code == 2
     assert err.startswith("error: --plot must be left out: the runs are on different ")
     assert "digits: 2 classes" in err
+    for digest in "12":  # of other files by the same names
+        write_run(f"runs/{digest}", (0.5,), SHORT, data={"train": digest})
+    code, _, err = command("--compare runs/1 runs/2 --plot both.png")
+    assert code == 2
+    assert "other images" in err
     assert not os.path.exists("both.png")
 
 

@@ -94,16 +94,16 @@ def _plot(path: str, names: Sequence[str], runs: Sequence[Run]) -> None:
                 f"Received: {run.path!r}."
             )
 
-    from scalenet_training.runs.figures import Data, plot_curves
+    from scalenet_training.runs.figures import Data, by_data, plot_curves, told_apart
     from scalenet_training.runs.files import replacing
 
-    data = [str(Data.of(run.record)) for run in runs]
-    if len(set(data)) > 1:
+    data = {run.path: Data.of(run.record) for run in runs}
+    if len(by_data(data)) > 1:
         raise UsageError(
             "`plot` must be left out: the runs are on different data, and `scalenet "
             "plot curves RUN... --across-data` draws them in one figure. Received: "
-            f"{'; '.join(data)}."
+            f"{told_apart(data)}."
         )
     with replacing(path) as temporary:
         curves = {name: run.curve for name, run in zip(names, runs, strict=True)}
-        plot_curves(curves, temporary, data[0])
+        plot_curves(curves, temporary, str(data[runs[0].path]))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Annotated
 
@@ -82,19 +83,20 @@ def _common(data: Mapping[str, Data | None], across_data: bool) -> str | None:
     Raises:
         UsageError: They differ, and were not asked to be drawn all the same.
     """
+    from scalenet_training.runs.figures import by_data, told_apart
+
     known = {run: one for run, one in data.items() if one is not None}
-    (first, its), *others = known.items() or (("", None),)
-    for run, other in others:
-        if other == its:
-            continue
-        if across_data:
-            return None
-        raise UsageError(
-            "RUNS must be on the same data, or their errors cannot be compared. "
-            f"Received: {first!r} on {its}; {run!r} on {other}. --across-data draws "
-            "them in one figure all the same."
-        )
-    return str(its or "")
+    firsts = dict(next(iter(group.items())) for group in by_data(known))
+    if len(firsts) < 2:
+        return "".join(map(str, firsts.values()))
+    if across_data:
+        return None
+    two = dict(itertools.islice(firsts.items(), 2))
+    raise UsageError(
+        "RUNS must be on the same data, or their errors cannot be compared. "
+        f"Received: {told_apart(two)}. --across-data draws them in one figure all the "
+        "same."
+    )
 
 
 @app.command

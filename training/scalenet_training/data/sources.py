@@ -95,6 +95,17 @@ def open_source(
     return kind.open(request)
 
 
+def inherited_data_dir(name: str, own: str, data_dir: str | None) -> str | None:
+    """The `data_dir` of a run, for a dataset that may be another than its own.
+
+    Args:
+        name: Of the dataset; a folder that is here is meant, and needs none.
+        own: The name of the run's dataset.
+        data_dir: That of the run.
+    """
+    return None if name != own and is_folder(name, None) else data_dir
+
+
 def same_dataset(name: str, other: str, data_dir: str | None = None) -> bool:
     """Whether two names are of one dataset: equal, or of one folder or manifest.
 

@@ -162,10 +162,11 @@ def _claimed(run: StudyRun, config: StudyConfig) -> Iterator[bool]:
 def _train(study: Study, run: StudyRun, config: StudyConfig) -> bool:
     """Trains one run in a process of its own; whether it succeeded."""
     settings = run.settings(_model_of(study, run, config), config.data_dir)
-    command, environment = process_of("train", options_of(settings))
+    options = options_of(settings, run.arm.free)
+    command, environment = process_of("train", options)
     # Several processes of a study share its runs, but each trains its own alone.
     environment = {k: v for k, v in environment.items() if k not in VARIABLES}
-    print(f"== {run.name}: {shlex.join(typed_as('train', options_of(settings)))}")
+    print(f"== {run.name}: {shlex.join(typed_as('train', options))}")
     sys.stdout.flush()
     # In a group of its own: at a second signal, that of Ctrl-C, it would not save.
     with (

@@ -83,7 +83,10 @@ def test_decode_with_ones_own_names():
     [
         ({"preds": np.zeros((1, 100))}, r"\(batch, 1000\).*ImageNet.*\(1, 100\)"),
         ({"preds": np.zeros(1000)}, r"Received: shape \(1000,\)"),
-        ({"preds": np.zeros((1, 1000)), "top": 0}, r"`top` must be a whole number, at least 1.*0"),
+        (
+            {"preds": np.zeros((1, 1000)), "top": 0},
+            r"`top` must be a whole number, at least 1.*0",
+        ),
         (
             {"preds": np.zeros((1, 3)), "class_names": ["a", "b"]},
             r"\(batch, 2\).*`class_names`",

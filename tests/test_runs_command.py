@@ -157,7 +157,7 @@ def test_the_list_has_a_line_for_each_run(folder, command):
 def test_a_run_that_begins_with_a_dash_can_be_pasted(here, command):
     for name in ("-a", "-b"):
         write_run(name, (0.5, 0.25), SHORT)
-    code, out, _ = command(".")
+    code, out, _ = command("./-a ./-b")
     hints = out.splitlines()[3:]
     assert (code, len(hints)) == (0, 2)
     assert [hint.partition(" ./-a")[2] for hint in hints] == [" ./-b", " ./-b"]

@@ -7,6 +7,7 @@ import shlex
 import subprocess
 import sys
 
+import image_folders as images
 import keras
 import numpy as np
 import pytest
@@ -224,6 +225,30 @@ def test_an_error_in_the_work_on_a_run_shows_its_traceback(
     monkeypatch.setattr(place, boom)
     with pytest.raises(ValueError, match="boom"):
         in_process(monkeypatch, *arguments)
+
+
+@pytest.mark.parametrize(
+    ("command", "option"),
+    [
+        ("train.py", []),
+        ("tune.py", ["--workdir", "a/search"]),
+        ("study.py", ["s.toml"]),
+    ],
+)
+def test_what_is_written_is_not_among_the_images(
+    command, option, here, monkeypatch, capsys
+):
+    images.make(".")
+    (here / "s.toml").write_text(
+        'title = "A study"\nseeds = [0]\ncompare_with = "one"\n'
+        '[arms.one]\nmodel = "ResNetCifar38"\ndataset = "./"\n'
+    )
+    before = sorted(here.rglob("*"))
+    dataset = [] if command == "study.py" else ["--dataset", "."]
+    assert in_process(monkeypatch, command, *option, *dataset) == 2
+    message = "error: --workdir must be outside of the folder of"
+    assert message in capsys.readouterr().err
+    assert sorted(here.rglob("*")) == before
 
 
 BAD_COMMANDS = [

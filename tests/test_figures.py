@@ -8,13 +8,14 @@ import numpy as np
 import pytest
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from records import record
+from records import record, write_run
 from scalenet_training import drawing
 from scalenet_training.errors import UsageError
 from scalenet_training.networks.figures import plot_allocations
 from scalenet_training.runs import figures
 from scalenet_training.runs.figures import Data, plot_curves, plot_error_against_macs
 from scalenet_training.runs.metrics import Curve
+from scalenet_training.settings.training import TrainConfig
 from test_commands import in_process
 
 import scalenet_tf
@@ -200,7 +201,7 @@ def two_runs(tmp_path, monkeypatch):
         for name, changes in (("one", {}), ("two", differences)):
             folder = tmp_path / name
             folder.mkdir(exist_ok=True)
-            content = record(data={}, **changes).to_json()
+            content = record(**{"data": {}, **changes}).to_json()
             (folder / "config.json").write_text(json.dumps(content))
             columns = rows([0.5, 0.4], top5_error=0, val_top5_error=0)
             columns = [{**row, "images_per_second": 1} for row in columns]
@@ -236,6 +237,43 @@ def test_runs_on_different_data_are_refused_unless_asked_for(
     assert figure.get_suptitle() == "different data (2 runs)"
     assert "evaluated on 77 of" in labels(figure)[1]
     assert (tmp_path / "curves.png").exists()
+
+
+def test_data_of_one_name_and_size_are_told_apart_by_their_files(
+    two_runs, monkeypatch, capsys
+):
+    two_runs(data={"train": "1f"})
+    assert in_process(monkeypatch, "plot.py", "curves", "one", "two") == 2
+    err = capsys.readouterr().err
+    assert "'two' on digits: " in err
+    assert "(other images, by the fingerprints in config.json). --across" in err
+
+
+def test_runs_without_a_fingerprint_are_with_those_of_their_first_look_alike():
+    a, b, unknown = (
+        Data("digits", "test", 8, 2, 2, fingerprint)
+        for fingerprint in ({"train": "1"}, {"train": "2"}, None)
+    )
+    groups = figures.by_data({"old": unknown, "a": a, "b": b, "a again": a})
+    assert [list(group) for group in groups] == [["old", "a", "a again"], ["b"]]
+    assert str(a) == str(b) == str(unknown)
+
+
+def test_runs_of_one_name_are_all_drawn_and_one_that_is_named_twice_once(
+    here, saved, monkeypatch
+):
+    for path in ("old/x2", "x2"):
+        write_run(path, (0.5, 0.25))
+    write_run("c10", (0.5,), TrainConfig(dataset="cifar10"))
+    words = ["plot.py", "curves", "old/x2", "x2", "x2"]
+    assert in_process(monkeypatch, *words) == 0
+    assert in_process(monkeypatch, *words, "c10", "--across-data") == 0
+    (same, _), (across, _) = saved
+    told = [label.partition(": best")[0] for label in labels(same)]
+    assert told[:2] == ["old/x2", "x2"]
+    assert same.get_suptitle().endswith("(2 runs)")
+    told = [label.partition(": ")[0] for label in labels(across)]
+    assert told[:3] == ["old/x2 (digits", "x2 (digits", "c10 (cifar10"]
 
 
 def test_the_data_of_a_run_in_words():

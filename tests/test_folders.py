@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from scalenet_training.data.errors import data_errors
+from scalenet_training.data.files.folder import is_listed
 from scalenet_training.data.files.listing import Reading
 from scalenet_training.data.sources import open_source
 from scalenet_training.errors import RunError
@@ -408,3 +409,24 @@ def test_an_image_too_narrow_to_be_resized_is_found_before_the_run(
     # It is narrow for that side alone.
     small = open_source(root, None, False, Reading(on_damaged, resize=32))
     assert small.open_split("all").size == 9
+
+
+@pytest.mark.parametrize(
+    ("classes", "folder", "listed"),
+    [
+        (("a", "b"), "photos/runs/digits", True),
+        (("a", "b"), "photos/a/run", True),
+        (("a", "b"), "photos", True),
+        (("a", "b"), "link/run", True),
+        (("a", "b"), "photos/runs/.digits", True),  # as a class without images
+        (("a", "b"), "photos/.runs/digits", False),
+        (("a", "b"), "photos-runs", False),
+        (("a", "b"), "runs", False),
+        (("train/a", "train/b", "val/a", "val/b"), "photos/train/a/run", True),
+        (("train/a", "train/b", "val/a", "val/b"), "photos/runs/digits", False),
+    ],
+)
+def test_what_a_folder_of_images_would_be_listed_with(classes, folder, listed, here):
+    images.make("photos", classes, 1)
+    os.symlink("photos/a", "link")
+    assert is_listed(folder, "photos") == listed

@@ -52,6 +52,12 @@ WRONG = {
         "--weights must be a .weights.h5, .keras or .h5 file that exists, or one of",
         "Received: 'bst.keras'. Did you mean best.keras?",
     ),
+    "train --weights runs/c10": (
+        "that exists, or one of the weights",
+        "Received: 'runs/c10'. Did you mean runs/c10/best.keras?",
+    ),
+    "train --weights photos": ("Received: 'photos'.\n",),
+    "train --recipe photos": ("must be a file that exists. Received: 'photos'.\n",),
     "train --weights tiny.json": ("--weights must be a .weights.h5",),
     "train --weights cifar10": (
         "that come with the package: cifar10:ResNetCifar38, cifar10:ScaleNetCifar38. ",
@@ -120,6 +126,8 @@ def answers(tmp_path_factory):
     """Command -> exit code and message; all of them in one process."""
     folder = tmp_path_factory.mktemp("inputs")
     (folder / "photos").mkdir()
+    (folder / "runs/c10").mkdir(parents=True)
+    (folder / "runs/c10/best.keras").touch()
     files = {f"{name}.toml": _STUDY + arm for name, arm in _ARMS.items()}
     for name, text in {"tiny.json": "{}", "best.keras": "", **files}.items():
         (folder / name).write_text(text)

@@ -237,3 +237,9 @@ def test_options_of_fitted_settings_give_them_back_on_other_data(here):
     make(here / "photos", count=200)
     line = shlex.join([*options_of(before), "--workdir", "a"])
     assert decided(line)[0] == before
+
+
+def test_a_folder_that_begins_with_a_dash_is_no_option(here):
+    options = options_of(TrainConfig(workdir="-d"))
+    assert options[-2:] == ["--workdir", "./-d"]
+    assert decided(shlex.join(options))[0].workdir == "./-d"

@@ -16,7 +16,7 @@ from scalenet_training.data.splits import IndexedSplit
 from scalenet_training.errors import UsageError
 from scalenet_training.evaluate.config import EvaluateConfig
 from scalenet_training.networks.saved_network import SavedNetwork
-from scalenet_training.runs.run_data import RunData
+from scalenet_training.runs.run_data import RunData, check_outside
 from scalenet_training.runs.run_folder import RunFolder
 from scalenet_training.settings.training import TrainConfig
 from scalenet_training.train.loop import train_and_evaluate
@@ -404,3 +404,20 @@ def test_the_table_says_what_a_run_takes_of_its_data(tmp_path):
     few = data_of(root, parts=("train[:2]", "validation[:50%]")).table
     taken = "The run takes 2 of them for training and 4 for evaluation.\n"
     assert f"{taken}warning: 1 class without an image to train on: 'a'\n" in few
+
+
+def test_a_folder_to_write_to_is_not_among_the_images(here):
+    images.make("photos")
+    images.make("digits")
+    allowed = [("runs", "photos"), ("digits/run", "digits")]
+    allowed += [("photos/a/run", "photos/list.csv"), ("photos/a/run", "./none")]
+    for folder, dataset in allowed:
+        check_outside(folder, dataset, None)
+    check_outside("photos/a/run", "photos", "tfds")  # the name of a prepared dataset
+    with pytest.raises(UsageError) as refused:
+        check_outside("photos/a/run", "./photos", None)
+    assert str(refused.value) == (
+        "`workdir` must be outside of the folder of `dataset`, whose folders are "
+        "classes, and whose files are images. Received: 'photos/a/run', which is in "
+        "'./photos'."
+    )

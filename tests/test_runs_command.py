@@ -154,6 +154,15 @@ def test_the_list_has_a_line_for_each_run(folder, command):
     assert lines[7].endswith(" runs/a runs/deep/er/b")
 
 
+def test_a_run_that_begins_with_a_dash_can_be_pasted(here, command):
+    for name in ("-a", "-b"):
+        write_run(name, (0.5, 0.25), SHORT)
+    code, out, _ = command("./-a ./-b")
+    hints = out.splitlines()[3:]
+    assert (code, len(hints)) == (0, 2)
+    assert [hint.partition(" ./-a")[2] for hint in hints] == [" ./-b", " ./-b"]
+
+
 @pytest.mark.parametrize(
     ("by", "first"), [("error", "b"), ("epochs", "new"), ("model", "b"), ("age", "new")]
 )
@@ -228,6 +237,11 @@ def test_runs_on_different_data_are_not_drawn_in_one_figure(folder, command):
     assert code == 2
     assert err.startswith("error: --plot must be left out: the runs are on different ")
     assert "digits: 2 classes" in err
+    for digest in "12":  # of other files by the same names
+        write_run(f"runs/{digest}", (0.5,), SHORT, data={"train": digest})
+    code, _, err = command("--compare runs/1 runs/2 --plot both.png")
+    assert code == 2
+    assert "other images" in err
     assert not os.path.exists("both.png")
 
 
@@ -260,9 +274,32 @@ def test_no_run_is_no_error(tmp_path, monkeypatch, command):
     assert command() == (0, "No run in runs.\n", "")
 
 
+def test_a_list_without_a_run_leaves_no_rows_of_an_earlier_one(folder, command):
+    command("--csv list.csv")
+    with open("list.csv") as file:
+        header = file.readline()
+    os.mkdir("empty")
+    told = "No run in empty.\nwritten: list.csv\n"
+    assert command("empty --csv list.csv") == (0, told, "")
+    with open("list.csv") as file:
+        assert file.read() == header
+
+
 def test_names_are_short_where_they_differ_and_cannot_move_the_cursor():
     assert words.names(["x/a", "y/b/"]) == ["a", "b"]
     assert words.names(["x/a", "y/a", "b\x1b"]) == ["x/a", "y/a", "b\\x1b"]
+
+
+@pytest.mark.parametrize(
+    ("name", "told"),
+    [
+        ("best_val_top1_error", "best validation top-1 error"),
+        ("val_loss", "validation loss"),
+        ("eval_split", "eval split"),
+    ],
+)
+def test_a_title_is_the_name_in_words(name, told):
+    assert words.title(name) == told
 
 
 @pytest.mark.parametrize(

@@ -107,6 +107,11 @@ def test_runs_on_different_data_have_figures_of_their_own(runs, command):
     assert command(f"a '{HOSTILE}' other")[0] == 0
     page = Read((runs / "report.html").read_text(encoding="utf-8"))
     assert len(page.targets) == 2
+    for digest in "12":  # of other files by the same names
+        write_run(digest, (0.5,), other, data={"train": digest})
+    assert command("1 2")[0] == 0
+    page = Read((runs / "report.html").read_text(encoding="utf-8"))
+    assert len(page.targets) == 2
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,13 @@ import pytest
 import tensorflow as tf
 from scalenet_training.data.files.listing import Reading
 from scalenet_training.data.source import indexed_source
-from scalenet_training.data.sources import KINDS, Kind, open_source, same_dataset
+from scalenet_training.data.sources import (
+    KINDS,
+    Kind,
+    inherited_data_dir,
+    open_source,
+    same_dataset,
+)
 
 
 def open_noise(request):
@@ -44,6 +50,13 @@ def test_a_folder_is_one_dataset_by_all_of_its_names(other, here):
     os.symlink("photos", "link")
     assert same_dataset(other.format(here=here), "photos")
     assert not same_dataset(other.format(here=here), "photos/a")
+
+
+def test_a_folder_that_is_here_needs_no_folder_of_prepared_datasets(here):
+    images.make("photos")
+    assert inherited_data_dir("photos", "cifar10", "tfds") is None
+    assert inherited_data_dir("cifar100", "cifar10", "tfds") == "tfds"
+    assert inherited_data_dir("photos", "photos", "tfds") == "tfds"  # of that name
 
 
 def test_names_of_datasets_are_no_folders(here):

@@ -5,20 +5,28 @@ import json
 import math
 import os
 import pathlib
+import shlex
 import shutil
 import signal
 import time
 
+import image_folders
 import numpy as np
 import pytest
 import records
+from command_lines import decided
 from conftest import TINY_CIFAR
 from processes import finish, start
 from scalenet_training.errors import UsageError
 from scalenet_training.study import results as statistics
 from scalenet_training.study.agreement import agreements_of
 from scalenet_training.study.allocations import make_allocation, narrowed
-from scalenet_training.study.collection import collect, note_hardware
+from scalenet_training.study.collection import (
+    collect,
+    command_of,
+    has_ended,
+    note_hardware,
+)
 from scalenet_training.study.config import StudyConfig
 from scalenet_training.study.report import quoted_tables, render
 from scalenet_training.study.results import (
@@ -403,6 +411,64 @@ def test_runs_of_a_study_that_has_changed_are_not_taken_for_its_own(tmp_path, na
     study_of(tmp_path, STUDY.replace("milestones = [0.25, 0.5]", how))
     run_study(config)
     assert (tmp_path / "results.csv").read_bytes() == results
+
+
+PHOTOS = """
+title = "Photographs"
+seeds = [0]
+compare_with = "one"
+
+[options]
+preset = "photos"
+dataset = "photos"
+momentum = 0.8
+
+[arms.one]
+model = "ScaleNetCifar38"
+epochs = 3
+
+[arms.two]
+model = "ResNetCifar38"
+batch_size = 8
+"""
+
+
+def test_what_a_study_leaves_open_follows_from_the_images_as_in_train(here):
+    image_folders.make("photos", count=40)
+    for run in study_of(here, PHOTOS).runs("runs"):
+        model = run.arm.config.model
+        command = command_of(run, model)
+        found, _ = decided(shlex.join(command[command.index("--preset") :]))
+        own = "--epochs 3" if run.arm.name == "one" else "--batch-size 8"
+        line = f"--dataset photos --momentum 0.8 --model {model} {own}"
+        expected, _ = decided(f"{line} --workdir runs/{run.name}")
+        assert found == expected
+        assert (found.eval_resize, found.augment) == (32, "crop-flip")
+
+
+def test_a_run_whose_epochs_follow_from_the_images_ends_as_it_has_planned(here):
+    study = study_of(here, PHOTOS)
+    config = StudyConfig(str(here / "study.toml"), workdir="runs", report=True)
+    _, run = study.runs("runs")
+    settings = run.settings("ResNetCifar38", None)
+    settings = dataclasses.replace(settings, image_size=32, eval_resize=32, epochs=2)
+    folder = records.write_run(run.folder, (0.5,), settings)
+    assert not has_ended(run)
+    folder.write_row(records.row(1, 0.25))
+    assert has_ended(run)
+    run_study(config)
+    (row,) = read_results("results.csv")
+    assert (row.arm, row.epochs) == ("two", 2)
+    assert statistics.missing(study, [row]) == ["one-0"]
+    shutil.rmtree("runs")
+    run_study(config)  # by its row, in which they are not
+    assert read_results("results.csv") == [row]
+
+
+def test_a_study_by_a_preset_without_a_dataset_must_name_one(here):
+    text = PHOTOS.replace('dataset = "photos"\n', "")
+    with pytest.raises(ValueError, match="`dataset` must be given for `preset` photos"):
+        study_of(here, text)
 
 
 def test_an_allocation_is_that_of_the_study(tmp_path):

@@ -29,6 +29,11 @@ def typed_as(verb: str, options: Sequence[str]) -> list[str]:
     return ["python", os.path.join(folder, f"{verb}.py"), *options]
 
 
+def as_word(path: str) -> str:
+    """A path as a word of a command, which would take a leading dash for an option."""
+    return os.path.join(os.curdir, path) if path.startswith("-") else path
+
+
 def process_of(verb: str, options: Sequence[str]) -> tuple[list[str], dict[str, str]]:
     """Command and environment of a process that runs a command of this package.
 

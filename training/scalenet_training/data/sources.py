@@ -9,7 +9,7 @@ import os
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
-from scalenet_training.data.files.folder import is_folder, list_folder
+from scalenet_training.data.files.folder import is_folder, is_listed, list_folder
 from scalenet_training.data.files.listing import Reading
 from scalenet_training.data.files.manifest import is_manifest, list_manifest
 from scalenet_training.data.kinds.digits import open_digits
@@ -95,6 +95,17 @@ def open_source(
     return kind.open(request)
 
 
+def inherited_data_dir(name: str, own: str, data_dir: str | None) -> str | None:
+    """The `data_dir` of a run, for a dataset that may be another than its own.
+
+    Args:
+        name: Of the dataset; a folder that is here is meant, and needs none.
+        own: The name of the run's dataset.
+        data_dir: That of the run.
+    """
+    return None if name != own and is_folder(name, None) else data_dir
+
+
 def same_dataset(name: str, other: str, data_dir: str | None = None) -> bool:
     """Whether two names are of one dataset: equal, or of one folder or manifest.
 
@@ -105,6 +116,23 @@ def same_dataset(name: str, other: str, data_dir: str | None = None) -> bool:
     """
     place, other_place = (_place(each, data_dir) for each in (name, other))
     return name == other or (place is not None and place == other_place)
+
+
+def would_be_listed(folder: str, name: str, data_dir: str | None) -> bool:
+    """Whether what is in a folder would be listed among the images of a dataset.
+
+    Args:
+        folder: That need not be there yet.
+        name: Of the dataset, as `open_source` takes it.
+        data_dir: As for `open_source`.
+
+    Raises:
+        ValueError: The dataset's folder has two for one split.
+    """
+    request = Request(name, data_dir, False, Reading())
+    if is_manifest(request.path) or not _kind(request, KINDS).of_files:
+        return False
+    return is_listed(folder, request.path)
 
 
 def _place(name: str, data_dir: str | None) -> str | None:

@@ -25,7 +25,11 @@ from scalenet_training.data.batches import Batch, evaluation_batches
 from scalenet_training.data.errors import data_errors
 from scalenet_training.data.files.listing import Reading
 from scalenet_training.data.source import Source, open_split
-from scalenet_training.data.sources import open_source, same_dataset
+from scalenet_training.data.sources import (
+    inherited_data_dir,
+    open_source,
+    same_dataset,
+)
 from scalenet_training.data.transform import Transform
 from scalenet_training.errors import usage_errors
 from scalenet_training.evaluate.config import EvaluateConfig
@@ -157,6 +161,7 @@ def _prepare(settings: EvaluateConfig, formats: Sequence[ExportFormat]) -> _Work
         model = network.load()
         if network.record is not None:
             recorded = network.record.config.to_json()
+            network.check_place(settings)
             defaults = {**recorded, "eval_split": network.record.eval_split}
             own = network.record.class_names
             check_order(names, own, settings.compare, "compare")
@@ -193,7 +198,7 @@ def _data(
             f"`dataset` must be given: {settings.run_or_model!r} was trained on "
             f"{dataset!r}, whose place is not in its {MODEL_CARD}."
         )
-    data_dir = settings.data_dir or defaults.get("data_dir")
+    data_dir = settings.data_dir or _data_dir(dataset, defaults)
     damaged = settings.on_damaged or defaults.get("on_damaged", "stop")
     reading = Reading(damaged, resize=resize)
     source = open_source(dataset, data_dir, settings.download, reading)
@@ -207,4 +212,9 @@ def _is_own(dataset: str, defaults: Mapping[str, Any]) -> bool:
     if own.startswith(ELSEWHERE):
         places = (os.path.realpath(dataset), os.path.normpath(dataset))
         return own[len(ELSEWHERE) :] in map(os.path.basename, places)
-    return same_dataset(dataset, own, defaults.get("data_dir"))
+    return same_dataset(dataset, own, _data_dir(dataset, defaults))
+
+
+def _data_dir(dataset: str, defaults: Mapping[str, Any]) -> str | None:
+    own = defaults.get("dataset") or ""
+    return inherited_data_dir(dataset, own, defaults.get("data_dir"))

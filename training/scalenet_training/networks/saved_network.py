@@ -17,7 +17,11 @@ from scalenet_training.data.files.index import INDEX_FILE
 from scalenet_training.data.files.listing import Reading
 from scalenet_training.data.fingerprint import Listed
 from scalenet_training.data.source import Source, open_split
-from scalenet_training.data.sources import open_source, same_dataset
+from scalenet_training.data.sources import (
+    inherited_data_dir,
+    open_source,
+    same_dataset,
+)
 from scalenet_training.data.splits import Split
 from scalenet_training.data.transform import check_sizes
 from scalenet_training.errors import RunError, SettingError, usage_errors
@@ -36,6 +40,10 @@ from scalenet_training.runs.run_data import (
     trained_on,
 )
 from scalenet_training.runs.run_folder import RunFolder
+from scalenet_training.settings.training import TrainConfig
+
+# Kind of data -> the field of the settings that says where they are.
+_PLACES = {"folder": "dataset", "manifest": "dataset", "tfds": "data_dir"}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -91,9 +99,10 @@ class SavedNetwork:
             UsageError: There is no such dataset, or it cannot serve classification.
         """
         dataset = self.required("dataset", settings.dataset)
+        self.check_place(settings)
         data_dir, own = settings.data_dir, self.own_record(settings)
         if data_dir is None and self.record is not None:
-            data_dir = self.record.config.data_dir
+            data_dir = _data_dir(self.record.config, dataset)
         recorded = None if self.record is None else self.record.eval_resize
         resize = settings.eval_resize or recorded
         reading = Reading(settings.on_damaged or "stop", resize=resize)
@@ -107,6 +116,26 @@ class SavedNetwork:
             check = check_order if own is None else check_same
             check(self.record.class_names, source.class_names, source.name)
         return source
+
+    def check_place(self, settings: SavedNetworkConfig) -> None:
+        """Checks that the run's own data are where it says, if no others are given.
+
+        Raises:
+            SettingError: They are not.
+        """
+        if self.record is None or settings.dataset is not None or settings.download:
+            return
+        field = _PLACES.get(str((self.record.data or {}).get("kind")))
+        if field is None or getattr(settings, field) is not None:
+            return
+        place = os.path.expanduser(getattr(self.record.config, field) or os.curdir)
+        if not os.path.exists(place):
+            is_full = os.path.isabs(place)
+            since = "" if is_full else ", relative to the folder that it was trained in"
+            raise SettingError(
+                f"the data of the run of {self.path!r} are not here: they were in "
+                f"{place!r}{since}. Say where they are now with `{field}`."
+            )
 
     def measured(self) -> Mapping[str, float] | None:
         """What was measured of it, by the names in metrics.csv, if that is known.
@@ -218,8 +247,9 @@ class SavedNetwork:
         if self.record is None:
             return None
         own, given = self.record.config, settings.dataset
-        is_own = given is None or same_dataset(given, own.dataset, own.data_dir)
-        return self.record if is_own else None
+        if given is None or same_dataset(given, own.dataset, _data_dir(own, given)):
+            return self.record
+        return None
 
     def transform(
         self, model: keras.Model, settings: SavedNetworkConfig
@@ -259,6 +289,10 @@ class SavedNetwork:
         if size is None:
             raise SettingError("`image_size` must be given: the model takes any size.")
         return size
+
+
+def _data_dir(run: TrainConfig, dataset: str) -> str | None:
+    return inherited_data_dir(dataset, run.dataset, run.data_dir)
 
 
 def find_network(

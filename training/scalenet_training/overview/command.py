@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING
 
 from scalenet_training.cli.running import parse
 from scalenet_training.errors import UsageError
-from scalenet_training.invocation import typed_as
+from scalenet_training.invocation import as_word, typed_as
 from scalenet_training.overview.config import RunsConfig
+from scalenet_training.settings.base import fields_of
 from scalenet_training.settings.inputs import FOLDER
 from scalenet_training.text import printable
 
@@ -35,7 +36,7 @@ def main(arguments: Sequence[str], program: str) -> None:
 def _list(config: RunsConfig) -> None:
     from scalenet_training.overview import tables
     from scalenet_training.overview.finding import find_runs
-    from scalenet_training.overview.overview import overview
+    from scalenet_training.overview.overview import Overview, overview
     from scalenet_training.runs.files import write_rows
 
     for folder in config.folders:  # not checked with --compare, where none is given
@@ -43,21 +44,21 @@ def _list(config: RunsConfig) -> None:
     paths = find_runs(config.folders)
     found = tables.ordered([*map(overview, paths)], config.sort)
     rows = tables.as_rows(found)
-    if config.csv is not None and rows:
-        write_rows(config.csv, rows)
+    if config.csv is not None:
+        write_rows(config.csv, rows, columns=fields_of(Overview))
     if config.json:
         print(json.dumps(rows, indent=1))
         return
-    if not found:
+    if found:
+        tables.print_list(found)
+    else:
         print(f"No run in {', '.join(map(printable, config.folders))}.")
-        return
-    tables.print_list(found)
     for one in found:
         if one.reason is not None:
             print(f"damaged: {printable(one.reason)}")
-    if config.csv is not None and found:
+    if config.csv is not None:
         print(f"written: {printable(config.csv)}")
-    named = [one.run for one in found if one.epochs][:2]
+    named = [as_word(one.run) for one in found if one.epochs][:2]
     if len(named) == 2:
         print(
             f"Two side by side: {shlex.join(typed_as('runs', ['--compare', *named]))}"
@@ -93,16 +94,16 @@ def _plot(path: str, names: Sequence[str], runs: Sequence[Run]) -> None:
                 f"Received: {run.path!r}."
             )
 
-    from scalenet_training.runs.figures import Data, plot_curves
+    from scalenet_training.runs.figures import Data, by_data, plot_curves, told_apart
     from scalenet_training.runs.files import replacing
 
-    data = [str(Data.of(run.record)) for run in runs]
-    if len(set(data)) > 1:
+    data = {run.path: Data.of(run.record) for run in runs}
+    if len(by_data(data)) > 1:
         raise UsageError(
             "`plot` must be left out: the runs are on different data, and `scalenet "
             "plot curves RUN... --across-data` draws them in one figure. Received: "
-            f"{'; '.join(data)}."
+            f"{told_apart(data)}."
         )
     with replacing(path) as temporary:
         curves = {name: run.curve for name, run in zip(names, runs, strict=True)}
-        plot_curves(curves, temporary, data[0])
+        plot_curves(curves, temporary, str(data[runs[0].path]))

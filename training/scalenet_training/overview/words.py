@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import reprlib
 from collections.abc import Sequence
 from typing import Any
@@ -26,7 +27,7 @@ def names(paths: Sequence[str]) -> list[str]:
 def title(name: str) -> str:
     """The name of a fact, in words."""
     told = name.replace("top1", "top-1").replace("top5", "top-5")
-    return told.replace("val_", "validation_").replace("_", " ")
+    return re.sub("(^|_)val_", r"\1validation_", told).replace("_", " ")
 
 
 def cell(name: str, value: Any) -> str:

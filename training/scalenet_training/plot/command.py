@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import os
+import itertools
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Annotated
 
@@ -14,6 +14,7 @@ from scalenet_training.text import printable
 
 if TYPE_CHECKING:
     from scalenet_training.runs.figures import Data
+    from scalenet_training.runs.metrics import Curve
 
 app = tyro.extras.SubcommandApp()
 
@@ -32,29 +33,19 @@ def curves(
         across_data: Draw runs on different data in one figure; their errors cannot be
             compared, and each run's label names its data.
     """
-    from scalenet_training.runs.metrics import METRICS_FILE
-    from scalenet_training.runs.run_folder import RunFolder
+    from scalenet_training.overview import words
 
     if not runs:
         raise UsageError("RUNS must be the folder of one run or more. Received: none.")
     _check_output(output)
-    curves = {}
-    for run in runs:
-        name = os.path.basename(os.path.normpath(run))
-        label = run if name in curves else name
-        curves[label] = RunFolder(run).curve()
-        if not curves[label].rows:
-            raise UsageError(
-                f"RUNS: {run!r} is not a run that has finished an epoch: its "
-                f"{METRICS_FILE} is missing or has no rows."
-            )
-    data = {run: _data(run) for run in runs}
+    paths = list(dict.fromkeys(runs))
+    found = {path: _curve(path) for path in paths}
+    data = {path: _data(path) for path in paths}
     about = _common(data, across_data)
-    if about is None:
-        curves = {
-            f"{label} ({data[run]})" if data[run] else label: curve
-            for (label, curve), run in zip(curves.items(), runs, strict=True)
-        }
+    curves = {
+        f"{name} ({data[path]})" if about is None and data[path] else name: found[path]
+        for name, path in zip(words.names(paths), paths, strict=True)
+    }
 
     from scalenet_training.runs.figures import plot_curves
     from scalenet_training.runs.files import replacing
@@ -62,6 +53,19 @@ def curves(
     with replacing(output) as path:
         plot_curves(curves, path, "different data" if about is None else about)
     print(printable(output))
+
+
+def _curve(run: str) -> Curve:
+    from scalenet_training.runs.metrics import METRICS_FILE
+    from scalenet_training.runs.run_folder import RunFolder
+
+    curve = RunFolder(run).curve()
+    if not curve.rows:
+        raise UsageError(
+            f"RUNS: {run!r} is not a run that has finished an epoch: its "
+            f"{METRICS_FILE} is missing or has no rows."
+        )
+    return curve
 
 
 def _data(run: str) -> Data | None:
@@ -79,19 +83,20 @@ def _common(data: Mapping[str, Data | None], across_data: bool) -> str | None:
     Raises:
         UsageError: They differ, and were not asked to be drawn all the same.
     """
+    from scalenet_training.runs.figures import by_data, told_apart
+
     known = {run: one for run, one in data.items() if one is not None}
-    (first, its), *others = known.items() or (("", None),)
-    for run, other in others:
-        if other == its:
-            continue
-        if across_data:
-            return None
-        raise UsageError(
-            "RUNS must be on the same data, or their errors cannot be compared. "
-            f"Received: {first!r} on {its}; {run!r} on {other}. --across-data draws "
-            "them in one figure all the same."
-        )
-    return str(its or "")
+    firsts = dict(next(iter(group.items())) for group in by_data(known))
+    if len(firsts) < 2:
+        return "".join(map(str, firsts.values()))
+    if across_data:
+        return None
+    two = dict(itertools.islice(firsts.items(), 2))
+    raise UsageError(
+        "RUNS must be on the same data, or their errors cannot be compared. "
+        f"Received: {told_apart(two)}. --across-data draws them in one figure all the "
+        "same."
+    )
 
 
 @app.command

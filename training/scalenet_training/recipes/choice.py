@@ -130,8 +130,8 @@ class Decided:
 
     @property
     def _fitted(self) -> list[str]:
-        own = PRESETS[self.choice.preset].recipe.fit is not None
-        return [name for name in FITTED if own and name in self.free]
+        by_rule = PRESETS[self.choice.preset].fitted
+        return [name for name in FITTED if name in by_rule and name in self.free]
 
     def lines(self) -> list[str]:
         """Which preset it is and why, and which settings come from where."""

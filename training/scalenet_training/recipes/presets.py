@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 import os
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from types import MappingProxyType
 from typing import Any, get_args
 
+from scalenet_training.invocation import as_word
 from scalenet_training.recipes.fit import FITTED
 from scalenet_training.recipes.recipe import Recipe, read_recipe
 from scalenet_training.settings.training import PresetName, TrainConfig
@@ -26,6 +27,11 @@ class Preset:
 
     recipe: Recipe
     config: TrainConfig
+
+    @property
+    def fitted(self) -> frozenset[str]:
+        """The settings that follow from the data where they are not given."""
+        return frozenset(FITTED if self.recipe.fit is not None else ())
 
     @property
     def command(self) -> str:
@@ -56,16 +62,21 @@ OF_DATASETS: Mapping[str, str] = MappingProxyType(
 )
 
 
-def options_of(config: TrainConfig) -> list[str]:
-    """The options of `train.py` that give these settings, beside their defaults."""
+def options_of(config: TrainConfig, free: Collection[str] = ()) -> list[str]:
+    """The options of `train.py` that give these settings, beside their defaults.
+
+    Args:
+        config: The settings.
+        free: Fields that are left out, to follow from the data.
+    """
     preset = PRESETS[config.preset]
     defaults = preset.config.to_json()
     # What would follow from the data if it were left out, or has to be given.
-    always = {*FITTED, "dataset"} if preset.recipe.fit is not None else set()
+    always = {*preset.fitted, "dataset"} if preset.fitted else set()
     beside = {
         name: value
         for name, value in config.to_json().items()
-        if name not in ("preset", "recipe")
+        if name not in ("preset", "recipe", *free)
         and (value != defaults[name] or name in always)
     }
     return ["--preset", config.preset, *as_options(beside)]
@@ -80,5 +91,9 @@ def as_options(values: Mapping[str, Any]) -> list[str]:
             options.append(f"--{option}" if value else f"--no-{option}")
         else:
             parts = value if isinstance(value, (list, tuple)) else [value]
-            options += [f"--{option}", *map(str, parts)]
+            options += [f"--{option}", *(_word(part) for part in parts)]
     return options
+
+
+def _word(value: Any) -> str:
+    return as_word(value) if isinstance(value, str) else str(value)

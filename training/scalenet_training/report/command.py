@@ -16,7 +16,6 @@ from scalenet_training.text import printable
 
 if TYPE_CHECKING:
     from scalenet_training.overview.overview import Run
-    from scalenet_training.runs.metrics import Curve
 
 SETTINGS = (ReportConfig,)
 
@@ -42,15 +41,13 @@ def main(arguments: Sequence[str], program: str) -> None:
 def _curves(runs: Sequence[Run], folder: str) -> list[str]:
     """Pictures of the curves of runs, in a folder: one of the runs on equal data."""
     from scalenet_training.overview import words
-    from scalenet_training.runs.figures import Data, plot_curves
+    from scalenet_training.runs.figures import Data, by_data, plot_curves
 
     names = words.names([run.path for run in runs])
-    by_data: dict[str, dict[str, Curve]] = {}
-    for name, run in zip(names, runs, strict=True):
-        if run.rows:
-            by_data.setdefault(str(Data.of(run.record)), {})[name] = run.curve
+    drawn = {name: run for name, run in zip(names, runs, strict=True) if run.rows}
     paths: list[str] = []
-    for about, curves in by_data.items():
+    for group in by_data({name: Data.of(run.record) for name, run in drawn.items()}):
         paths.append(os.path.join(folder, f"{len(paths)}.png"))
-        plot_curves(curves, paths[-1], about)
+        about = str(next(iter(group.values())))
+        plot_curves({name: drawn[name].curve for name in group}, paths[-1], about)
     return paths

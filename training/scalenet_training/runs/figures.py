@@ -46,6 +46,8 @@ class Data(NamedTuple):
         training: Number of training examples.
         evaluation: Number of examples that were evaluated on.
         classes: Number of classes.
+        fingerprint: What distinguishes the examples from others of the same name and
+            number; `None` where the run did not record it.
     """
 
     dataset: str
@@ -53,6 +55,7 @@ class Data(NamedTuple):
     training: int
     evaluation: int
     classes: int
+    fingerprint: Mapping[str, Any] | None = None
 
     @classmethod
     def of(cls, record: RunRecord) -> Data:
@@ -63,7 +66,16 @@ class Data(NamedTuple):
             record.training_examples,
             record.evaluation_examples,
             len(record.class_names),
+            record.data,
         )
+
+    def agrees(self, other: Data) -> bool:
+        """Whether two are the same, as far as both are known."""
+        known = None not in (self.fingerprint, other.fingerprint)
+        told = [
+            one if known else one._replace(fingerprint=None) for one in (self, other)
+        ]
+        return told[0] == told[1]
 
     def __str__(self) -> str:
         """As a title has it."""
@@ -71,6 +83,27 @@ class Data(NamedTuple):
             f"{self.dataset}: {self.classes:,} classes, {self.training:,} training "
             f"images, evaluated on {self.evaluation:,} of {self.split}"
         )
+
+
+def by_data(runs: Mapping[str, Data]) -> list[dict[str, Data]]:
+    """Runs in groups, in each of which all are on the same data."""
+    groups: list[dict[str, Data]] = []
+    for run, data in runs.items():
+        for group in groups:
+            if all(data.agrees(other) for other in group.values()):
+                group[run] = data
+                break
+        else:
+            groups.append({run: data})
+    return groups
+
+
+def told_apart(runs: Mapping[str, Data]) -> str:
+    """Runs and their data, for a message that says that these are not the same."""
+    told = {run: str(data) for run, data in runs.items()}
+    alike = len({*told.values()}) < len(told)
+    more = " (other images, by the fingerprints in config.json)" if alike else ""
+    return "; ".join(f"{run!r} on {text}" for run, text in told.items()) + more
 
 
 def plot_curves(runs: Mapping[str, Curve], path: str, about: str = "") -> None:

@@ -98,20 +98,27 @@ def write_json(path: str, content: Any) -> None:
         file.write(f"{text}\n")
 
 
-def write_rows(path: str, rows: Sequence[Mapping[str, Any]], missing: str = "") -> None:
+def write_rows(
+    path: str,
+    rows: Sequence[Mapping[str, Any]],
+    missing: str = "",
+    columns: Sequence[str] = (),
+) -> None:
     """Writes a CSV file whole, with the columns of its last row, and then others.
 
     Args:
         path: The file.
-        rows: Column -> value, one or more.
+        rows: Column -> value.
         missing: What stands where a row lacks a column.
+        columns: The first columns, which are there without a row, too.
 
     Raises:
         RunError: It cannot be written.
     """
     with written(path) as file:
-        columns = dict.fromkeys(name for row in reversed(rows) for name in row)
-        writer = csv.DictWriter(file, fieldnames=list(columns), restval=missing)
+        found = (name for row in reversed(rows) for name in row)
+        names = list(dict.fromkeys([*columns, *found]))
+        writer = csv.DictWriter(file, fieldnames=names, restval=missing)
         writer.writeheader()
         writer.writerows(rows)
 

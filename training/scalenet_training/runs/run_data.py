@@ -27,9 +27,10 @@ from scalenet_training.data.fingerprint import (
 )
 from scalenet_training.data.inventory import Inventory
 from scalenet_training.data.source import Source
+from scalenet_training.data.sources import would_be_listed
 from scalenet_training.data.splits import IndexedSplit, Split
 from scalenet_training.data.table import render
-from scalenet_training.errors import UsageError
+from scalenet_training.errors import UsageError, usage_errors
 from scalenet_training.runs.files import disk_errors, written
 from scalenet_training.runs.run_folder import RunFolder
 from scalenet_training.text import differing, some
@@ -133,6 +134,27 @@ class RunData:
             if recorded.get(name) != self.facts.get(name)
         }
         return differing(pairs, between="; ")
+
+
+def check_outside(folder: str, dataset: str, data_dir: str | None) -> None:
+    """Checks that a folder to write to is not among the images of a dataset.
+
+    Args:
+        folder: Of a run, of a search or of the runs of a study.
+        dataset: As the settings name it.
+        data_dir: As the settings name it.
+
+    Raises:
+        UsageError: It would be listed as a class, or as images of one.
+    """
+    with usage_errors():
+        inside = would_be_listed(folder, dataset, data_dir)
+    if inside:
+        raise UsageError(
+            "`workdir` must be outside of the folder of `dataset`, whose folders are "
+            f"classes, and whose files are images. Received: {folder!r}, which is in "
+            f"{dataset!r}."
+        )
 
 
 def trained_on(

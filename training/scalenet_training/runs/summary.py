@@ -7,7 +7,7 @@ import re
 import shlex
 from collections.abc import Mapping
 
-from scalenet_training.invocation import typed_as
+from scalenet_training.invocation import as_word, typed_as
 from scalenet_training.runs.metrics import errors_in_words, interval_in_words
 from scalenet_training.runs.run_folder import RunFolder
 
@@ -42,8 +42,9 @@ def _errors(row: Mapping[str, float], classes: int) -> str:
 
 def _next(folder: str) -> list[list[str]]:
     """Commands that take a run's folder, called as this one was."""
+    run = as_word(folder)
     return [
-        typed_as("evaluate", [folder, "--report", os.path.join(folder, "report")]),
-        typed_as("export", [folder, "--name", model_name(folder)]),
-        typed_as("predict", ["IMAGE", "--model", folder]),
+        typed_as("evaluate", [run, "--report", os.path.join(run, "report")]),
+        typed_as("export", [run, "--name", model_name(folder)]),
+        typed_as("predict", ["IMAGE", "--model", run]),
     ]

@@ -41,18 +41,27 @@ class Input:
         holds: Whether there is such a thing.
         others: What there is, to suggest what is meant.
         unless: The field that, where it is true, lets it be made.
+        inside: The file that is meant where a folder that has it is named.
     """
 
     rule: str
     holds: Callable[[str], bool]
     others: Callable[[str], Iterable[str]]
     unless: str | None = None
+    inside: str | None = None
 
     def check(self, option: str, name: str) -> None:
         """Raises SettingError, which begins with the option, where it is not there."""
         if not self.holds(name):
-            hint = did_you_mean(_base(name), self.others(name))
+            hint = self._hint(name)
             raise SettingError(f"{option} {self.rule}. Received: {name!r}.{hint}")
+
+    def _hint(self, name: str) -> str:
+        inner = self.inside and os.path.join(name, self.inside)
+        if inner and self.holds(inner):
+            return f" Did you mean {inner}?"
+        own = _base(name)  # is there, too, where it is a folder in place of a file
+        return did_you_mean(own, (word for word in self.others(name) if word != own))
 
 
 def check_inputs(
@@ -179,6 +188,7 @@ WEIGHTS = Input(
     f"come with the package: {', '.join(list_weights())}",
     _is_weights_file,
     lambda text: [*list_weights(), *_beside(text)],
+    inside="best.keras",
 )
 MODEL = model(
     "the folder of a run, or the file or folder of a model, that exists",

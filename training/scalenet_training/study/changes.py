@@ -54,7 +54,8 @@ def _of_folder(run: StudyRun) -> Differences:
     recorded = RunFolder(run.folder).read_record().config
     is_allocated = run.arm.allocation is not None
     model = recorded.model if is_allocated else run.arm.config.model
-    return run.settings(model, recorded.data_dir).differences(recorded)
+    found = run.settings(model, recorded.data_dir).differences(recorded)
+    return {name: pair for name, pair in found.items() if name not in run.arm.free}
 
 
 def _of_row(run: StudyRun, row: Result) -> Differences:

@@ -33,8 +33,12 @@ _HARDWARE_FILE = "hardware.txt"
 
 def has_ended(run: StudyRun) -> bool:
     """Whether a run has been trained to its last epoch."""
-    rows = RunFolder(run.folder).rows()
-    return bool(rows) and rows[-1]["epoch"] + 1 >= run.arm.config.epochs
+    folder = RunFolder(run.folder)
+    rows = folder.rows()
+    if not rows:
+        return False
+    epochs = run.arm.epochs or folder.read_record().planned_epochs
+    return rows[-1]["epoch"] + 1 >= epochs
 
 
 def note_hardware(run: StudyRun) -> None:
@@ -125,4 +129,4 @@ def command_of(run: StudyRun, model: str) -> list[str]:
     settings = dataclasses.replace(
         run.settings(model, None), workdir=os.path.join("runs", run.name)
     )
-    return typed_as("train", options_of(settings))
+    return typed_as("train", options_of(settings, run.arm.free))

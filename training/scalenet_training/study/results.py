@@ -236,7 +236,7 @@ def missing(study: Study, results: Iterable[Result]) -> list[str]:
         f"{arm.name}-{seed}"
         for seed in study.seeds
         for arm in study.arms
-        if epochs.get((arm.name, seed), 0) < arm.config.epochs
+        if epochs.get((arm.name, seed), 0) < (arm.epochs or 1)
     ]
 
 

@@ -22,6 +22,7 @@ from scalenet_training.networks.starting_point import resolve_architecture
 from scalenet_training.recipes.presets import options_of
 from scalenet_training.runs.files import check_writable
 from scalenet_training.runs.locking import FolderInUseError, locked_folder
+from scalenet_training.runs.run_data import check_outside
 from scalenet_training.study.allocations import make_allocation
 from scalenet_training.study.changes import check_unchanged
 from scalenet_training.study.collection import collect, has_ended, note_hardware
@@ -53,6 +54,8 @@ def run_study(config: StudyConfig) -> None:
         _check_choice("seeds", config.seeds, study.seeds)
         check_unchanged(study, config, read_results(_results_file(config)))
         if not config.report:
+            for arm in study.arms:
+                check_outside(config.runs_folder, arm.config.dataset, config.data_dir)
             _check_allocations(study, config.data_dir)
     check_writable(config.runs_folder, "`workdir`")
     failed = [] if config.report else _train_missing(study, config)
@@ -159,10 +162,11 @@ def _claimed(run: StudyRun, config: StudyConfig) -> Iterator[bool]:
 def _train(study: Study, run: StudyRun, config: StudyConfig) -> bool:
     """Trains one run in a process of its own; whether it succeeded."""
     settings = run.settings(_model_of(study, run, config), config.data_dir)
-    command, environment = process_of("train", options_of(settings))
+    options = options_of(settings, run.arm.free)
+    command, environment = process_of("train", options)
     # Several processes of a study share its runs, but each trains its own alone.
     environment = {k: v for k, v in environment.items() if k not in VARIABLES}
-    print(f"== {run.name}: {shlex.join(typed_as('train', options_of(settings)))}")
+    print(f"== {run.name}: {shlex.join(typed_as('train', options))}")
     sys.stdout.flush()
     # In a group of its own: at a second signal, that of Ctrl-C, it would not save.
     with (

@@ -82,11 +82,19 @@ class Arm:
         name: In folders and tables.
         config: The settings of its runs, without what hangs on the run.
         allocation: The allocation that is trained; `None`: the model of the settings.
+        free: Fields that the study does not give and its preset leaves to follow from
+            the data, when a run begins.
     """
 
     name: str
     config: TrainConfig
     allocation: AllocationSpec | None
+    free: frozenset[str] = frozenset()
+
+    @property
+    def epochs(self) -> int | None:
+        """Epochs of its runs; `None` where they follow from the data."""
+        return None if "epochs" in self.free else self.config.epochs
 
 
 @dataclasses.dataclass(frozen=True)
@@ -259,13 +267,15 @@ def _arm(
             f"{where}: `preset` must be one of {', '.join(PRESETS)}. "
             f"Received: {preset!r}."
         )
-    default = PRESETS[preset].config
+    default, fitted = PRESETS[preset].config, PRESETS[preset].fitted
+    if fitted and "dataset" not in options:
+        raise ValueError(f"{where}: `dataset` must be given for `preset` {preset}.")
     try:
         values = typed_options({**options, "model": model or default.model})
         config = dataclasses.replace(default, **values)
     except (ValueError, TypeError) as error:
         raise ValueError(f"{where}: {error}") from error
-    return Arm(name, config, allocations.get(allocation))
+    return Arm(name, config, allocations.get(allocation), fitted - {*values})
 
 
 def _check_name(table: str, name: str) -> None:

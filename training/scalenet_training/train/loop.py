@@ -23,6 +23,7 @@ from scalenet_training.runs.figures import Data, plot_curves
 from scalenet_training.runs.files import replacing
 from scalenet_training.runs.locking import locked_folder
 from scalenet_training.runs.metrics import worth_telling
+from scalenet_training.runs.run_data import check_outside
 from scalenet_training.runs.run_folder import CURVES_FILE, RunFolder
 from scalenet_training.settings.training import TrainConfig
 from scalenet_training.train.divergence import (
@@ -86,6 +87,7 @@ def train_and_evaluate(
         RunError: The run began and could not go on.
     """
     folder = RunFolder(workdir)
+    check_outside(folder.path, config.dataset, config.data_dir)
     with contextlib.ExitStack() as stack:
         # Before the checks, so that what they find stays so.
         if is_chief(os.environ, config.strategy):

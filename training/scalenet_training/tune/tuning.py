@@ -18,6 +18,7 @@ from scalenet_training.networks.starting_point import resolve_architecture
 from scalenet_training.networks.targets import target_macs
 from scalenet_training.runs.files import disk_errors
 from scalenet_training.runs.locking import locked_folder
+from scalenet_training.runs.run_data import check_outside
 from scalenet_training.train.examples import Examples, open_examples
 from scalenet_training.tune.config import TuneConfig
 from scalenet_training.tune.folder import SearchFolder
@@ -46,6 +47,7 @@ def tune(config: TuneConfig) -> None:
         )
     _leave_gpus_to_trials()
     folder = SearchFolder(config.search_folder)
+    check_outside(folder.path, config.dataset, config.data_dir)
     with usage_errors():
         base = resolve_architecture(config.model)
         examples = open_examples(config.train_config(), base, folder.path)

@@ -63,6 +63,24 @@ def list_folder(path: str) -> Listing:
     )
 
 
+def is_listed(folder: str, path: str) -> bool:
+    """Whether `list_folder(path)` would list what is in a folder, if that were there.
+
+    Raises:
+        ValueError: Two sub-folders of the path are the same split.
+    """
+    root, place = os.path.realpath(path), os.path.realpath(folder)
+    if os.path.commonpath([root, place]) != root or not os.path.isdir(root):
+        return False
+    if root == place:
+        return True
+    names = os.path.relpath(place, root).split(os.sep)
+    if is_hidden(names[0]):
+        return False
+    splits = _split_folders(root, _Scan(root).level("")[0])
+    return not splits or names[0] in splits.values()
+
+
 class _Scan:
     """Walks through folders, and notes what is not an image file.
 

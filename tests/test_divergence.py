@@ -275,8 +275,16 @@ def test_an_exported_file_that_gives_none_is_an_error(monkeypatch, outcome):
     outcome("error, exit code 1; no error rate is given")
 
 
-@pytest.mark.parametrize("write", ["save_savedmodel", "convert_tflite", "convert_onnx"])
-def test_no_format_takes_a_network_that_is_none(write, tmp_path):
+@pytest.mark.parametrize(
+    ("write", "name"),
+    [
+        ("save_savedmodel", "out"),
+        ("convert_tflite", "out.tflite"),
+        ("convert_onnx", "out.onnx"),
+        ("convert_openvino", "out"),
+    ],
+)
+def test_no_format_takes_a_network_that_is_none(write, name, tmp_path):
     model = scalenet_tf.ScaleNet(TINY_CIFAR, classes=10)
     variance = next(w for w in model.weights if w.path.endswith("moving_variance"))
     variance.assign(np.full_like(variance, INF))
@@ -285,7 +293,7 @@ def test_no_format_takes_a_network_that_is_none(write, tmp_path):
         ValueError, match=r"'.*/moving_variance' of `model` must .* infinite"
     ):
         getattr(export, write)(
-            model, tmp_path / "out.tflite", EvaluationTransform(32, 32), names
+            model, tmp_path / name, EvaluationTransform(32, 32), names
         )
     assert not list(tmp_path.iterdir())
 

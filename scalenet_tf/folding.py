@@ -26,7 +26,9 @@ class FoldingError(ValueError):
     """A model has no batch norms of this package that could be folded as asked for."""
 
 
-def fold_batch_norm(model: keras.Model, dtype: str | None = None) -> keras.Model:
+def fold_batch_norm(
+    model: keras.Model, dtype: str | keras.DTypePolicy | None = None
+) -> keras.Model:
     """Makes an equal model for inference, without the batch norms.
 
     Layers keep their names, so that `feature_pyramid` and `count_macs` take the result
@@ -38,8 +40,8 @@ def fold_batch_norm(model: keras.Model, dtype: str | None = None) -> keras.Model
     Args:
         model: A model of this package, or a functional or sequential model that
             contains one; also one that was saved and loaded.
-        dtype: Data type, or name of the policy, of all layers of the result. Default:
-            those of `model`.
+        dtype: Data type or policy of all layers of the result. Default: those of
+            `model`.
 
     Returns:
         A new functional model; it can be saved and loaded as any other. In float32 its
@@ -47,7 +49,8 @@ def fold_batch_norm(model: keras.Model, dtype: str | None = None) -> keras.Model
 
     Raises:
         FoldingError: `model` has no layers of this package, or is a subclass of
-            `keras.Model` with a `call` of its own; or is quantised, and `dtype` given.
+            `keras.Model` with a `call` of its own; or is quantised, and `dtype` given;
+            or `dtype` is none of floating numbers.
     """
     check_data_format()
     if not is_graph(model) or not any(
@@ -58,8 +61,22 @@ def fold_batch_norm(model: keras.Model, dtype: str | None = None) -> keras.Model
             f"model that contains one. Received: {getattr(model, 'name', model)!r}."
         )
     if dtype is not None:
+        dtype = _policy_name(dtype)
         _check_not_quantized(model, dtype)
     return _fold(model, dtype)
+
+
+def _policy_name(dtype: Any) -> str:
+    try:
+        policy = keras.dtype_policies.get(dtype)
+    except (TypeError, ValueError):
+        policy = None
+    if policy is None or not keras.backend.is_float_dtype(policy.compute_dtype):
+        raise FoldingError(
+            "`dtype` must be a floating data type, or the name of a policy, such as "
+            f"'float32' or 'mixed_bfloat16'. Received: {dtype!r}."
+        )
+    return str(policy.name)
 
 
 def _check_not_quantized(model: keras.Model, dtype: str) -> None:

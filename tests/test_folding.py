@@ -270,6 +270,18 @@ def test_what_cannot_be_folded_is_an_error():
             scalenet_tf.fold_batch_norm(model)
 
 
+@pytest.mark.parametrize("dtype", ["int32", "float", 3, tf.string])
+def test_a_data_type_that_is_not_floating_is_an_error(dtype):
+    with pytest.raises(ValueError, match="`dtype` must be a floating data type"):
+        scalenet_tf.fold_batch_norm(tiny_network(), dtype)
+
+
+def test_a_policy_is_taken_as_its_name_is():
+    policy = keras.DTypePolicy("mixed_bfloat16")
+    folded = scalenet_tf.fold_batch_norm(tiny_network(), policy)
+    assert folded.get_layer("stem_conv").dtype_policy.name == "mixed_bfloat16"
+
+
 def test_pytorch_weights_into_a_folded_model_are_an_error():
     model = tiny_network()
     weights = reference.generated_weights(pytorch_shapes(model))

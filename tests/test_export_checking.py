@@ -161,3 +161,18 @@ def test_other_layers_in_front_are_part_of_the_network(front, tmp_path):
     images = np.random.default_rng(0).normal(size=(2, 32, 32, 3)).astype("f4")
     found = export.open_exported(tmp_path / "model").outputs(images, "probabilities")
     np.testing.assert_allclose(found, model(images, training=False), atol=1e-5)
+
+
+@pytest.mark.runs
+def test_layers_that_another_model_called_first_are_exported(network, tmp_path):
+    same = keras.models.clone_model(
+        network,
+        input_tensors=keras.Input((32, 32, 3)),
+        clone_function=lambda layer: layer,
+    )
+    path = tmp_path / "model"
+    export.save_savedmodel(same, path, TRANSFORM, NAMES)
+    images = np.random.default_rng(0).normal(size=(2, 32, 32, 3)).astype("f4")
+    found = export.open_exported(path).outputs(images, "probabilities")
+    np.testing.assert_allclose(found, network(images, training=False), atol=1e-5)
+    export.save_savedmodel(same, tmp_path / "plain", TRANSFORM, NAMES, fold=False)

@@ -18,19 +18,19 @@ from scalenet_tf.export.metadata import (
     is_temperature,
     metadata,
 )
-from scalenet_tf.layers.calls import Call, calls_of, input_of
+from scalenet_tf.layers.calls import Call, calls_of, input_of, output_of
 from scalenet_tf.names import HEAD, POOLED, STEM_ENTRANCES, where_inside
 from scalenet_tf.weights.tensors import check_model
 
 
 def head_of(model: keras.Model) -> keras.Model:
     """What a model makes of its logits."""
-    return keras.Model(model.get_layer(HEAD).output, model.outputs[0])
+    return keras.Model(output_of(model, HEAD), model.outputs[0])
 
 
 def ends_in_softmax(model: keras.Model) -> bool:
     """Whether a model gives its logits, or softmax of them."""
-    logits = model.get_layer(HEAD).output
+    logits = output_of(model, HEAD)
     if model.outputs[0] is logits:
         return True
     calls = {id(call.outputs[0]): call for call in calls_of(model)}
@@ -108,6 +108,7 @@ def _check_input(model: keras.Model, size: int) -> None:
 def _check_output(model: keras.Model) -> None:
     """The one output must be logits or scores of the same classes, made of them."""
     layer, outputs = model.get_layer(HEAD), model.outputs
+    logits = output_of(model, HEAD)
     if layer.activation is not keras.activations.linear:
         raise ExportError(
             f"the layer {HEAD!r} of `model` must have no activation: logits go through "
@@ -117,13 +118,13 @@ def _check_output(model: keras.Model) -> None:
     received = None
     if len(outputs) != 1:
         received = f"{len(outputs)} outputs"
-    elif tuple(outputs[0].shape) != tuple(layer.output.shape):
+    elif tuple(outputs[0].shape) != tuple(logits.shape):
         received = f"an output of shape {tuple(outputs[0].shape)}"
-    elif not _is_made_of(outputs[0], layer.output, model):
+    elif not _is_made_of(outputs[0], logits, model):
         received = "an output that needs more than the logits"
     if received is not None:
         raise ExportError(
-            f"`model` must have one output, {tuple(layer.output.shape)}, which is its "
+            f"`model` must have one output, {tuple(logits.shape)}, which is its "
             f"logits or made of them alone. Received: {received} of {model.name!r}; "
             "pass keras.Model(model.inputs, SCORES), where SCORES is that output."
         )

@@ -13,6 +13,7 @@ from tensorflow.python.framework.convert_to_constants import (
 
 from scalenet_tf.export.interface import ExportError
 from scalenet_tf.folding import FoldingError, fold_batch_norm
+from scalenet_tf.layers.calls import output_of
 from scalenet_tf.models import smallest_side
 from scalenet_tf.names import HEAD, POOLED
 
@@ -43,7 +44,7 @@ class Classifier(tf.Module):
         super().__init__()
         if fold:
             model = folded(model, dtype)
-        features, logits = (model.get_layer(name).output for name in (POOLED, HEAD))
+        features, logits = (output_of(model, name) for name in (POOLED, HEAD))
         ends_in_logits = model.outputs[0] is logits or temperature != 1
         network = keras.Model(model.inputs[0], [features, logits, model.outputs[0]])
         input_type = model.inputs[0].dtype

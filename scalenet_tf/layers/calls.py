@@ -47,6 +47,18 @@ def input_of(model: keras.Model, names: Sequence[str]) -> Any:
     return next((taken[name] for name in names if name in taken), None)
 
 
+def output_of(model: keras.Model, name: str) -> Any:
+    """The tensor that a layer gives in this model; `layer.output` may be another's.
+
+    Raises:
+        ValueError: The model has no such layer.
+    """
+    for call in calls_of(model):
+        if call.layer.name == name:
+            return call.outputs[0]
+    raise ValueError(f"{model.name!r} does not call a layer {name!r}.")
+
+
 def calls_at(model: keras.Model, inputs: Sequence[Any]) -> list[Call]:
     """The calls that there would be for other inputs; no layer is called, nor copied.
 

@@ -39,7 +39,7 @@ test-runs: $(VENV)/dev.stamp
 # A process for a few tests each: Keras keeps every graph that it has traced.
 test-slow: $(VENV)/dev.stamp
 	$(BIN)/python tests/apart.py -n 2 -m "slow and not processes" $(ARGS)
-	$(BIN)/python -m pytest -m "slow and processes" $(ARGS)
+	$(BIN)/python -m pytest -n 2 --dist worksteal -m "slow and processes" $(ARGS)
 
 fuzz: $(VENV)/dev.stamp
 	PYTHONPATH=training $(BIN)/python tests/fuzz.py -n $(N) --seed $(SEED) $(ARGS)

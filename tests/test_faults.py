@@ -28,6 +28,8 @@ from processes import (
     tf_config,
 )
 
+import scalenet_tf
+
 pytestmark = pytest.mark.processes
 JOBS = os.path.join(TESTS, "jobs.py")
 TRAIN = os.path.join(TRAINING, "train.py")
@@ -285,3 +287,61 @@ def test_workers_without_a_shared_folder_are_told_so(architecture, tmp_path):
     for output in finish_all(workers, code=1):
         assert "the workers have restored different steps, by replica: 4, 0" in output
     assert not second.exists()
+
+
+OTHERS = {
+    "a setting": (
+        ("--learning-rate", "0.03"),
+        "differ in --learning-rate. Start all of them by the same command",
+    ),
+    "steps": (("--max-steps", "5"), "differ in --max-steps. Start"),
+}
+
+
+@pytest.mark.parametrize(("options", "message"), OTHERS.values(), ids=OTHERS)
+def test_workers_that_are_started_otherwise_end_together(
+    architecture, tmp_path, options, message
+):
+    ports, run = free_ports(2), tmp_path / "run"
+    workers = [
+        fork(command(architecture, run, *own), TF_CONFIG=tf_config(ports, rank))
+        for rank, own in enumerate(((), options))
+    ]
+    for output in finish_all(workers, code=2):
+        assert message in output
+    assert not run.exists()
+
+
+def test_workers_with_other_images_end_together(architecture, tmp_path):
+    """Folders of the same name on disks of their own; one lacks an image."""
+    ports, workers = free_ports(2), []
+    for rank in range(2):
+        folder = tmp_path / str(rank) / "photos"
+        for number in range(40 - rank):
+            path = folder / ("cat", "dog")[number % 2] / f"{number}.png"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            keras.utils.save_img(path, np.full((32, 32, 3), number), scale=False)
+        arguments = [
+            *(TRAIN, "--model", architecture, "--dataset", str(folder)),
+            *("--batch-size", "4", "--max-steps", "2"),
+            *("--workdir", str(tmp_path / "run")),
+        ]
+        workers.append(fork(arguments, TF_CONFIG=tf_config(ports, rank)))
+    for output in finish_all(workers, code=2):
+        assert "differ in the examples (--dataset). Start all of them" in output
+    assert not (tmp_path / "run").exists()
+
+
+def test_workers_that_start_from_other_weights_end_together(architecture, tmp_path):
+    """Of one path, on disks of their own."""
+    ports, workers = free_ports(2), []
+    for rank in range(2):
+        keras.utils.set_random_seed(rank)
+        (tmp_path / str(rank)).mkdir()
+        path = tmp_path / str(rank) / "a.weights.h5"
+        scalenet_tf.ScaleNet(TINY_CIFAR, classes=10).save_weights(path)
+        arguments = command(architecture, tmp_path / "run", "--weights", str(path))
+        workers.append(fork(arguments, TF_CONFIG=tf_config(ports, rank)))
+    for output in finish_all(workers, code=2):
+        assert "differ in the weights to start from (--weights). Start" in output
+    assert not (tmp_path / "run").exists()

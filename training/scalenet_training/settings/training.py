@@ -186,8 +186,9 @@ class RunOptions(OptionGroup):
     resumes the run that is there."""
 
 
+# Files and folders, which another machine may have elsewhere.
+PLACES = ("dataset", "model", "weights", "teacher")
 # What a run goes on with if there is more of it.
-_PLACES = ("dataset", "model", "weights", "teacher")
 _MAY_GROW = ("epochs", "early_stopping")
 
 
@@ -278,6 +279,6 @@ def comparable(name: str, value: Any) -> Any:
         name: Of the setting.
         value: Its value.
     """
-    if name not in _PLACES or not isinstance(value, str):
+    if name not in PLACES or not isinstance(value, str):
         return value
     return os.path.abspath(os.path.expanduser(value))

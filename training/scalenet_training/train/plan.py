@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import math
 import sys
 from collections.abc import Mapping
+from typing import Any
 
 import keras
 import tensorflow as tf
@@ -20,6 +22,7 @@ from scalenet_training.data.source import Source
 from scalenet_training.data.splits import Split
 from scalenet_training.data.transform import Transform
 from scalenet_training.devices import placement as distribution
+from scalenet_training.devices.agreement import check_alike
 from scalenet_training.devices.placement import Placement
 from scalenet_training.errors import usage_errors
 from scalenet_training.networks.starting_point import resolve_architecture
@@ -27,7 +30,7 @@ from scalenet_training.networks.teacher import open_teacher
 from scalenet_training.runs.record import RunRecord
 from scalenet_training.runs.run_data import RunData
 from scalenet_training.runs.versions import versions
-from scalenet_training.settings.training import TrainConfig
+from scalenet_training.settings.training import PLACES, TrainConfig
 from scalenet_training.tracking.forwarding import Forwarding
 from scalenet_training.tracking.trackers import find_tracker
 from scalenet_training.train.building import build, precision
@@ -197,8 +200,8 @@ def prepare(
         resumes: Whether a checkpoint replaces the weights that training starts from.
 
     Raises:
-        UsageError: A setting is not allowed, a file cannot be read, or a package is
-            missing.
+        UsageError: A setting is not allowed, a file cannot be read, a package is
+            missing, or the workers of a cluster were not started alike.
     """
     with usage_errors():
         architecture = resolve_architecture(config.model)
@@ -215,6 +218,9 @@ def prepare(
         examples = open_examples(config, architecture, workdir, augmentations)
     steps_per_epoch = config.steps_per_epoch(examples.train_split.size)
     schedule = _schedule(config, steps_per_epoch)
+    data = examples.data
+    with distribution.lost_workers(placement):
+        check_alike(placement, lambda: _shared(config, architecture, examples, data))
     with (
         distribution.lost_workers(placement),
         placement.strategy.scope(),
@@ -224,6 +230,7 @@ def prepare(
         learner, start = build(
             config, architecture, examples.transform, schedule, resumes
         )
+        check_alike(placement, lambda: _started(learner, distillation))
     return Plan(
         config=config,
         architecture=architecture,
@@ -231,7 +238,7 @@ def prepare(
         train_split=examples.train_split,
         eval_split=examples.eval_split,
         transform=examples.transform,
-        data=examples.data,
+        data=data,
         placement=placement,
         xla=xla,
         learner=learner,
@@ -240,6 +247,36 @@ def prepare(
         start=start,
         distillation=distillation,
     )
+
+
+def _shared(
+    config: TrainConfig, architecture: Architecture, examples: Examples, data: RunData
+) -> dict[str, Any]:
+    """What all workers must have alike before they build a network together.
+
+    Places may differ from machine to machine; what is behind them may not.
+    """
+    settings = config.identity()
+    own = {n: value for n, value in settings.items() if n not in PLACES}
+    for name in ("max_steps", "checkpoint_steps"):
+        own[name] = getattr(config, name)
+    return {
+        **{f"`{name}`": value for name, value in own.items()},
+        "the network (`model`)": architecture.to_record(),
+        "the examples (`dataset`)": data.facts,
+        "the names of the classes": list(examples.source.class_names),
+    }
+
+
+def _started(learner: Learner, distillation: Distillation | None) -> dict[str, Any]:
+    """What all workers must have alike before they train it."""
+    digest = hashlib.sha256()
+    for weight in learner.model.weights:
+        digest.update(weight.numpy().tobytes())
+    return {
+        "the weights to start from (`weights`)": digest.hexdigest(),
+        "`teacher`": None if distillation is None else distillation.teacher.digest,
+    }
 
 
 def _distillation(config: TrainConfig, examples: Examples) -> Distillation | None:

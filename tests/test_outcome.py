@@ -11,7 +11,7 @@ from scalenet_training.runs.metrics import best_row
 from scalenet_training.runs.run_folder import RunFolder
 from scalenet_training.settings.training import TrainConfig
 from scalenet_training.train.loop import Trainer, train_and_evaluate
-from scalenet_training.train.outcome import Outcome, Patience
+from scalenet_training.train.outcome import Outcome, Patience, check_outcome
 from scalenet_training.train.step import Learner
 from test_fine_tuning import config  # noqa: F401
 
@@ -67,7 +67,8 @@ def test_a_run_ends_early_also_when_it_is_resumed(config, tmp_path, capsys):  # 
     out = capsys.readouterr().out
     assert "Stopped early: no lower val_loss in 2 epochs. A larger --early" in out
     train_and_evaluate(config, folder)
-    assert "Stopped early at step 6 of 18: nothing to do." in capsys.readouterr().out
+    stopped = "Stopped early at step 6 of 18: nothing to do. A larger --early-stopping"
+    assert stopped in capsys.readouterr().out
     assert overview(folder).state == "ended"
     with pytest.raises(UsageError, match=r"early_stopping \(2 there, 1 now\)"):
         train_and_evaluate(dataclasses.replace(config, early_stopping=1), folder)
@@ -121,4 +122,53 @@ def test_one_average_excludes_the_other():
     assert str(refused.value) == (
         "`ema` and `swa_start` exclude each other: one average is saved. "
         "Received: 0.9 and 0.5."
+    )
+
+
+@pytest.mark.parametrize("epochs", [1, 3, 8])
+def test_an_average_that_never_begins_is_refused(epochs):
+    most = float(f"{(epochs - 1) / epochs:.4f}") - 1e-4 * (epochs == 3)
+    check_outcome(TrainConfig(epochs=epochs, swa_start=max(0, most)), 10)
+    message = (
+        rf"`swa_start` must be at most [\d.]+ with {epochs} epochs.* Received: 0.95"
+    )
+    with pytest.raises(SettingError, match=message):
+        check_outcome(TrainConfig(epochs=epochs, swa_start=0.95), 10)
+
+
+def test_the_top5_error_of_five_classes_chooses_nothing():
+    check_outcome(TrainConfig(best="top5"), 6)
+    message = r"`best` must be top1 or loss with 5 classes: .* Received: 'top5'\."
+    with pytest.raises(SettingError, match=message):
+        check_outcome(TrainConfig(best="top5"), 5)
+
+
+def test_what_can_decide_nothing_is_refused_of_new_runs_alone(config, tmp_path):  # noqa: F811
+    """Runs from before go on."""
+    folder, late = tmp_path / "run", dataclasses.replace(config, swa_start=0.9)
+    with pytest.raises(UsageError, match=r"`swa_start` must be at most 0\.\d+ with"):
+        train_and_evaluate(late, str(folder))
+    assert not folder.exists()
+
+
+def test_what_is_hardly_meant_is_said(config, tmp_path, capsys):  # noqa: F811
+    few = dataclasses.replace(
+        config,
+        train_split="train[:64]",
+        eval_split="train[48:80]",
+        freeze_epochs=1,
+        epochs=2,
+        warmup_epochs=2.0,
+        max_steps=1,
+    )
+    train_and_evaluate(few, str(tmp_path / "run"))
+    said = capsys.readouterr().out.splitlines()
+    warnings = [line for line in said if line.startswith("warning: ")]
+    assert len(warnings) == 3
+    assert warnings[0].startswith(
+        "warning: 16 of the 32 evaluation examples are trained on, so that"
+    )
+    assert warnings[1].startswith("warning: --freeze-epochs without --weights keeps")
+    assert warnings[2].startswith(
+        "warning: the learning rate rises for 2 epochs and does not fall again"
     )

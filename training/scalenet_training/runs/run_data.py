@@ -45,15 +45,16 @@ class RunData:
 
     Attributes:
         facts: The fingerprint, for config.json.
+        examples: The files of both parts; none of other data.
     """
 
     def __init__(self, source: Source, train_split: Split, eval_split: Split):
         self.source = source
         self._splits = train_split, eval_split
         parts = {"train": train_split, "evaluation": eval_split}
-        self._examples = list_examples(source, parts)
-        self._replaced = replaced_examples(source, self._examples)
-        self.facts = fingerprint(source, self._examples)
+        self.examples = list_examples(source, parts)
+        self._replaced = replaced_examples(source, self.examples)
+        self.facts = fingerprint(source, self.examples)
 
     def check(self, folder: RunFolder) -> None:
         """Checks that the run in a folder, if there is one, had the same data.
@@ -112,7 +113,7 @@ class RunData:
             return
         with disk_errors(folder.path):
             if not os.path.exists(folder.file(LIST_FILE)):
-                write_list(folder.file(LIST_FILE), self._examples)
+                write_list(folder.file(LIST_FILE), self.examples)
             if images.index.changed:
                 images.index.save(folder.file(INDEX_FILE))
         if images.damaged:
@@ -123,9 +124,9 @@ class RunData:
     def _differences(self, folder: RunFolder, recorded: Mapping[str, Any]) -> str:
         before = read_list(folder.file(LIST_FILE))
         if before is None and self._replaced:
-            before = self._examples
-        if before is not None and self._examples:
-            found = differences(before, self._examples, self._replaced)
+            before = self.examples
+        if before is not None and self.examples:
+            found = differences(before, self.examples, self._replaced)
             if found:
                 return "; ".join(found)
         pairs = {

@@ -32,6 +32,7 @@ from scalenet_training.train.divergence import (
 )
 from scalenet_training.train.evaluation import Evaluator
 from scalenet_training.train.interruption import StoppedError, StopRequest
+from scalenet_training.train.outcome import check_outcome
 from scalenet_training.train.plan import Plan, prepare
 from scalenet_training.train.progress import (
     MOST_WAITING,
@@ -99,6 +100,8 @@ def train_and_evaluate(
             augmentations,
             resumes=bool(folder.checkpoint_numbers()),
         )
+        if not folder.has_record:
+            check_outcome(config, len(plan.source.class_names))
         if check is not None:
             check(plan)
         plan.data.check(folder)

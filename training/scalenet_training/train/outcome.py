@@ -9,9 +9,41 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from scalenet_training.errors import SettingError
 from scalenet_training.runs.metrics import BEST_COLUMNS
 from scalenet_training.settings.training import TrainConfig
 from scalenet_training.train.step import EpochAverage, Learner
+
+_TOP5 = 5
+
+
+def check_outcome(config: TrainConfig, classes: int) -> None:
+    """Checks that the evaluations of a new run can decide what they are to decide.
+
+    Args:
+        config: The settings.
+        classes: Of the data.
+
+    Raises:
+        SettingError: The average never begins, or the first epoch is always the best.
+    """
+    if _first_averaged(config) >= config.epochs > 0:
+        most = (config.epochs - 1) / config.epochs
+        raise SettingError(
+            f"`swa_start` must be at most {math.floor(most * 1e4) / 1e4:g} with "
+            f"{config.epochs} epochs, so that one epoch is averaged. Received: "
+            f"{config.swa_start!r}."
+        )
+    if config.best == "top5" and classes <= _TOP5:
+        raise SettingError(
+            f"`best` must be top1 or loss with {classes} classes: the top-5 error of "
+            f"{_TOP5} or fewer is always 0. Received: 'top5'."
+        )
+
+
+def _first_averaged(config: TrainConfig) -> int:
+    """The epoch from which on weights are averaged, counted from 0; 0 for none."""
+    return math.ceil(round(config.swa_start * config.epochs, 9))
 
 
 class Patience(tf.Module):
@@ -52,7 +84,7 @@ class Outcome:
         self.config = config
         self.learner = learner
         self.best = tf.Variable(np.inf, dtype=tf.float64, name="best_error")
-        first = math.ceil(round(config.swa_start * config.epochs, 9)) or math.inf
+        first = _first_averaged(config) or math.inf
         # A moving average is part of each step.
         averages = learner.average is not None and not config.ema
         self.averaged = EpochAverage(learner, first) if averages else None

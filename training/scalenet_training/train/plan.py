@@ -28,7 +28,7 @@ from scalenet_training.errors import usage_errors
 from scalenet_training.networks.starting_point import resolve_architecture
 from scalenet_training.networks.teacher import open_teacher
 from scalenet_training.runs.record import RunRecord
-from scalenet_training.runs.run_data import RunData
+from scalenet_training.runs.run_data import RunData, trained_on
 from scalenet_training.runs.versions import versions
 from scalenet_training.settings.training import PLACES, TrainConfig
 from scalenet_training.tracking.forwarding import Forwarding
@@ -91,6 +91,22 @@ class Plan:
     def total_steps(self) -> int:
         """Steps after which the run ends."""
         return self.config.total_steps(self.train_split.size)
+
+    @property
+    def evaluation_name(self) -> str:
+        """The split that is evaluated, as the settings or the dataset name it."""
+        return self.config.eval_split or self.source.evaluation_split
+
+    @property
+    def trained_on(self) -> int | None:
+        """How many of the evaluation examples are trained on; None if not known."""
+        return trained_on(
+            self.data.examples,
+            self.config.train_split,
+            self.source,
+            self.eval_split,
+            self.evaluation_name,
+        )
 
     @property
     def objective(self) -> Objective:
@@ -170,7 +186,7 @@ class Plan:
             teacher=None if distillation is None else distillation.teacher.digest,
             image_size=self.transform.image_size,
             eval_resize=self.transform.evaluation.resize,
-            eval_split=self.config.eval_split or self.source.evaluation_split,
+            eval_split=self.evaluation_name,
             training_examples=self.train_split.size,
             evaluation_examples=self.eval_split.size,
             shards=self.shards,

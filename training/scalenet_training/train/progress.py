@@ -48,14 +48,41 @@ def announcement(plan: Plan, folder: RunFolder, position: Position) -> str:
             f"This processor has no instructions for {config.mixed_precision}: a step "
             "may take several times as long as with --mixed-precision off."
         )
+    if not position.finished:
+        lines += [f"warning: {doubt}" for doubt in doubts(plan)]
     step = f"step {position.step} of {plan.total_steps}"
     if position.finished and position.step < plan.total_steps:
-        lines.append(f"Stopped early at {step}: nothing to do.")
+        more = "A larger --early-stopping goes on."
+        lines.append(f"Stopped early at {step}: nothing to do. {more}")
     elif position.finished:
         lines.append(f"Already at {step}: nothing to do.")
     elif position.step:
         lines.append(f"Resuming at {step}.")
     return "\n".join(lines)
+
+
+def doubts(plan: Plan) -> list[str]:
+    """What a run can be trained with and is hardly meant, a sentence each."""
+    config, found = plan.config, []
+    seen = plan.trained_on
+    if seen:
+        found.append(
+            f"{seen:,} of the {plan.eval_split.size:,} evaluation examples are trained "
+            "on, so that the validation error says little about new images. Give "
+            "--train-split and --eval-split that have none in common."
+        )
+    if not config.weights and (config.freeze or config.freeze_epochs):
+        option = "--freeze" if config.freeze else "--freeze-epochs"
+        found.append(
+            f"{option} without --weights keeps a network that was drawn at random."
+        )
+    if 1 < config.epochs <= config.warmup_epochs:  # a single one is to try things
+        found.append(
+            f"the learning rate rises for {config.warmup_epochs:g} epochs and does not "
+            f"fall again within the {config.epochs} that are trained. Give a smaller "
+            "--warmup-epochs."
+        )
+    return found
 
 
 def waiting_message(waiting: float) -> str:

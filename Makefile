@@ -56,7 +56,7 @@ lint: $(VENV)/dev.stamp
 	$(BIN)/ruff format --check .
 	PYTHONPATH=training $(BIN)/lint-imports --no-logo
 	$(BIN)/mypy
-	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --strict
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
 format: $(VENV)/dev.stamp
 	$(BIN)/ruff check --fix .

@@ -16,6 +16,8 @@ _HEADER = """# Situations: what comes out
 Files, folders, datasets and requests as people have them. Each row is written by a
 test, which fails where something else comes out; `make situations` writes the page.
 """
+# Two pairs of brackets in a row would be a link to what is in the second.
+_LINK, _ESCAPED = "] [", r"] \["
 
 
 def situation(area: str, name: str) -> pytest.MarkDecorator:
@@ -38,7 +40,7 @@ def read_rows() -> dict[tuple[str, str], str]:
             area = line.removeprefix("## ")
         elif line.startswith("| ") and not line.startswith(("| situation |", "| --- ")):
             name, outcome = line.strip("| ").split(" | ")
-            rows[area, name] = outcome
+            rows[area, name] = outcome.replace(_ESCAPED, _LINK)
     return rows
 
 
@@ -53,8 +55,12 @@ def write_row(key: tuple[str, str], outcome: str) -> None:
     parts = [_HEADER]
     for area in sorted({area for area, _ in rows}):
         parts.append(f"\n## {area}\n\n| situation | what comes out |\n| --- | --- |\n")
-        parts += [f"| {n} | {rows[a, n]} |\n" for a, n in sorted(rows) if a == area]
+        parts += [_row(n, rows[a, n]) for a, n in sorted(rows) if a == area]
     DOCUMENT.write_text("".join(parts), encoding="utf-8")
+
+
+def _row(name: str, outcome: str) -> str:
+    return f"| {name} | {outcome.replace(_LINK, _ESCAPED)} |\n"
 
 
 def check_row(key: tuple[str, str], outcome: str) -> None:

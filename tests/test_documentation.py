@@ -99,3 +99,31 @@ def test_a_block_runs(block, tmp_path, monkeypatch):
     names = RUN[block]()
     exec(compile(BLOCKS[block], block[0], "exec"), names)
     assert "scalenet_tf" in names or "allocation" in names
+
+
+LINKED = ["README.md", "CONTRIBUTING.md", "savedmodels/README.md", *PAGES[2:]]
+LINK = re.compile(r"\]\(([^)\s]+)\)")
+
+
+def anchors(page):
+    """What a link to one of the page's headings may end in, as GitHub writes it."""
+    headings = re.findall(r"^#+ (.*)$", without_code(page), re.MULTILINE)
+    plain = [re.sub(r"\[([^]]*)\]\([^)]*\)", r"\1", heading) for heading in headings]
+    words = [re.sub(r"[^\w\- ]", "", heading.lower()) for heading in plain]
+    return {heading.strip().replace(" ", "-") for heading in words}
+
+
+def without_code(page):
+    return re.sub(r"```.*?```", "", page.read_text(encoding="utf-8"), flags=re.DOTALL)
+
+
+@pytest.mark.parametrize("name", LINKED)
+def test_links_lead_somewhere(name):
+    page = pathlib.Path(ROOT, name)
+    for link in LINK.findall(without_code(page)):
+        if link.startswith("http"):
+            continue
+        path, _, anchor = link.partition("#")
+        target = page.parent / path if path else page
+        assert target.exists(), link
+        assert not anchor or anchor in anchors(target), link

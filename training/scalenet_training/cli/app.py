@@ -46,8 +46,8 @@ COMMANDS: Mapping[str, Command] = MappingProxyType(
         "train": Command("trains a ScaleNet, or a ResNet twin"),
         "evaluate": Command("evaluates a run, a saved model or an export"),
         # Exports are run by runtimes of their own.
-        "predict": Command("names what is on images", by_tensorflow=False),
-        "export": Command("exports a run as a SavedModel, a TFLite or an ONNX file"),
+        "predict": Command("classifies images", by_tensorflow=False),
+        "export": Command("exports a run as a SavedModel, TFLite, ONNX or OpenVINO"),
         "publish": Command("puts a run's network, exports and a card into a folder"),
         "convert": Command("converts a PyTorch checkpoint to Keras weights"),
         "allocate": Command("learns an allocation of neurons from data"),

@@ -1,4 +1,4 @@
-"""Evaluates a run, a saved model, or what export.py wrote, and prints its errors."""
+"""Evaluates a run, a saved model or an export, and prints its errors."""
 
 from __future__ import annotations
 

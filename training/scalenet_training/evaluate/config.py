@@ -33,6 +33,6 @@ class EvaluationOptions(OptionGroup):
 class EvaluateConfig(DeviceOptions, EvaluationOptions, SavedNetworkConfig):
     """What to evaluate, on what.
 
-    RUN-OR-MODEL may also be what export.py wrote: a .tflite file, an .onnx file or the
-    folder of a SavedModel. It says itself how images are resized and normalised.
+    RUN-OR-MODEL may also be an export: a .tflite file, an .onnx file, the folder of a
+    SavedModel or of OpenVINO. It says itself how images are resized and normalised.
     """

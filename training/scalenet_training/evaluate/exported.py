@@ -1,4 +1,4 @@
-"""Evaluation of what export.py wrote, by the runtime it is for."""
+"""Evaluation of an export, by the runtime it is for."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Exports a run, or a saved model, as a SavedModel, a TFLite or an ONNX file.
+"""Exports a run, or a saved model, as a SavedModel, TFLite, ONNX or OpenVINO.
 
 What was written is run by the runtime it is for and compared with the Keras model on
 real images before it gets its place.

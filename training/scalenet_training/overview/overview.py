@@ -25,7 +25,8 @@ class Overview:
         model: Name of the network.
         dataset: As it was given to the run.
         preset: Where the defaults of its settings came from.
-        best_error: Lowest top-1 validation error, a fraction; None before an epoch.
+        best_error: Top-1 validation error of `best.keras`, a fraction, the lowest one
+            unless `--best` says otherwise; None before an epoch.
         best_epoch: The epoch of that, counted from 1.
         epochs: Epochs that were evaluated.
         planned_epochs: Epochs in all.

@@ -1,4 +1,4 @@
-"""Names what is on images, by a saved model, an exported one, or one that is served."""
+"""Classifies images by a run, a saved model, an export, or a model that is served."""
 
 from __future__ import annotations
 

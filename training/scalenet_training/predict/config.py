@@ -83,7 +83,7 @@ class PredictionOptions(OptionGroup):
 
     model: Annotated[str, _MODEL]
     """A run's folder or a .keras file; weights that come with the package, as
-    cifar10:ScaleNetCifar38; what export.py wrote: the folder of a
+    cifar10:ScaleNetCifar38; an export: the folder of a
     SavedModel, or that of a name, for the highest version, a .tflite or .onnx file, or
     the folder of an OpenVINO model; or a served model:
     http[s]://HOST:PORT/v1/models/NAME[/versions/NUMBER | /labels/LABEL] (REST),

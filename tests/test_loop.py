@@ -476,6 +476,16 @@ def test_a_workdir_with_another_run_is_refused_naming_the_fields(config, tmp_pat
     }
 
 
+def test_a_workdir_that_is_removed_during_the_checks_is_not_made_again(
+    config, tmp_path
+):
+    """Its lock went with it: another training may have begun in a new one."""
+    folder = tmp_path / "run"
+    with pytest.raises(UsageError, match=r"`workdir`: '.*run' was removed while"):
+        train_and_evaluate(config, str(folder), check=lambda plan: folder.rmdir())
+    assert not folder.exists()
+
+
 def test_a_workdir_that_is_no_run_is_refused(config, tmp_path):
     (tmp_path / "thesis").mkdir()
     (tmp_path / "thesis/chapter1.tex").write_text("text")

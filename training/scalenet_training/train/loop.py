@@ -90,8 +90,9 @@ def train_and_evaluate(
     check_outside(folder.path, config.dataset, config.data_dir)
     with contextlib.ExitStack() as stack:
         # Before the checks, so that what they find stays so.
+        lock = None
         if is_chief(os.environ, config.strategy):
-            stack.enter_context(locked_folder(folder.path, "`workdir`"))
+            lock = stack.enter_context(locked_folder(folder.path, "`workdir`"))
         folder.check(config)
         plan = prepare(
             config,
@@ -103,6 +104,8 @@ def train_and_evaluate(
             check(plan)
         plan.data.check(folder)
         folder.check_lasting(plan.record())
+        if lock is not None:  # the checks took a while
+            lock.check()
         # TensorFlow's strategy of several workers takes SIGTERM for itself until here.
         with (
             StopRequest() as stop,

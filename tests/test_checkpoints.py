@@ -121,7 +121,12 @@ def test_what_a_killed_save_left_is_removed(tmp_path):
     (tmp_path / "ckpt-2_temp").mkdir()
     (tmp_path / "ckpt-2_temp" / "part-00000").write_text("half")
     (tmp_path / "ckpt-2.index.tempstate123").write_text("half")
+    # It has its name before the index has, and another save may come to have others.
+    (tmp_path / "ckpt-2.data-00000-of-00002").write_text("half")
+    (tmp_path / "ckpt-12.data-00000-of-00001").write_text("half")
+    before = {path.name for path in tmp_path.glob("ckpt-1.*")}
     checkpoints.remove_leftovers()
+    assert {path.name for path in tmp_path.glob("ckpt-*")} == before
     assert not glob.glob(str(tmp_path / "*temp*"))
     assert restored(tmp_path) == 1.0
 

@@ -14,15 +14,17 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from command_lines import decided, refused
+from conftest import TINY_CIFAR
 from PIL import Image
 from processes import ROOT
 from scalenet_training.cli.output import OutputError, checked_output
 from scalenet_training.errors import InterruptedRunError, RunError, UsageError
 from scalenet_training.recipes.presets import PRESETS
+from scalenet_training.runs import run_folder
 from scalenet_training.runs.checkpoints import Checkpoints
 from scalenet_training.runs.run_folder import RunFolder
 from scalenet_training.tracking.epochs import ForwardedEpochs
-from scalenet_training.train import progress
+from scalenet_training.train import loop, progress
 from scalenet_training.train.interruption import StopRequest
 from scalenet_training.train.loop import train_and_evaluate
 from scalenet_training.train.plan import prepare
@@ -476,6 +478,16 @@ def test_a_workdir_with_another_run_is_refused_naming_the_fields(config, tmp_pat
     }
 
 
+def test_a_workdir_that_is_removed_during_the_checks_is_not_made_again(
+    config, tmp_path
+):
+    """Its lock went with it: another training may have begun in a new one."""
+    folder = tmp_path / "run"
+    with pytest.raises(UsageError, match=r"`workdir`: '.*run' was removed while"):
+        train_and_evaluate(config, str(folder), check=lambda plan: folder.rmdir())
+    assert not folder.exists()
+
+
 def test_a_workdir_that_is_no_run_is_refused(config, tmp_path):
     (tmp_path / "thesis").mkdir()
     (tmp_path / "thesis/chapter1.tex").write_text("text")
@@ -713,10 +725,108 @@ def test_a_row_is_of_models_that_are_there(config, tmp_path, monkeypatch):
     """Others take the last row for the end of a run, and read its models."""
     folder = RunFolder(tmp_path / "run")
     with monkeypatch.context() as patch:
-        patch.setattr(RunFolder, "save_model", killed_at(2, RunFolder.save_model))
+        patch.setattr(RunFolder, "save_epoch", killed_at(2, RunFolder.save_epoch))
         with pytest.raises(Killed):
             train_and_evaluate(config, folder.path)
     assert [row["epoch"] for row in folder.rows()] == [0]
     assert not folder.read_record().has_ended(folder.rows())
     train_and_evaluate(config, folder.path)
     assert folder.read_record().has_ended(folder.rows())
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory):
+    """A run after each of its two epochs, and its settings."""
+    folder = tmp_path_factory.mktemp("undisturbed")
+    architecture = folder / "tiny_cifar.json"
+    architecture.write_text(json.dumps(TINY_CIFAR.to_record()))
+    config = dataclasses.replace(
+        DIGITS,
+        model=str(architecture),
+        train_split="train[:128]",
+        eval_split="validation[:50]",
+        epochs=2,
+        learning_rate=0.01,
+        warmup_epochs=0,
+        seed=3,
+    )
+    for epochs in (1, 2):
+        steps = dataclasses.replace(config, max_steps=4 * epochs)
+        train_and_evaluate(steps, str(folder / str(epochs)))
+    errors = [row["val_top1_error"] for row in RunFolder(folder / "2").rows()]
+    assert errors[1] < errors[0]  # or `best.keras` would be of the first
+    return folder, config
+
+
+def assert_same_files(folder, expected):
+    assert rows_without_speed(folder) == rows_without_speed(expected)
+    for name in ("best", "last"):
+        assert_same_weights(saved_weights(folder, name), saved_weights(expected, name))
+
+
+@pytest.mark.parametrize(
+    ("kind", "name"),
+    [
+        (RunFolder, "save_epoch"),
+        (ScalarSummaries, "write"),
+        (Checkpoints, "save"),
+    ],
+)
+def test_an_epoch_that_a_kill_loses_leaves_no_file(
+    undisturbed, tmp_path, monkeypatch, kind, name
+):
+    """It may come out otherwise when it is trained again, as on a GPU."""
+    expected, config = undisturbed
+    folder = tmp_path / "run"
+    with monkeypatch.context() as patch:
+        patch.setattr(kind, name, killed_at(2, getattr(kind, name)))
+        with pytest.raises(Killed):
+            train_and_evaluate(config, str(folder))
+    assert_same_files(folder, expected / "1")
+    train_and_evaluate(config, str(folder))
+    assert_same_files(folder, expected / "2")
+    assert not list(folder.glob("checkpoints/evaluated-*"))
+
+
+@pytest.mark.parametrize(
+    ("place", "name", "before"),
+    [
+        (RunFolder, "take_epoch", 1),  # at the start, where there is nothing to take
+        (run_folder.shutil, "copyfile", 0),
+        (RunFolder, "write_row", 0),
+        (loop, "plot_curves", 0),
+        (RunFolder, "forget_epoch", 0),
+    ],
+)
+@pytest.mark.parametrize("epoch", [1, 2])
+def test_an_epoch_whose_checkpoint_is_there_is_not_lost(
+    undisturbed, tmp_path, monkeypatch, capsys, place, name, before, epoch
+):
+    """Also the last one, after which nothing is left to train."""
+    expected, config = undisturbed
+    folder = tmp_path / "run"
+    with monkeypatch.context() as patch:
+        killed = killed_at(before + epoch, getattr(place, name))
+        patch.setattr(place, name, killed)
+        with pytest.raises(Killed):
+            train_and_evaluate(config, str(folder))
+    capsys.readouterr()
+    train_and_evaluate(config, str(folder))
+    step = 4 * epoch
+    assert ("Resuming at", "Already at")[epoch - 1] + f" step {step} of 8" in (
+        capsys.readouterr().out
+    )
+    assert_same_files(folder, expected / "2")
+    assert not list(folder.glob("checkpoints/evaluated-*"))
+
+
+def test_a_damaged_end_of_an_epoch_is_named(config, tmp_path, monkeypatch):
+    folder = tmp_path / "run"
+    with monkeypatch.context() as patch:
+        patch.setattr(RunFolder, "write_row", killed_at(1, RunFolder.write_row))
+        with pytest.raises(Killed):
+            train_and_evaluate(config, str(folder))
+    (left,) = folder.glob("checkpoints/evaluated-*/epoch.json")
+    left.write_text("{}")
+    with pytest.raises(UsageError, match=r"`workdir`: '.*epoch\.json' is damaged"):
+        train_and_evaluate(config, str(folder))

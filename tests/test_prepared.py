@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from scalenet_training.data.errors import checked_label, data_errors
+from scalenet_training.data.kinds import prepared_splits
 from scalenet_training.data.source import open_split
 from scalenet_training.data.sources import open_source
 from scalenet_training.errors import RunError
@@ -88,6 +89,34 @@ def test_splits_that_share_examples_are_known_without_reading_them(folder):
     ):
         assert len(np.intersect1d(numbers(one), numbers(other))) == shared
     assert len(numbers("train[2:]+test")) == 4
+
+
+@pytest.mark.parametrize(
+    ("spec", "count", "size"),
+    [
+        ("train[:3]+train[3:]+test[:1]", 2, 2),  # a remainder of each slice
+        ("train[:1]+train[3:]+test", 2, 2),
+        ("train[:3]+test[1:]", 2, 2),
+        ("train", 2, 2),
+        ("train", 3, 1),
+    ],
+)
+def test_parts_of_a_streamed_split_have_the_examples_that_they_claim(
+    folder, monkeypatch, spec, count, size
+):
+    prepare(folder, "parts", F.Image(shape=(8, 8, 3)), pixels(3))
+    monkeypatch.setattr(prepared_splits, "_MEMORY_LIMIT", 0)
+    whole = open_split(open_source("parts", folder, download=False), spec, "`split`")
+    parts = [whole.part(index, count) for index in range(count)]
+    assert [part.size for part in parts] == [size] * count
+    names = [
+        [reference["tfds_id"].numpy() for reference in part.references(None)]
+        for part in parts
+    ]
+    assert [len(part) for part in names] == [size] * count
+    of_whole = {reference["tfds_id"].numpy() for reference in whole.references(None)}
+    found = {name for part in names for name in part}
+    assert len(found & of_whole) == size * count
 
 
 READ = {

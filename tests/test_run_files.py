@@ -1,11 +1,14 @@
 """Files of a run: whole or not at all; folders that are a run's or a search's own."""
 
 import os
+import subprocess
+import sys
 
 import pytest
 from scalenet_training.errors import RunError, UsageError
 from scalenet_training.runs.files import (
     check_own_folder,
+    remove_leftovers,
     replacing,
     write_json,
     write_rows,
@@ -67,3 +70,35 @@ def test_a_column_of_another_version_is_kept(tmp_path):
     path = tmp_path / "metrics.csv"
     write_rows(str(path), [{"epoch": 0, "own": 3}, {"epoch": 1, "new": 4}], "nan")
     assert path.read_text() == "epoch,new,own\n0,nan,3\n1,4,nan\n"
+
+
+WRITER = """
+import pathlib, sys
+from scalenet_tf.files import replaced
+
+with replaced(sys.argv[1]) as temporary:
+    pathlib.Path(temporary).write_text("whole")
+    print("writing", flush=True)
+    input()
+"""
+
+
+def writer(path):
+    """A process that has begun to write a file."""
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+    process = subprocess.Popen([sys.executable, "-c", WRITER, str(path)], **pipes)
+    assert process.stdout.readline() == "writing\n"
+    return process
+
+
+def test_leftovers_are_of_dead_processes_alone(tmp_path):
+    """Others write into the folder of a run, too, as `evaluate --report` does."""
+    living, dead = writer(tmp_path / "living"), writer(tmp_path / "dead")
+    dead.kill()
+    dead.communicate()
+    assert len(os.listdir(tmp_path)) == 2
+    remove_leftovers(str(tmp_path))
+    assert len(os.listdir(tmp_path)) == 1
+    living.communicate("\n")
+    assert living.returncode == 0
+    assert os.listdir(tmp_path) == ["living"]

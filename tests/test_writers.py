@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 
 import pytest
@@ -99,6 +100,43 @@ def test_an_allocation_into_a_run_that_is_trained_is_refused(tmp_path, outcome):
         learn_allocation(config)
     assert [path.name for path in tmp_path.iterdir()] == ["config.json"]
     outcome("refused, exit code 2, naming --seed-run; nothing is written")
+
+
+def removed(folder):
+    """Its name is soon that of another's folder."""
+    shutil.rmtree(folder)
+    os.mkdir(folder)
+
+
+GONE = "was removed while this command prepared to write to it"
+
+
+def test_a_search_whose_folder_is_removed_during_the_checks_ends(tmp_path, monkeypatch):
+    pytest.importorskip("keras_tuner")
+    folder = tmp_path / "found"
+    monkeypatch.setattr("scalenet_training.tune.search.Search.run", not_let_in)
+    monkeypatch.setattr(
+        "scalenet_training.tune.folder.SearchFolder.ended_trials",
+        lambda *arguments: removed(folder),
+    )
+    with pytest.raises(UsageError, match=f"`workdir`: '{folder}' {GONE}"):
+        tune(folder)
+    assert not listing(folder)
+
+
+def test_an_allocation_whose_folder_is_removed_while_it_is_found_ends(
+    tmp_path, monkeypatch
+):
+    from scalenet_training.allocate import learning
+
+    folder = tmp_path / "run"
+    RunFolder(folder).write_record(record())
+    monkeypatch.setattr(learning, "read_seed", removed)
+    monkeypatch.setattr(learning, "allocate", lambda config, seed: None)
+    config = AllocateConfig(train=TrainConfig(), seed_run=str(folder))
+    with pytest.raises(UsageError, match=f"`seed_run`: '{folder}' {GONE}"):
+        learn_allocation(config)
+    assert not listing(folder)
 
 
 @situation(AREA, "train: settings that cannot be run, in a new folder")

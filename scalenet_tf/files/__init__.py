@@ -7,11 +7,12 @@ from scalenet_tf.files.untrusted import (
     read_json,
     unreadable,
 )
-from scalenet_tf.files.whole import TEMPORARY, made_folder, replaced
+from scalenet_tf.files.whole import TEMPORARY, is_in_use, made_folder, replaced
 
 __all__ = [
     "MAX_BYTES",
     "TEMPORARY",
+    "is_in_use",
     "made_folder",
     "parse_json",
     "read_bounded",

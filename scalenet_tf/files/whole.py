@@ -28,12 +28,49 @@ def replaced(path: str, with_content: bool = False) -> Iterator[str]:
     folder, name = os.path.split(path)
     with tempfile.TemporaryDirectory(prefix=TEMPORARY, dir=folder or ".") as temporary:
         target = os.path.join(temporary, name)
-        yield target
-        _write_through(target)
-        if not with_content or not os.path.isdir(path):
-            os.replace(target, path)
-        elif not _exchanged(target, path):
-            _put_in_place(target, path, os.path.join(temporary, f"{name}.before"))
+        with _in_use(temporary):
+            yield target
+            _write_through(target)
+            if not with_content or not os.path.isdir(path):
+                os.replace(target, path)
+            elif not _exchanged(target, path):
+                _put_in_place(target, path, os.path.join(temporary, f"{name}.before"))
+
+
+def is_in_use(folder: str) -> bool:
+    """Whether a living process writes into a temporary folder of `replaced`.
+
+    Not where the file system has no locks.
+    """
+    import fcntl  # not on every system that can read files
+
+    try:
+        descriptor = os.open(folder, os.O_RDONLY)
+    except OSError:
+        return False
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except OSError:
+        return False
+    finally:
+        os.close(descriptor)
+    return False
+
+
+@contextlib.contextmanager
+def _in_use(folder: str) -> Iterator[None]:
+    """Tells `is_in_use` so, until the process ends, however it does."""
+    import fcntl
+
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        with contextlib.suppress(OSError):  # the file system has no locks
+            fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        yield
+    finally:
+        os.close(descriptor)
 
 
 def _exchanged(one: str, other: str) -> bool:

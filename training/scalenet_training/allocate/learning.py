@@ -23,7 +23,7 @@ from scalenet_training.networks.allocation_file import PROVENANCE, write_allocat
 from scalenet_training.networks.figures import plot_allocations
 from scalenet_training.networks.targets import target_macs
 from scalenet_training.runs.files import replacing
-from scalenet_training.runs.locking import locked_folder
+from scalenet_training.runs.locking import Lock, locked_folder
 from scalenet_training.runs.metrics import METRICS_FILE, known
 from scalenet_training.runs.record import RunRecord
 from scalenet_training.runs.run_folder import RunFolder
@@ -93,11 +93,13 @@ def learn_allocation(config: AllocateConfig) -> Learned | None:
     if not chief:
         return None
     RunFolder(config.seed_folder).read_record()  # or a folder would be made
-    with _output_locked(config):
-        return _learn(config)
+    with _output_locked(config) as lock:
+        return _learn(config, lock)
 
 
-def _output_locked(config: AllocateConfig) -> contextlib.AbstractContextManager[Any]:
+def _output_locked(
+    config: AllocateConfig,
+) -> contextlib.AbstractContextManager[Lock | None]:
     """Keeps writers out of the run's folder where the allocation is written there."""
     if config.output is not None:
         return contextlib.nullcontext()
@@ -105,7 +107,7 @@ def _output_locked(config: AllocateConfig) -> contextlib.AbstractContextManager[
     return locked_folder(config.seed_folder, option)
 
 
-def _learn(config: AllocateConfig) -> Learned:
+def _learn(config: AllocateConfig, lock: Lock | None) -> Learned:
     _check_output(config)  # again, as another command may have written meanwhile
     seed = read_seed(config.seed_folder)
     try:
@@ -115,6 +117,8 @@ def _learn(config: AllocateConfig) -> Learned:
     except ValueError as error:
         kind = UsageError if config.seed_run else RunError
         raise kind(str(error)) from error
+    if lock is not None:  # to measure takes a while
+        lock.check()
     _write(config, seed, learned)
     return learned
 

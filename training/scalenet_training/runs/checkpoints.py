@@ -141,6 +141,12 @@ class Checkpoints:
     def remove_leftovers(self) -> None:
         """Removes what saving left behind when it was killed or had no space."""
         remove_leftovers(self.folder)
+        # The index gets its name last, and loses it first.
+        whole = set(self.numbers())
+        for path in glob.glob(f"{glob.escape(self.folder)}/{CHECKPOINT}-*.data-*"):
+            number = re.match(rf"{CHECKPOINT}-(\d+)\.", os.path.basename(path))
+            if number and int(number[1]) not in whole:
+                os.remove(path)
         for path in glob.glob(os.path.join(glob.escape(self.folder), "*temp*")):
             shutil.rmtree(path, ignore_errors=True)
             if os.path.isfile(path):

@@ -16,7 +16,7 @@ import sys
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any, TextIO
 
-from scalenet_tf.files import TEMPORARY, replaced
+from scalenet_tf.files import TEMPORARY, is_in_use, replaced
 from scalenet_training.errors import RunError, UsageError
 
 __all__ = [
@@ -205,6 +205,10 @@ def check_writable(path: str, option: str) -> None:
 
 
 def remove_leftovers(folder: str) -> None:
-    """Removes what a killed process had begun to write into a folder."""
+    """Removes what killed processes had begun to write into a folder.
+
+    Not what a living one writes there, such as the report of an evaluation.
+    """
     for path in glob.glob(os.path.join(glob.escape(folder), f"{TEMPORARY}*")):
-        shutil.rmtree(path, ignore_errors=True)
+        if not is_in_use(path):
+            shutil.rmtree(path, ignore_errors=True)

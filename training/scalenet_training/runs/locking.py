@@ -29,9 +29,32 @@ class Lock:
 
     Attributes:
         certain: Whether that is so; some network file systems have no locks.
+        folder: The folder.
+        option: The option that it came by, for messages.
+        descriptor: What is locked.
     """
 
     certain: bool
+    folder: str
+    option: str
+    descriptor: int
+
+    @property
+    def holds(self) -> bool:
+        """Whether what is locked is the folder that has this name now."""
+        return _is(self.descriptor, self.folder)
+
+    def check(self) -> None:
+        """Checks that the folder is there still; for one who is about to write.
+
+        Raises:
+            FolderInUseError: It was removed: another process may write to a new one.
+        """
+        if not self.holds:
+            raise FolderInUseError(
+                f"{self.option}: {self.folder!r} was removed while this command "
+                "prepared to write to it. Run it again."
+            )
 
 
 @contextlib.contextmanager
@@ -50,19 +73,28 @@ def locked_folder(folder: str, option: str) -> Iterator[Lock]:
         UsageError: It cannot be written.
     """
     check_writable(folder, option)
-    with made_folder(folder):
-        descriptor = os.open(folder, os.O_RDONLY)
+    with contextlib.ExitStack() as lock_held, contextlib.ExitStack() as made:
+        made.enter_context(made_folder(folder))
+        descriptor = _opened(folder)
+        if descriptor is not None:
+            lock_held.callback(os.close, descriptor)
+        certain = None if descriptor is None else _lock(descriptor)
+        # One who failed its checks may have removed the folder meanwhile.
+        if descriptor is None or certain is None or not _is(descriptor, folder):
+            made.close()  # the folder stays: it may be locked and empty still
+            raise FolderInUseError(
+                f"{option}: another process is writing to {folder!r}. Wait for its "
+                "end, or give another folder."
+            )
+        lock = Lock(certain, folder, option, descriptor)
         try:
-            certain = _lock(descriptor)
-            # One who failed its checks may have removed the folder meanwhile.
-            if certain is None or not _is(descriptor, folder):
-                raise FolderInUseError(
-                    f"{option}: another process is writing to {folder!r}. Wait for its "
-                    "end, or give another folder."
-                )
-            yield Lock(certain)
-        finally:
-            os.close(descriptor)
+            yield lock
+        except BaseException:
+            if not lock.holds:
+                made.close()  # a folder of this name is another's
+            raise
+        # Where the block failed the folder goes before the lock does: a process that
+        # got the lock in between would be left with a folder that is gone.
 
 
 def is_locked(folder: str) -> bool:
@@ -78,6 +110,14 @@ def is_locked(folder: str) -> bool:
         return _taken(descriptor, fcntl.LOCK_SH) is None
     finally:
         os.close(descriptor)
+
+
+def _opened(folder: str) -> int | None:
+    """A descriptor of a folder; `None` where who made it has just removed it."""
+    try:
+        return os.open(folder, os.O_RDONLY)
+    except FileNotFoundError:
+        return None
 
 
 def _lock(descriptor: int) -> bool | None:

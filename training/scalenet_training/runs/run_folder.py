@@ -6,14 +6,16 @@ Imports no TensorFlow.
 from __future__ import annotations
 
 import contextlib
+import glob
+import json
 import os
 import re
 import shutil
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from scalenet_tf.files import read_json
-from scalenet_training.errors import UsageError
+from scalenet_tf.files import read_json, unreadable
+from scalenet_training.errors import UsageError, usage_errors
 from scalenet_training.runs.files import (
     check_own_folder,
     disk_errors,
@@ -36,6 +38,11 @@ DIVERGED_FILE = "diverged.txt"
 TRACKING_FILE = "tracking.json"
 CHECKPOINTS, TENSORBOARD = "checkpoints", "tensorboard"  # folders
 CHECKPOINT = "ckpt"  # what their names begin with
+
+# Of an epoch whose checkpoint is not known to be there: what its folder's name begins
+# with, beside the checkpoints, and what is in it.
+_EPOCH, _EPOCH_FILE = "evaluated-", "epoch.json"
+_LAST, _BEST = "last.keras", "best.keras"
 
 
 def checkpoint_numbers(folder: str) -> list[int]:
@@ -142,8 +149,11 @@ class RunFolder:
         return os.path.exists(self.file(DIVERGED_FILE))
 
     def remove_leftovers(self) -> None:
-        """Removes what a killed process had begun to write."""
+        """Removes what a killed process had begun to write, and epochs it has lost."""
         remove_leftovers(self.path)
+        lost = os.path.join(glob.escape(self.file(CHECKPOINTS)), f"{_EPOCH}*")
+        for path in glob.glob(lost):
+            shutil.rmtree(path, ignore_errors=True)
 
     def rows(self) -> list[dict[str, Any]]:
         """The rows of metrics.csv, with numbers for values."""
@@ -182,12 +192,59 @@ class RunFolder:
         else:
             os.remove(self.file(METRICS_FILE))
 
-    def save_model(self, model: keras.Model, name: str) -> None:
-        """Saves a model as `<name>.keras`."""
-        with replacing(self.file(f"{name}.keras")) as path:
-            model.save(path)
+    def save_epoch(
+        self, step: int, model: keras.Model, row: Mapping[str, Any], improved: bool
+    ) -> None:
+        """Saves the end of an epoch beside its checkpoint, which is written next.
 
-    def copy_model(self, name: str, copy: str) -> None:
-        """Copies `<name>.keras`, which takes less time than to save it again."""
-        with replacing(self.file(f"{copy}.keras")) as path:
-            shutil.copyfile(self.file(f"{name}.keras"), path)
+        Until that is there a kill loses the epoch, and what is in the folder must be of
+        the epochs before: `take_epoch` puts it in its place.
+
+        Args:
+            step: After which the epoch was evaluated.
+            model: What was evaluated.
+            row: Of metrics.csv.
+            improved: Whether it is the best epoch.
+        """
+        with disk_errors(self.path):
+            os.makedirs(self.file(CHECKPOINTS), exist_ok=True)
+        with replacing(self._epoch(step)) as path:
+            os.mkdir(path)
+            model.save(os.path.join(path, _LAST))
+            with open(os.path.join(path, _EPOCH_FILE), "w", encoding="utf-8") as file:
+                json.dump({"row": row, "improved": improved}, file)
+
+    def take_epoch(self, step: int) -> bool:
+        """Puts what `save_epoch` saved in its place, once the checkpoint is there.
+
+        Until `forget_epoch` is called, what goes on with the run does it again.
+
+        Returns:
+            Whether there was something.
+
+        Raises:
+            UsageError: It is damaged.
+        """
+        folder = self._epoch(step)
+        about = os.path.join(folder, _EPOCH_FILE)
+        if not os.path.exists(about):
+            return False
+        with usage_errors(ValueError), unreadable(f"`workdir`: {about!r} is damaged"):
+            content = read_json(about)
+            row, improved = dict(content["row"]), bool(content["improved"])
+        with disk_errors(self.path), contextlib.suppress(FileNotFoundError):
+            os.replace(os.path.join(folder, _LAST), self.file(_LAST))
+        if improved:
+            with replacing(self.file(_BEST)) as path:  # takes less time than to save it
+                shutil.copyfile(self.file(_LAST), path)
+        self.write_row(row)  # others take it for the end of what was before
+        return True
+
+    def forget_epoch(self, step: int) -> None:
+        """Removes what `take_epoch` has left, once all is done that follows from it."""
+        with disk_errors(self.path):
+            os.remove(os.path.join(self._epoch(step), _EPOCH_FILE))
+            os.rmdir(self._epoch(step))
+
+    def _epoch(self, step: int) -> str:
+        return self.file(os.path.join(CHECKPOINTS, f"{_EPOCH}{step}"))

@@ -91,8 +91,9 @@ def train_and_evaluate(
     check_outside(folder.path, config.dataset, config.data_dir)
     with contextlib.ExitStack() as stack:
         # Before the checks, so that what they find stays so.
+        lock = None
         if is_chief(os.environ, config.strategy):
-            stack.enter_context(locked_folder(folder.path, "`workdir`"))
+            lock = stack.enter_context(locked_folder(folder.path, "`workdir`"))
         folder.check(config)
         plan = prepare(
             config,
@@ -106,6 +107,8 @@ def train_and_evaluate(
             check(plan)
         plan.data.check(folder)
         folder.check_lasting(plan.record())
+        if lock is not None:  # the checks took a while
+            lock.check()
         # TensorFlow's strategy of several workers takes SIGTERM for itself until here.
         with (
             StopRequest() as stop,
@@ -144,6 +147,8 @@ class Trainer:
     def run(self) -> dict[str, float]:
         """Goes on from the newest checkpoint to the end; returns the last row."""
         self.state.restore()
+        if self.chief:
+            self._take_epoch()  # of a process that was killed while it did
         self.state.check_same_step("restored")
         print(announcement(self.plan, self.folder, self.state.position))
         if self.state.position.finished:
@@ -268,7 +273,7 @@ class Trainer:
             self.state.save(confirmed=False)
 
     def _finish_epoch(self, epoch: int, images_per_second: float) -> dict[str, float]:
-        """Evaluates and saves; the checkpoint comes last, as it ends the epoch."""
+        """Evaluates and saves."""
         whole = self.state.step % self.plan.steps_per_epoch == 0
         self._average(epoch, whole)
         evaluation = self._evaluate(epoch)
@@ -282,8 +287,7 @@ class Trainer:
         improved = self.state.outcome.improved(row, whole)
         self.state.evaluated_step.assign(self.state.step)
         if self.chief:
-            self._write(row, improved)
-            self.state.save(confirmed=True)
+            self._save(row, improved)
         return row
 
     def _average(self, epoch: int, whole: bool) -> None:
@@ -306,16 +310,23 @@ class Trainer:
             what = f"the evaluation of epoch {epoch + 1} gave a loss of NaN or infinity"
             raise self.state.diverged(what, self.state.step) from None
 
-    def _write(self, row: dict[str, float], improved: bool) -> None:
-        plan, folder = self.plan, self.folder
-        folder.save_model(plan.final_model, "last")
-        if improved:
-            folder.copy_model("last", "best")
-        folder.write_row(row)  # others take it for the end of what was before
+    def _save(self, row: dict[str, float], improved: bool) -> None:
+        """Saves an epoch's end so that a kill loses all of it or nothing."""
+        self.folder.save_epoch(self.state.step, self.plan.final_model, row, improved)
         self.summaries.write(row)
-        with replacing(folder.file(CURVES_FILE)) as path:
-            about = str(Data.of(folder.read_record()))
-            plot_curves({plan.architecture.name: folder.curve()}, path, about)
+        self.state.save(confirmed=True)
+        self._take_epoch()
+
+    def _take_epoch(self) -> None:
+        """Puts the files of the epoch in their place that the checkpoint ends."""
+        evaluated = int(self.state.evaluated_step)
+        if self.state.step != evaluated or not self.folder.take_epoch(evaluated):
+            return
+        with replacing(self.folder.file(CURVES_FILE)) as path:
+            about = str(Data.of(self.folder.read_record()))
+            curves = {self.plan.architecture.name: self.folder.curve()}
+            plot_curves(curves, path, about)
+        self.folder.forget_epoch(evaluated)
 
     def _interrupted(self) -> InterruptedRunError:
         received = self.stop.signal or signal.SIGTERM

@@ -10,7 +10,6 @@ from typing import Any
 import tensorflow as tf
 
 from scalenet_tf import Architecture, HyperScaleNet
-from scalenet_tf.files import made_folder
 from scalenet_training.data.division import BY_NAME
 from scalenet_training.data.files.index import INDEX_FILE
 from scalenet_training.errors import UsageError, usage_errors
@@ -56,24 +55,25 @@ def tune(config: TuneConfig) -> None:
     ]
     facts = _facts(base, examples)
     space = {**config.space(), **facts}
+    worker = role == "worker"  # of a chief, who has the lock
     opened = (
-        made_folder(folder.path)  # its chief has locked it
-        if role == "worker"
-        else locked_folder(folder.path, "`workdir`")
+        contextlib.nullcontext() if worker else locked_folder(folder.path, "`workdir`")
     )
-    with opened:
+    with opened as lock:
         folder.check(space, _defaults(facts))
         for search in searches:  # those that come later, too, before the first works
             folder.ended_trials(search.project)
+        if lock is not None:
+            lock.check()
         folder.claim(space)
         images = examples.source.images
-        if images is not None and images.index.changed and role != "worker":
+        if images is not None and images.index.changed and not worker:
             with disk_errors(folder.path):  # for the trials, which open no image twice
                 images.index.save(folder.file(INDEX_FILE))
         with other_process(config.trials_per_process, config.batch_size) as call:
             for search in searches:
                 search.run(role, call)
-        if role == "worker":
+        if worker:
             print("no trials are left; the chief has the results")
             return
         with other_process(_NETWORKS_PER_PROCESS) as call:

@@ -85,8 +85,12 @@ class StreamedSplit:
         """Examples from `index / count` on; the files of other parts are not read."""
         import tensorflow_datasets as tfds
 
-        parts = tfds.even_splits(self.spec, count, drop_remainder=True)
-        return dataclasses.replace(self, spec=parts[index], size=self.size // count)
+        size, splits = self.size // count, self.builder.info.splits
+        part = tfds.even_splits(self.spec, count, drop_remainder=True)[index]
+        # Of several slices they leave out a remainder of each.
+        if splits[part].num_examples != size:
+            part = _cut(self.builder, self.spec, index * size, size)
+        return dataclasses.replace(self, spec=part, size=size)
 
 
 def open_prepared_split(builder: Any, spec: str) -> Split:
@@ -154,6 +158,21 @@ def _size(builder: Any, spec: str) -> int:
     if any(part.to is not None and part.to < (part.from_ or 0) for part in parts):
         return 0
     return splits[spec].num_examples
+
+
+def _cut(builder: Any, spec: str, start: int, size: int) -> str:
+    """The slices that hold `size` examples of slices of splits, from the `start`-th."""
+    import tensorflow_datasets as tfds
+
+    slices, splits = [], builder.info.splits
+    for one in tfds.core.ReadInstruction.from_spec(spec).to_absolute(splits):
+        first = one.from_ or 0
+        last = splits[one.splitname].num_examples if one.to is None else one.to
+        begin, end = first + max(start, 0), min(first + start + size, last)
+        if begin < end:
+            slices.append(f"{one.splitname}[{begin}:{end}]")
+        start -= last - first
+    return "+".join(slices)
 
 
 def _sizes(builder: Any) -> str:

@@ -201,7 +201,7 @@ def result(arm, seed, error, **changes):
         "architecture": arm,
         "parameters": 10,
         "macs": 2_000_000,
-        "epochs": 3,
+        "epochs": 1,
         "train_error": 0.5,
         "top5_error": 0.1,
         "loss": 1.0,
@@ -239,19 +239,26 @@ def test_differences_are_taken_seed_by_seed(tmp_path):
     assert scalenet.difference.half_width == pytest.approx(12.7062 * 0.01, 1e-4)
     assert twin.difference is None
     table = statistics.table(study, runs)
-    assert "| scalenet | 2 | 2,000,000 | 10 | 3 | 15.00 | 5.00 | -2.00 [-14.71" in table
+    assert "| scalenet | 2 | 2,000,000 | 10 | 1 | 15.00 | 5.00 | -2.00 [-14.71" in table
     assert "| twin | 2 | 2,000,000 to 3,000,000 |" in table
     text = render(study, runs)
     assert "Runs that have ended: 4 of 8" in text
     assert "(left: seed-0, learned-0, seed-1, learned-1)" in text
 
 
-def test_a_run_of_fewer_epochs_is_still_missing(tmp_path):
+@pytest.mark.parametrize("epochs", [2, 4])
+def test_a_run_of_other_epochs_is_still_missing(tmp_path, epochs):
     study = study_of(tmp_path, STUDY.replace("epochs = 1", "epochs = 3"))
-    ended = [result(arm.name, seed, 0.1) for arm in study.arms for seed in (0, 1)]
+    ended = [
+        result(arm.name, seed, 0.1, epochs=3) for arm in study.arms for seed in (0, 1)
+    ]
     assert statistics.missing(study, ended) == []
-    ended[2] = result("twin", 0, 0.1, epochs=2)
+    ended[2] = result("twin", 0, 0.1, epochs=epochs)
     assert statistics.missing(study, ended) == ["twin-0"]
+    summaries = {summary.arm: summary for summary in summarize(study, ended)}
+    # Nor is it compared with those of other arms: it is another training.
+    assert [run.seed for run in summaries["twin"].results] == [1]
+    assert math.isnan(summaries["scalenet"].difference.half_width)  # of one pair
 
 
 @pytest.mark.parametrize(
@@ -378,6 +385,10 @@ CHANGES = {
     "an option of all": (
         ("batch_size = 64", "batch_size = 32"),
         (r"batch_size \(64 then, 32 now\)", r"batch_size \('64' then, 'not given' "),
+    ),
+    "more epochs": (
+        ("epochs = 1", "epochs = 2"),
+        (r"epochs \(1 then, 2 now\)", r"epochs \('1' then, '2' now\)"),
     ),
     "a network": (
         ('"ResNetCifar38"', '"ResNetCifar56"'),

@@ -424,6 +424,68 @@ def test_runs_of_a_study_that_has_changed_are_not_taken_for_its_own(tmp_path, na
     assert (tmp_path / "results.csv").read_bytes() == results
 
 
+def study_with_rows(tmp_path, runs):
+    study_of(tmp_path)
+    write_results(os.fspath(tmp_path / "results.csv"), runs)
+    for run in runs:
+        path = statistics.metrics_file(os.fspath(tmp_path), run.arm, run.seed)
+        os.makedirs(os.path.dirname(path), exist_ok=True)
+        folder = records.write_run(tmp_path / "run", (0.5,))
+        shutil.copyfile(folder.file("metrics.csv"), path)
+        shutil.rmtree(tmp_path / "run")
+    return StudyConfig(
+        str(tmp_path / "study.toml"), workdir=str(tmp_path / "runs"), report=True
+    )
+
+
+def command_row(arm, seed, error, **changes):
+    """A row whose command is that of STUDY, so that it has not changed."""
+    model = {"scalenet": "ScaleNetCifar38", "twin": "ResNetCifar38"}[arm]
+    (run,) = (
+        StudyRun(found, seed, "run")
+        for found in read_study(changes.pop("file")).arms
+        if found.name == arm
+    )
+    return result(
+        arm, seed, error, command=shlex.join(command_of(run, model)), **changes
+    )
+
+
+def test_rows_that_a_study_no_longer_has_are_kept_but_not_told(tmp_path):
+    study_of(tmp_path)
+    file = tmp_path / "study.toml"
+    kept = command_row("twin", 0, 0.25, file=file)
+    gone = result("gone", 0, 0.5, hardware="another machine", date="2020-01-01")
+    config = study_with_rows(tmp_path, [gone, kept, result("twin", 7, 0.75)])
+    run_study(config)
+    rows = read_results(tmp_path / "results.csv")
+    assert [(row.arm, row.seed) for row in rows] == [
+        ("twin", 0),
+        ("gone", 0),
+        ("twin", 7),
+    ]
+    report = (tmp_path / "report.md").read_text()
+    assert "| twin | 1 |" in report
+    assert "| 25.00 |" in report
+    assert "Hardware: a machine." in report
+    assert "Dates: 2026-01-02 to 2026-01-02." in report
+
+
+@pytest.mark.parametrize("arms", [["twin"], ["scalenet", "twin"]])
+def test_a_run_without_its_metrics_is_left_out_of_the_curves(tmp_path, capsys, arms):
+    study_of(tmp_path)
+    file = tmp_path / "study.toml"
+    config = study_with_rows(
+        tmp_path, [command_row(arm, 0, 0.25, file=file) for arm in arms]
+    )
+    missing = tmp_path / "metrics" / "twin-0.csv"
+    missing.unlink()
+    run_study(config)
+    assert f"note: {str(missing)!r} has no rows or is not" in capsys.readouterr().err
+    assert "| twin | 1 |" in (tmp_path / "report.md").read_text()
+    assert (tmp_path / "curves.png").exists()
+
+
 PHOTOS = """
 title = "Photographs"
 seeds = [0]

@@ -196,6 +196,18 @@ def test_a_learned_allocation_follows_its_importance():
     assert min(kept / kept.sum()) > 0.25
 
 
+@pytest.mark.parametrize("importance", ["gamma", "gamma-by-scale"])
+def test_nothing_is_learned_from_a_seed_network_that_has_learned_nothing(importance):
+    """As `allocate` refuses it: its ranking would be that of positions."""
+    seed = make_allocation(spec("seed"), 10, seed=0)
+    learned = [
+        {s: np.ones(block.width) for s in seed.scales} for block in seed.blocks()
+    ]
+    options = {"target_macs": "0.5x", "seed_arm": "seed", "importance": importance}
+    with pytest.raises(ValueError, match="`importance` does not tell the neurons of a"):
+        make_allocation(spec("learned", **options), 10, 0, learned)
+
+
 def result(arm, seed, error, **changes):
     values = {
         "architecture": arm,

@@ -326,7 +326,12 @@ TINY_STUDY = """
 title = "Tiny networks on digits"
 seeds = [0]
 compare_with = "seed"
-options = {{ epochs = 1, batch_size = 64, train_split = "train[:128]" }}
+
+[options]
+epochs = 1
+batch_size = 64
+learning_rate = 0.1  # tells the neurons apart in ten steps
+train_split = "train[:640]"
 
 [arms.learned]
 allocation = "learned"
@@ -644,7 +649,8 @@ def test_the_seed_network_of_a_chosen_arm_is_trained_again_where_it_is_gone(tmp_
     file = tmp_path / "study.toml"
     file.write_text(TINY_STUDY.format(model=model))
     trained = "scalenet train --preset digits --model allocations/seed-0.json "
-    trained += "--epochs 1 --batch-size 64 --train-split 'train[:128]'"
+    trained += "--epochs 1 --batch-size 64 --learning-rate 0.1 "
+    trained += "--train-split 'train[:640]'"
     row = result("seed", 0, 0.1, command=trained)
     write_results(os.fspath(tmp_path / "results.csv"), [row])
     command = ["-m", "scalenet_training", "study", str(file), "--workdir"]

@@ -114,6 +114,58 @@ def test_the_same_settings_replace_the_file_and_others_do_not(settings, tmp_path
     assert (tmp_path / "found.json").read_text() == "mine"
 
 
+def test_what_another_seed_run_gave_is_not_replaced(settings, folder, tmp_path):
+    learn_allocation(settings)
+    before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    other = dataclasses.replace(settings, seed_run=str(folder / "b"))
+    message = r"exists, and was made from another seed network: seed \(0 then, 1 now\)"
+    with pytest.raises(UsageError, match=message):
+        learn_allocation(other)
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
+    content = json.loads(before["found.json"])
+    content["provenance"]["seed_run"]["config"].pop("gamma_l1")  # as older versions
+    (tmp_path / "found.json").write_text(json.dumps(content))
+    learn_allocation(settings)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({}, r"must be a run of another `seed` than the seed network's, 0\. Received"),
+        (
+            {"train_split": "train[:160]"},
+            r"train_split \('train\[:160\]' there, 'train\[:320\]' now",
+        ),
+    ],
+)
+def test_only_another_run_on_the_same_data_is_compared(
+    settings, folder, tmp_path, changes, message
+):
+    other = folder / "a"
+    if changes:
+        other = tmp_path / "other"
+        shutil.copytree(folder / "b", other)
+        text = json.loads((other / "config.json").read_text())
+        text["config"].update(changes)
+        (other / "config.json").write_text(json.dumps(text))
+    with pytest.raises(UsageError, match=r"`compare_with` .*" + message):
+        learn_allocation(dataclasses.replace(settings, compare_with=str(other)))
+    assert not os.path.exists(settings.output)
+
+
+def test_a_correlation_that_is_not_a_number_is_null(
+    settings, folder, tmp_path, monkeypatch
+):
+    """Of a block that has one neuron, say: JSON has no NaN."""
+    found = allocation.RankCorrelation((math.nan, 0.5), math.nan)
+    monkeypatch.setattr(allocation, "rank_correlation", lambda *_: found)
+    learn_allocation(dataclasses.replace(settings, compare_with=str(folder / "b")))
+    text = (tmp_path / "found.json").read_text()
+    content = json.loads(text, parse_constant=pytest.fail)
+    recorded = content["provenance"]["rank_correlation"]
+    assert recorded == {"blocks": [None, 0.5], "overall": None}
+
+
 def test_two_seed_networks_are_compared(settings, folder, tmp_path):
     other = str(folder / "b")
     learned = learn_allocation(dataclasses.replace(settings, compare_with=other))

@@ -196,12 +196,24 @@ def test_a_learned_allocation_follows_its_importance():
     assert min(kept / kept.sum()) > 0.25
 
 
+@pytest.mark.parametrize("importance", ["gamma", "gamma-by-scale"])
+def test_nothing_is_learned_from_a_seed_network_that_has_learned_nothing(importance):
+    """As `allocate` refuses it: its ranking would be that of positions."""
+    seed = make_allocation(spec("seed"), 10, seed=0)
+    learned = [
+        {s: np.ones(block.width) for s in seed.scales} for block in seed.blocks()
+    ]
+    options = {"target_macs": "0.5x", "seed_arm": "seed", "importance": importance}
+    with pytest.raises(ValueError, match="`importance` does not tell the neurons of a"):
+        make_allocation(spec("learned", **options), 10, 0, learned)
+
+
 def result(arm, seed, error, **changes):
     values = {
         "architecture": arm,
         "parameters": 10,
         "macs": 2_000_000,
-        "epochs": 3,
+        "epochs": 1,
         "train_error": 0.5,
         "top5_error": 0.1,
         "loss": 1.0,
@@ -239,19 +251,26 @@ def test_differences_are_taken_seed_by_seed(tmp_path):
     assert scalenet.difference.half_width == pytest.approx(12.7062 * 0.01, 1e-4)
     assert twin.difference is None
     table = statistics.table(study, runs)
-    assert "| scalenet | 2 | 2,000,000 | 10 | 3 | 15.00 | 5.00 | -2.00 [-14.71" in table
+    assert "| scalenet | 2 | 2,000,000 | 10 | 1 | 15.00 | 5.00 | -2.00 [-14.71" in table
     assert "| twin | 2 | 2,000,000 to 3,000,000 |" in table
     text = render(study, runs)
     assert "Runs that have ended: 4 of 8" in text
     assert "(left: seed-0, learned-0, seed-1, learned-1)" in text
 
 
-def test_a_run_of_fewer_epochs_is_still_missing(tmp_path):
+@pytest.mark.parametrize("epochs", [2, 4])
+def test_a_run_of_other_epochs_is_still_missing(tmp_path, epochs):
     study = study_of(tmp_path, STUDY.replace("epochs = 1", "epochs = 3"))
-    ended = [result(arm.name, seed, 0.1) for arm in study.arms for seed in (0, 1)]
+    ended = [
+        result(arm.name, seed, 0.1, epochs=3) for arm in study.arms for seed in (0, 1)
+    ]
     assert statistics.missing(study, ended) == []
-    ended[2] = result("twin", 0, 0.1, epochs=2)
+    ended[2] = result("twin", 0, 0.1, epochs=epochs)
     assert statistics.missing(study, ended) == ["twin-0"]
+    summaries = {summary.arm: summary for summary in summarize(study, ended)}
+    # Nor is it compared with those of other arms: it is another training.
+    assert [run.seed for run in summaries["twin"].results] == [1]
+    assert math.isnan(summaries["scalenet"].difference.half_width)  # of one pair
 
 
 @pytest.mark.parametrize(
@@ -307,7 +326,12 @@ TINY_STUDY = """
 title = "Tiny networks on digits"
 seeds = [0]
 compare_with = "seed"
-options = {{ epochs = 1, batch_size = 64, train_split = "train[:128]" }}
+
+[options]
+epochs = 1
+batch_size = 64
+learning_rate = 0.1  # tells the neurons apart in ten steps
+train_split = "train[:640]"
 
 [arms.learned]
 allocation = "learned"
@@ -379,6 +403,10 @@ CHANGES = {
         ("batch_size = 64", "batch_size = 32"),
         (r"batch_size \(64 then, 32 now\)", r"batch_size \('64' then, 'not given' "),
     ),
+    "more epochs": (
+        ("epochs = 1", "epochs = 2"),
+        (r"epochs \(1 then, 2 now\)", r"epochs \('1' then, '2' now\)"),
+    ),
     "a network": (
         ('"ResNetCifar38"', '"ResNetCifar56"'),
         (r"model \('ResNetCifar38' then", r"model \('ResNetCifar38' then"),
@@ -411,6 +439,68 @@ def test_runs_of_a_study_that_has_changed_are_not_taken_for_its_own(tmp_path, na
     study_of(tmp_path, STUDY.replace("milestones = [0.25, 0.5]", how))
     run_study(config)
     assert (tmp_path / "results.csv").read_bytes() == results
+
+
+def study_with_rows(tmp_path, runs):
+    study_of(tmp_path)
+    write_results(os.fspath(tmp_path / "results.csv"), runs)
+    for run in runs:
+        path = statistics.metrics_file(os.fspath(tmp_path), run.arm, run.seed)
+        os.makedirs(os.path.dirname(path), exist_ok=True)
+        folder = records.write_run(tmp_path / "run", (0.5,))
+        shutil.copyfile(folder.file("metrics.csv"), path)
+        shutil.rmtree(tmp_path / "run")
+    return StudyConfig(
+        str(tmp_path / "study.toml"), workdir=str(tmp_path / "runs"), report=True
+    )
+
+
+def command_row(arm, seed, error, **changes):
+    """A row whose command is that of STUDY, so that it has not changed."""
+    model = {"scalenet": "ScaleNetCifar38", "twin": "ResNetCifar38"}[arm]
+    (run,) = (
+        StudyRun(found, seed, "run")
+        for found in read_study(changes.pop("file")).arms
+        if found.name == arm
+    )
+    return result(
+        arm, seed, error, command=shlex.join(command_of(run, model)), **changes
+    )
+
+
+def test_rows_that_a_study_no_longer_has_are_kept_but_not_told(tmp_path):
+    study_of(tmp_path)
+    file = tmp_path / "study.toml"
+    kept = command_row("twin", 0, 0.25, file=file)
+    gone = result("gone", 0, 0.5, hardware="another machine", date="2020-01-01")
+    config = study_with_rows(tmp_path, [gone, kept, result("twin", 7, 0.75)])
+    run_study(config)
+    rows = read_results(tmp_path / "results.csv")
+    assert [(row.arm, row.seed) for row in rows] == [
+        ("twin", 0),
+        ("gone", 0),
+        ("twin", 7),
+    ]
+    report = (tmp_path / "report.md").read_text()
+    assert "| twin | 1 |" in report
+    assert "| 25.00 |" in report
+    assert "Hardware: a machine." in report
+    assert "Dates: 2026-01-02 to 2026-01-02." in report
+
+
+@pytest.mark.parametrize("arms", [["twin"], ["scalenet", "twin"]])
+def test_a_run_without_its_metrics_is_left_out_of_the_curves(tmp_path, capsys, arms):
+    study_of(tmp_path)
+    file = tmp_path / "study.toml"
+    config = study_with_rows(
+        tmp_path, [command_row(arm, 0, 0.25, file=file) for arm in arms]
+    )
+    missing = tmp_path / "metrics" / "twin-0.csv"
+    missing.unlink()
+    run_study(config)
+    assert f"note: {str(missing)!r} has no rows or is not" in capsys.readouterr().err
+    assert "| twin | 1 |" in (tmp_path / "report.md").read_text()
+    assert (tmp_path / "curves.png").exists()
 
 
 PHOTOS = """
@@ -559,7 +649,8 @@ def test_the_seed_network_of_a_chosen_arm_is_trained_again_where_it_is_gone(tmp_
     file = tmp_path / "study.toml"
     file.write_text(TINY_STUDY.format(model=model))
     trained = "scalenet train --preset digits --model allocations/seed-0.json "
-    trained += "--epochs 1 --batch-size 64 --train-split 'train[:128]'"
+    trained += "--epochs 1 --batch-size 64 --learning-rate 0.1 "
+    trained += "--train-split 'train[:640]'"
     row = result("seed", 0, 0.1, command=trained)
     write_results(os.fspath(tmp_path / "results.csv"), [row])
     command = ["-m", "scalenet_training", "study", str(file), "--workdir"]

@@ -5,8 +5,10 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import functools
+import math
 import os
 import sys
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -28,8 +30,12 @@ from scalenet_training.runs.metrics import METRICS_FILE, known
 from scalenet_training.runs.record import RunRecord
 from scalenet_training.runs.run_folder import RunFolder
 from scalenet_training.runs.versions import versions
+from scalenet_training.settings.training import comparable
+from scalenet_training.text import differing
 from scalenet_training.train.loop import train_and_evaluate
 from scalenet_training.train.plan import Plan
+
+_LENGTHS = ("epochs", "early_stopping")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -201,7 +207,37 @@ def _compare(config: AllocateConfig, seed: Seed) -> RankCorrelation | None:
     if config.compare_with is None:
         return None
     other = read_seed(config.compare_with)
+    own, compared = seed.record, other.record
+    if compared.config.seed == own.config.seed:
+        raise ValueError(
+            "`compare_with` must be a run of another `seed` than the seed network's, "
+            f"{own.config.seed}. Received: {config.compare_with!r}, of the same."
+        )
+    differences = _differences(compared.config.identity(), own.config.identity())
+    names = ["train_split"]
+    if own.data is None or compared.data is None:
+        names.append("dataset")
+    elif own.data != compared.data:
+        differences["data"] = (compared.data, own.data)
+        names.append("data")
+    found = {name: differences[name] for name in names if name in differences}
+    if found:
+        raise ValueError(
+            "`compare_with` must be a run on the data of the seed network's. Received: "
+            f"{config.compare_with!r}, with {differing(found)}."
+        )
     return allocation.rank_correlation(seed.importance, other.importance)
+
+
+def _differences(
+    before: Mapping[str, Any], now: Mapping[str, Any]
+) -> dict[str, tuple[Any, Any]]:
+    """Settings that two runs both have, and have differently."""
+    return {
+        name: (before[name], value)
+        for name, value in now.items()
+        if name in before and comparable(name, before[name]) != comparable(name, value)
+    }
 
 
 def _check_target(config: AllocateConfig, plan: Plan) -> None:
@@ -252,6 +288,27 @@ def _check_output(config: AllocateConfig) -> None:
             f"({before or 'it is no allocation of this command'}; now "
             f"{config.selection()}). Give another `output`."
         )
+    _check_same_seed(config)
+
+
+def _check_same_seed(config: AllocateConfig) -> None:
+    """Refuses to replace what another run of a seed network gave."""
+    path = config.output_file
+    run = read_json(path)[PROVENANCE].get("seed_run")
+    before = run.get("config") if isinstance(run, dict) else None
+    if not isinstance(before, dict):
+        return
+    settings = config.seed_config
+    if config.seed_run is not None:
+        settings = RunFolder(config.seed_run).read_record().config
+    changed = _differences(before, settings.identity())
+    for name in _LENGTHS:  # a run that has gone on is the same one
+        changed.pop(name, None)
+    if changed:
+        raise UsageError(
+            f"`output` {path!r} exists, and was made from another seed network: "
+            f"{differing(changed, 'then')}. Give another `output`."
+        )
 
 
 def _write(config: AllocateConfig, seed: Seed, learned: Learned) -> None:
@@ -263,8 +320,7 @@ def _write(config: AllocateConfig, seed: Seed, learned: Learned) -> None:
         **_cost(learned.found),
         "budget_per_block": [sum(row) for row in network.allocation],
         "classes": seed.classes,
-        "rank_correlation": learned.correlation
-        and dataclasses.asdict(learned.correlation),
+        "rank_correlation": learned.correlation and _plain(learned.correlation),
         "seed_run": {
             "config": seed.record.config.identity(),
             "architecture": seed.architecture.name,
@@ -278,6 +334,13 @@ def _write(config: AllocateConfig, seed: Seed, learned: Learned) -> None:
     with replacing(chart) as temporary:
         plot_allocations({network.name: network}, temporary)
     write_allocation(path, network, provenance)
+
+
+def _plain(correlation: RankCorrelation) -> dict[str, Any]:
+    """A correlation as JSON, which has no NaN."""
+    blocks = [None if math.isnan(value) else value for value in correlation.blocks]
+    overall = correlation.overall
+    return {"blocks": blocks, "overall": None if math.isnan(overall) else overall}
 
 
 def _cost(found: MacsAllocation | Timed) -> dict[str, Any]:

@@ -31,7 +31,8 @@ def make_allocation(
         learned: The importance in the seed network, for `"learned"`.
 
     Raises:
-        ValueError: The target cannot be reached; the message gives the range.
+        ValueError: The target cannot be reached, and the message gives the range; or
+            the seed network's training has not told its neurons apart.
     """
     whole = resolve_architecture(spec.base)
     base = narrowed(whole, spec.width)
@@ -42,6 +43,7 @@ def make_allocation(
     if learned is None:
         importance = _IMPORTANCES[spec.kind](seed_network, whole, seed)
     else:
+        allocation.check_spread(learned)
         importance = _by_scale(learned) if spec.importance != "gamma" else learned
     found = allocation.allocate_for_macs(
         seed_network,

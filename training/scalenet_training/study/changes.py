@@ -54,7 +54,12 @@ def _of_folder(run: StudyRun) -> Differences:
     recorded = RunFolder(run.folder).read_record().config
     is_allocated = run.arm.allocation is not None
     model = recorded.model if is_allocated else run.arm.config.model
-    found = run.settings(model, recorded.data_dir).differences(recorded)
+    now = run.settings(model, recorded.data_dir)
+    found = now.differences(recorded)
+    # A run by itself goes on with more epochs, but its schedule then starts anew from
+    # where it ended: not the training of the study's other runs.
+    if now.epochs != recorded.epochs:
+        found["epochs"] = (recorded.epochs, now.epochs)
     return {name: pair for name, pair in found.items() if name not in run.arm.free}
 
 
@@ -64,8 +69,7 @@ def _of_row(run: StudyRun, row: Result) -> Differences:
     is_allocated = run.arm.allocation is not None
     model = before.get("model", _ABSENT) if is_allocated else run.arm.config.model
     now = _options(command_of(run, model))
-    # A row of fewer epochs is missing: its run goes on.
-    names = {*before, *now} - {*resumable_fields(TrainConfig), "epochs"}
+    names = {*before, *now} - {*resumable_fields(TrainConfig)}
     pairs = {n: (before.get(n, _ABSENT), now.get(n, _ABSENT)) for n in sorted(names)}
     return {
         name: (old, new)

@@ -65,7 +65,11 @@ def _describe_hardware() -> str:
 
 
 def collect(study: Study, config: StudyConfig) -> list[Result]:
-    """Adds the runs that have ended to results.csv, with their metrics."""
+    """Adds the runs that have ended to results.csv, with their metrics.
+
+    Rows of arms or seeds that the study no longer has stay behind the others: to train
+    them again takes hours.
+    """
     path = os.path.join(config.results_folder, RESULTS_FILE)
     with usage_errors():
         known = {(result.arm, result.seed): result for result in read_results(path)}
@@ -79,7 +83,8 @@ def collect(study: Study, config: StudyConfig) -> list[Result]:
                 known[key] = result
             _keep_metrics(run, config.results_folder)
     order = [(arm.name, seed) for arm in study.arms for seed in study.seeds]
-    results = [known[key] for key in order if key in known]
+    first = [known.pop(key) for key in order if key in known]
+    results = [*first, *known.values()]
     if results:
         write_results(path, results)
     return results

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import sys
 from collections.abc import Sequence
 
 from scalenet_training.errors import RunError, usage_errors
@@ -18,6 +19,7 @@ from scalenet_training.study.config import StudyConfig
 from scalenet_training.study.results import (
     RESULTS_FILE,
     Result,
+    counted,
     metrics_file,
     missing,
     read_results,
@@ -37,7 +39,7 @@ _QUOTED = re.compile(
 
 def write_report(study: Study, folder: str) -> None:
     """Writes report.md and the figures, from results.csv and the kept metrics."""
-    results = read_results(os.path.join(folder, RESULTS_FILE))
+    results = counted(study, read_results(os.path.join(folder, RESULTS_FILE)))
     if not results:
         return
     from scalenet_training.study.figures import plot_error_by_macs, plot_mean_curves
@@ -54,6 +56,7 @@ def render(
     study: Study, results: list[Result], agreements: Sequence[Agreement] = ()
 ) -> str:
     """The text of report.md."""
+    results = counted(study, results)
     left = missing(study, results)
     hardware = sorted({result.hardware for result in results})
     versions = sorted({result.versions for result in results})
@@ -77,7 +80,7 @@ def render(
         *_agreement_lines(agreements),
         f"Hardware: {'; '.join(hardware)}.",
         f"Versions: {'; '.join(versions)}.",
-        f"Dates: {dates[0]} to {dates[-1]}.",
+        *(f"Dates: {day} to {dates[-1]}." for day in dates[:1]),
     ]
     return "\n".join(lines) + "\n"
 
@@ -114,7 +117,8 @@ def check_report(config: StudyConfig) -> None:
             f"{path!r} is not what results.csv gives. Write it anew: "
             f"scalenet study {config.file} --report"
         )
-    print(f"{len(results)} runs; {REPORT_FILE} is what {RESULTS_FILE} gives")
+    runs = len(counted(study, results))
+    print(f"{runs} runs; {REPORT_FILE} is what {RESULTS_FILE} gives")
 
 
 def quoted_tables(text: str, results_root: str) -> list[str]:
@@ -144,6 +148,14 @@ def _metrics(results: list[Result], folder: str) -> dict[str, dict[int, list]]:
     """Arm -> seed -> rows of metrics.csv."""
     by_arm: dict[str, dict[int, list]] = {}
     for result in results:
-        rows = read_rows(metrics_file(folder, result.arm, result.seed))
-        by_arm.setdefault(result.arm, {})[result.seed] = rows
+        path = metrics_file(folder, result.arm, result.seed)
+        rows = read_rows(path)
+        if rows:
+            by_arm.setdefault(result.arm, {})[result.seed] = rows
+        else:
+            print(
+                f"note: {path!r} has no rows or is not there; {CURVES_FILE} is without "
+                "this run.",
+                file=sys.stderr,
+            )
     return by_arm

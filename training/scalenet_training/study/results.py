@@ -110,9 +110,8 @@ class Summary:
 def summarize(study: Study, results: Iterable[Result]) -> list[Summary]:
     """What the runs of each arm say together; arms without a run are left out."""
     by_arm: dict[str, dict[int, Result]] = {arm.name: {} for arm in study.arms}
-    for result in results:
-        if result.arm in by_arm:
-            by_arm[result.arm][result.seed] = result
+    for result in counted(study, results):
+        by_arm[result.arm][result.seed] = result
     reference = by_arm[study.compare_with]
     summaries = []
     for name, runs in by_arm.items():
@@ -230,13 +229,26 @@ def _range(values: Sequence[int]) -> str:
 
 
 def missing(study: Study, results: Iterable[Result]) -> list[str]:
-    """Names of the runs that have no row with as many epochs as the study asks for."""
-    epochs = {(result.arm, result.seed): result.epochs for result in results}
+    """Names of the runs that have no row with the epochs that the study asks for."""
+    there = {(result.arm, result.seed) for result in counted(study, results)}
     return [
         f"{arm.name}-{seed}"
         for seed in study.seeds
         for arm in study.arms
-        if epochs.get((arm.name, seed), 0) < (arm.epochs or 1)
+        if (arm.name, seed) not in there
+    ]
+
+
+def counted(study: Study, results: Iterable[Result]) -> list[Result]:
+    """The rows that are those of the study: its arms, its seeds, its epochs."""
+    epochs = {arm.name: arm.epochs for arm in study.arms}
+    return [
+        result
+        for result in results
+        if result.seed in study.seeds
+        and result.arm in epochs
+        # More of them are another training, too: a schedule hangs on its length.
+        and epochs[result.arm] in (None, result.epochs)
     ]
 
 

@@ -3,8 +3,8 @@
 import image_folders as images
 import pytest
 from records import record
-from scalenet_training.errors import UsageError
-from scalenet_training.networks.saved_network import SavedNetwork
+from scalenet_training.errors import SettingError, UsageError
+from scalenet_training.networks.saved_network import SavedNetwork, find_network
 from scalenet_training.networks.saved_network_config import SavedNetworkConfig
 from scalenet_training.settings.training import TrainConfig
 
@@ -48,3 +48,14 @@ def test_the_place_of_data_is_told_as_it_is_where_it_is_a_full_path(here):
         UsageError, match=r"they were in '/.*gone'\. Say where they are"
     ):
         run.source(SavedNetworkConfig("run"))
+
+
+def test_which_network_of_a_run_is_no_choice_for_a_file(tmp_path, monkeypatch):
+    """It was passed over, and the answer was of the file all the same."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "best.keras").touch()
+    assert find_network("best.keras", "best").path == "best.keras"
+    for model in ("best.keras", "cifar10:ScaleNetCifar38"):
+        message = rf"`saved` last is for the folder of a run\. Received: .*{model[-6:]}"
+        with pytest.raises(SettingError, match=message):
+            find_network(model, "last")

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import os
-import resource
 import statistics
 import subprocess
 import tempfile
@@ -32,7 +31,11 @@ from scalenet_training.benchmark.pytorch.peer import (
     description,
     running,
 )
-from scalenet_training.devices.processor import onednn_state, processor_name
+from scalenet_training.devices.processor import (
+    onednn_state,
+    peak_mebibytes,
+    processor_name,
+)
 from scalenet_training.devices.timing import interleaved
 from scalenet_training.errors import RunError, usage_errors
 from scalenet_training.invocation import process_of
@@ -203,8 +206,7 @@ def _measure_alone(config: ModelsConfig) -> None:
         model = _of_keras_norm(model)
     make_run(model, config, config.batch_sizes[0])()
     seconds = time.perf_counter() - began
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    print(f"\n{seconds:.2f} {peak:.0f}")
+    print(f"\n{seconds:.2f} {peak_mebibytes():.0f}")
 
 
 def _runs(

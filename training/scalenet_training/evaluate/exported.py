@@ -45,7 +45,11 @@ from scalenet_training.networks.exported_files import (
     open_intact,
     training_data,
 )
-from scalenet_training.networks.saved_network import SavedNetwork, find_network
+from scalenet_training.networks.saved_network import (
+    SavedNetwork,
+    check_saved,
+    find_network,
+)
 from scalenet_training.networks.saved_network_config import check_not_given
 from scalenet_training.train.divergence import check_loss
 from scalenet_training.train.evaluation import show
@@ -150,6 +154,8 @@ def _sums(logits: np.ndarray, batch: Batch) -> np.ndarray:
 
 def _prepare(settings: EvaluateConfig, formats: Sequence[ExportFormat]) -> _Work:
     check_not_given(settings, _NOT_FOR_FILES, settings.run_or_model)
+    if settings.compare is None:
+        check_saved(settings.run_or_model, settings.saved, is_run=False)
     exported = open_intact(settings.run_or_model, formats)
     names = exported.class_names
     _, place = find_exported(settings.run_or_model, formats) or (None, "")

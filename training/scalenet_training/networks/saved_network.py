@@ -295,6 +295,14 @@ def _data_dir(run: TrainConfig, dataset: str) -> str | None:
     return inherited_data_dir(dataset, run.dataset, run.data_dir)
 
 
+def check_saved(model: str, saved: str, is_run: bool) -> None:
+    """Raises SettingError where `saved` cannot choose, since there is one network."""
+    if saved != "best" and not is_run:
+        raise SettingError(
+            f"`saved` {saved} is for the folder of a run. Received: {model!r}."
+        )
+
+
 def find_network(
     run_or_model: str, saved: str, setting: str = SavedNetwork.setting
 ) -> SavedNetwork:
@@ -303,7 +311,8 @@ def find_network(
     That of weights that come with the package is the one they have.
 
     Raises:
-        SettingError: There is no such file, or the package's is damaged.
+        SettingError: There is no such file, the package's is damaged, or `saved` is
+            given for a file.
         UsageError: The folder is not that of a run.
     """
     with usage_errors():
@@ -312,6 +321,7 @@ def find_network(
             shipped.check()
             run_or_model = shipped.path
     is_folder = os.path.isdir(run_or_model)
+    check_saved(run_or_model, saved, is_run=is_folder)
     folder = RunFolder(run_or_model if is_folder else os.path.dirname(run_or_model))
     path = folder.file(f"{saved}.keras") if is_folder else run_or_model
     record = folder.read_record() if is_folder or folder.has_record else None

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import resource
 import sys
 import time
 from collections.abc import Callable
@@ -18,6 +17,7 @@ import torch
 from torch.nn import functional
 
 from scalenet_training.benchmark.pytorch.network import ScaleNet, draw_statistics
+from scalenet_training.devices.processor import peak_mebibytes
 
 
 def main() -> None:
@@ -29,8 +29,7 @@ def main() -> None:
     print("ready", time.perf_counter() - began, flush=True)
     for _ in sys.stdin:
         run()
-        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-        print("done", peak, flush=True)
+        print("done", peak_mebibytes(), flush=True)
 
 
 def make_run(asked: dict[str, Any]) -> Callable[[], Any]:

@@ -27,6 +27,7 @@ import scalenet_tf
         ("", "digits", "since no --dataset is given"),
         ("--dataset digits", "digits", "that of --dataset digits"),
         ("--dataset cifar100", "cifar100", "that of --dataset cifar100"),
+        ("--dataset cifar10:3.0.2", "cifar10", "that of --dataset cifar10:3.0.2"),
         ("--dataset=imagenet2012", "imagenet", "that of --dataset imagenet2012"),
         ("--dataset mnist", "digits", "since mnist has none of its own"),
         ("--dataset ./photos", "photos", "for a folder or a manifest without --weigh"),

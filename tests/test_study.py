@@ -555,6 +555,19 @@ def test_a_run_whose_epochs_follow_from_the_images_ends_as_it_has_planned(here):
     assert read_results("results.csv") == [row]
 
 
+@pytest.mark.parametrize(
+    ("dataset", "preset"),
+    [("cifar10", "cifar10"), ("cifar100:3.0.2", "cifar100"), ("photos", "photos")],
+)
+def test_a_study_without_a_preset_takes_that_of_its_data(here, dataset, preset):
+    """As `train` does; it took that of digits."""
+    image_folders.make("photos")
+    text = PHOTOS.replace('preset = "photos"\n', "")
+    text = text.replace('dataset = "photos"', f'dataset = "{dataset}"')
+    one, two = study_of(here, text).arms
+    assert one.config.preset == two.config.preset == preset
+
+
 def test_a_study_by_a_preset_without_a_dataset_must_name_one(here):
     text = PHOTOS.replace('dataset = "photos"\n', "")
     with pytest.raises(ValueError, match="`dataset` must be given for `preset` photos"):

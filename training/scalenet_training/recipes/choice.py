@@ -54,12 +54,13 @@ def choices(given: Mapping[str, Any], runs: bool) -> Iterator[Choice]:
 def _by_data(dataset: str | None, data_dir: str | None, weights: bool) -> Choice:
     if dataset is None:
         return Choice(_EARLIER, "since no `dataset` is given")
-    if are_files(dataset, data_dir) and dataset not in OF_DATASETS:
+    name = dataset.partition(":")[0]  # without a version
+    if are_files(dataset, data_dir) and name not in OF_DATASETS:
         if weights:
             return Choice("finetune", "for a folder or a manifest with `weights`")
         return Choice("photos", "for a folder or a manifest without `weights`")
-    if dataset in OF_DATASETS:
-        return Choice(OF_DATASETS[dataset], f"that of `dataset` {dataset}")
+    if name in OF_DATASETS:
+        return Choice(OF_DATASETS[name], f"that of `dataset` {dataset}")
     return Choice(
         _EARLIER, f"since {dataset} has none of its own; `preset` takes another one"
     )

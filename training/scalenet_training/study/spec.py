@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Literal, get_args
 
 from scalenet_training.networks.targets import parse_target
+from scalenet_training.recipes.choice import choices
 from scalenet_training.recipes.presets import PRESETS
 from scalenet_training.recipes.recipe import typed_options
 from scalenet_training.settings.base import SEED_NUMBER, fields_of
@@ -261,7 +262,7 @@ def _arm(
         )
     allowed = [name for name in fields_of(TrainConfig) if name not in _NOT_OPTIONS]
     _check_keys(f"{where} with `options`", options, optional=allowed)
-    preset = options.get("preset", TrainConfig.preset)
+    preset = next(choices(options, runs=False)).preset  # as `train` takes it
     if preset not in PRESETS:
         raise ValueError(
             f"{where}: `preset` must be one of {', '.join(PRESETS)}. "

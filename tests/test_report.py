@@ -138,8 +138,9 @@ def test_the_numbers_are_those_of_scikit_learn(reports):
     )
     assert told["calibration"]["nll"] == told["loss"]
     assert told["trained_on"] == 0
+    assert len(bytes.fromhex(told["network_sha256"])) == 32
     told = json.loads((reports / "tflite" / "report.json").read_text())
-    assert told["trained_on"] is None
+    assert told["trained_on"] is told["network_sha256"] is None
     table = read(folder, "confusion.csv")
     order = [int(row["true class"]) for row in table]
     assert sorted(order) == list(range(10))

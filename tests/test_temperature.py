@@ -176,6 +176,18 @@ def test_a_report_of_images_that_were_trained_on_is_refused(
             found.check(network, 10)
 
 
+def test_a_report_of_another_network_is_refused(tmp_path):
+    """Of as many classes, on the same images: the run of another seed, or epoch."""
+    (tmp_path / "best.keras").write_bytes(b"one")
+    network = SavedNetwork(str(tmp_path / "best.keras"), record())
+    own = read_temperature(report(tmp_path, network_sha256=network.digest))
+    own.check(network, 10)
+    (tmp_path / "best.keras").write_bytes(b"two")
+    message = "the report is of another network or epoch than '.*best.keras'"
+    with pytest.raises(UsageError, match=message):
+        own.check(network, 10)
+
+
 @pytest.mark.parametrize("text", ["cold", "-1", "nan"])
 def test_what_is_no_temperature_is_an_error_before_anything(text, tmp_path):
     config = ExportConfig(str(tmp_path), name="a", temperature=text)

@@ -113,7 +113,7 @@ def _evaluator(settings: EvaluateConfig, observer: Observer | None) -> Evaluator
         run = None if network.record is None else os.path.dirname(network.path)
         about = (settings.run_or_model, source, name, split, transform, model, run)
         seen = network.trained_on(source, split, settings)
-        observer.begin(Subject(*about, trained_on=seen))
+        observer.begin(Subject(*about, trained_on=seen, digest=network.digest))
     whole = Transform(transform, len(source.class_names))
     return Evaluator(
         *(model, split, whole, settings.batch_size, placement, xla),

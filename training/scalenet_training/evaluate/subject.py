@@ -28,6 +28,7 @@ class Subject:
         temperature: By which its logits are divided before they are shown.
         trained_on: How many of the examples it was trained on; None where that is not
             known.
+        digest: SHA-256 of the network's file; None for an export.
     """
 
     name: str
@@ -39,6 +40,7 @@ class Subject:
     run: str | None = None
     temperature: float = 1.0
     trained_on: int | None = None
+    digest: str | None = None
 
     def example_names(self) -> list[str]:
         """Names of files in the dataset's folder; else numbers in the split."""

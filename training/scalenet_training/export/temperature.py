@@ -23,14 +23,17 @@ class Temperature:
             and its number of `classes`; None for a number that was given.
         trained_on: How many of these examples the network was trained on, by the
             report; None where it does not say.
+        network: SHA-256 of the file of the network that was evaluated; None for an
+            export, and in reports that do not say.
     """
 
     value: float = 1.0
     fitted_to: dict[str, Any] | None = None
     trained_on: int | None = None
+    network: str | None = None
 
     def check(self, network: SavedNetwork, classes: int) -> None:
-        """Checks that it was fitted to a network like this, on images new to it.
+        """Checks that it was fitted to this network, on images new to it.
 
         Raises:
             SettingError: It was not.
@@ -40,6 +43,10 @@ class Temperature:
         own = self.fitted_to["classes"]
         if own != classes:
             raise _unfit(f"has {own} classes, and the network {classes}")
+        if self.network is not None and self.network != network.digest:
+            raise _unfit(
+                f"is of another network, or another epoch, than {network.path!r}"
+            )
         if self.trained_on:
             raise _unfit(
                 f"is of {self.fitted_to['examples']:,} images, and the run was trained "
@@ -78,7 +85,8 @@ def _of_report(path: str) -> Temperature:
         raise _unfit(f"{path!r} has none that fits best")
     names = ("dataset", "eval_split", "examples", "classes")
     fitted_to = {name: facts[name] for name in names}
-    return Temperature(value, fitted_to, facts.get("trained_on"))
+    seen, network = facts.get("trained_on"), facts.get("network_sha256")
+    return Temperature(value, fitted_to, seen, network)
 
 
 def _unfit(reason: str) -> SettingError:

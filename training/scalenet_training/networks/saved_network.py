@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import hashlib
 import os
 from collections.abc import Mapping
 
@@ -75,6 +76,12 @@ class SavedNetwork:
                 f"`{field}` must be given: {self.path!r} is not in a run's folder."
             )
         return getattr(self.record.config, field)
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of the file."""
+        with open(self.path, "rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
 
     def load(self) -> keras.Model:
         """Loads the network.

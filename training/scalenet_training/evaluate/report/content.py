@@ -138,6 +138,7 @@ def facts(content: Content) -> dict[str, Any]:
         "eval_split": subject.split_name,
         "examples": len(content.examples),
         "trained_on": subject.trained_on,
+        "network_sha256": subject.digest,
         "classes": len(content.names),
         "accuracy": content.accuracy,
         **{k: v for k, v in told.items() if k == "loss" or k.endswith("_error")},

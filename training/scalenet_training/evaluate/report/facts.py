@@ -55,6 +55,8 @@ def read_facts(path: str) -> dict[str, Any]:
                 raise ValueError(f"it has no field {name!r}, {kind.__name__}")
         if not isinstance(content.get("trained_on"), int | None):  # not in earlier ones
             raise ValueError("its field 'trained_on' is no whole number")
+        if not isinstance(content.get("network_sha256"), str | None):
+            raise ValueError("its field 'network_sha256' is no text")
         for name in ("ece", "temperature"):
             value = content["calibration"].get(name)
             if not isinstance(value, float | None):

@@ -421,3 +421,24 @@ def test_a_folder_to_write_to_is_not_among_the_images(here):
         "classes, and whose files are images. Received: 'photos/a/run', which is in "
         "'./photos'."
     )
+
+
+@pytest.mark.parametrize("kind", ["folder", "manifest"])
+def test_a_run_goes_on_where_its_images_are_elsewhere_now(kind, tmp_path):
+    """Which images they are is compared, not what the path to them is called."""
+    images.make(tmp_path / "photos")
+    name = "" if kind == "folder" else "images.csv"
+    settings = TrainConfig(dataset=str(tmp_path / "photos" / name))
+    folder = RunFolder(str(tmp_path / "run"))
+    folder.write_record(record(settings, data={"kind": kind}))
+    for path in (tmp_path / "moved" / name, tmp_path / "moved" / "b.csv"):
+        path.parent.mkdir(exist_ok=True)
+        config = dataclasses.replace(settings, dataset=str(path))
+        if kind == "folder" and path.suffix:  # a manifest is another dataset
+            with pytest.raises(UsageError, match=r"other settings: dataset \('.*there"):
+                folder.check(config)
+        else:
+            folder.check(config)
+    for other in ("digits", "cifar10"):
+        with pytest.raises(UsageError, match=r"other settings: dataset \('.*there"):
+            folder.check(dataclasses.replace(settings, dataset=other))

@@ -44,9 +44,7 @@ class Temperature:
         if own != classes:
             raise _unfit(f"has {own} classes, and the network {classes}")
         if self.network is not None and self.network != network.digest:
-            raise _unfit(
-                f"is of another network, or another epoch, than {network.path!r}"
-            )
+            raise _unfit(f"is of another network or epoch than {network.path!r}")
         if self.trained_on:
             raise _unfit(
                 f"is of {self.fitted_to['examples']:,} images, and the run was trained "

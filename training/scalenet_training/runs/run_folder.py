@@ -15,6 +15,8 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from scalenet_tf.files import read_json, unreadable
+from scalenet_training.data.files.folder import is_folder
+from scalenet_training.data.files.manifest import is_manifest
 from scalenet_training.errors import UsageError, usage_errors
 from scalenet_training.runs.files import (
     check_own_folder,
@@ -43,6 +45,14 @@ CHECKPOINT = "ckpt"  # what their names begin with
 # with, beside the checkpoints, and what is in it.
 _EPOCH, _EPOCH_FILE = "evaluated-", "epoch.json"
 _LAST, _BEST = "last.keras", "best.keras"
+
+
+def _same_kind(record: RunRecord, config: TrainConfig) -> bool:
+    """Whether a run was on a folder, or a manifest, as a training is to be."""
+    kind = None if record.data is None else record.data.get("kind")
+    is_listed = is_manifest(config.dataset)
+    is_one = is_listed or is_folder(config.dataset, config.data_dir)
+    return is_one and kind == ("manifest" if is_listed else "folder")
 
 
 def checkpoint_numbers(folder: str) -> list[int]:
@@ -89,7 +99,10 @@ class RunFolder:
         if not check_own_folder(self.path, CONFIG_FILE, "run"):
             return
         self.rows()  # which the end of an epoch adds to
-        differences = config.differences(self.read_record().config)
+        record = self.read_record()
+        differences = config.differences(record.config)
+        if _same_kind(record, config):  # its files are compared when they are listed
+            differences.pop("dataset", None)
         if differences:
             raise UsageError(
                 f"`workdir` {self.path!r} holds a run with other settings: "

@@ -1,14 +1,21 @@
 """The client against servers that are broken, or mean harm: one kind of error, soon."""
 
+import contextlib
 import gzip
 import json
+import os
+import re
+import select
+import signal
 import ssl
+import threading
 import time
 
 import grpc
 import hostile
 import numpy as np
 import pytest
+import served
 from hostile import (
     RIGHT,
     answers,
@@ -29,8 +36,10 @@ from tensorflow_serving.apis import get_model_metadata_pb2
 
 from scalenet_tf.serving import (
     Client,
+    ClientUnusableError,
     Prediction,
     ServerFaultError,
+    ServerTimeoutError,
     ServerUnavailableError,
     ServingError,
 )
@@ -435,3 +444,140 @@ def test_grpc_over_tls_trusts_what_it_is_told_to_and_sends_headers():
         refused = outcome_of(Client(url, **options), "predict")
     assert isinstance(refused, ServerUnavailableError)
     assert [metadata["authorization"] for metadata in seen] == ["Bearer hush"]
+
+
+def told_by_a_child(work):
+    """What a function gives in a forked process, as text; fails after 10 s."""
+    reading, writing = os.pipe()
+    child = os.fork()
+    if child == 0:
+        try:
+            os.write(writing, work().encode())
+        finally:
+            os._exit(0)
+    os.close(writing)
+    try:
+        assert select.select([reading], [], [], 10)[0], "the child hangs"
+        return os.read(reading, 10_000).decode()
+    finally:
+        os.kill(child, signal.SIGKILL)
+        os.waitpid(child, 0)
+        os.close(reading)
+
+
+@pytest.mark.parametrize("protocol", served.SERVERS)
+def test_a_client_that_was_made_before_a_fork_says_so(protocol):
+    url = served.SERVERS[protocol][1].format(port=1, name="m")
+    clients = [Client(url, timeout=TIMEOUT, attempts=1)]
+
+    def work():
+        try:
+            clients[0].predict([b"image"])
+        except ServingError as error:
+            found = f"{type(error).__name__}: {error}"
+        clients[0].close()
+        return found
+
+    message = told_by_a_child(work)
+    process = os.getpid()
+    assert re.fullmatch(
+        r"ClientUnusableError: \w+://127.0.0.1:1: this client was made before the "
+        "process forked, and its threads are not in the new process: make a Client "
+        rf"there. Received: a client of process {process} in process \d+.",
+        message,
+    )
+    clients.pop().close()
+
+
+def test_a_forked_process_leaves_the_connections_of_the_first_alone():
+    def behaviour(connection):
+        outputs()(connection)
+        received = b""
+        while not received.endswith(b'"}]}}'):
+            received += connection.recv(1000)
+        outputs()(connection)
+
+    with hostile.rest_server(behaviour) as (port, seen):
+        url = f"http://127.0.0.1:{port}/v1/models/m"
+        clients = [Client(url, timeout=TIMEOUT, attempts=1)]
+        assert clients[0].predict([b"image"]) == EXPECTED
+
+        def work():
+            clients.clear()
+            return "dropped"
+
+        assert told_by_a_child(work) == "dropped"
+        assert clients[0].predict([b"image"]) == EXPECTED
+        clients[0].close()
+    assert len(seen) == 1
+
+
+def test_a_loop_that_does_not_run_is_waited_for_no_longer_than_a_margin(monkeypatch):
+    monkeypatch.setattr("scalenet_tf.serving.exchange._MARGIN", 0.2, raising=False)
+    with Client("http://127.0.0.1:1/v1/models/m", timeout=0.2, attempts=1) as client:
+        loop = client._transport._exchange._thread._loop
+        loop.call_soon_threadsafe(time.sleep, 3)
+        began = time.monotonic()
+        with pytest.raises(ServerTimeoutError, match=r"not answer within 0\.2 s\.$"):
+            client.predict([b"image"])
+        assert time.monotonic() - began < 2
+    loop.call_soon_threadsafe(lambda: None)
+
+
+CLOSED = r"://127\.0\.0\.1:\d+: the client was closed: make another Client\.$"
+
+
+@contextlib.contextmanager
+def silent_server(protocol):
+    if protocol == "grpc":
+        with hostile.grpc_server(hostile.sleeps) as port:
+            yield port
+    else:
+        with hostile.rest_server(silent) as (port, _):
+            yield port
+
+
+@pytest.mark.parametrize("protocol", served.SERVERS)
+def test_closing_ends_what_other_threads_wait_for(protocol):
+    caught = []
+
+    def ask(client):
+        try:
+            client.status()
+        except ServingError as error:
+            caught.append(error)
+
+    with silent_server(protocol) as port:
+        url = served.SERVERS[protocol][1].format(port=port, name="m")
+        client = Client(url, timeout=60, attempts=2)
+        threads = [
+            threading.Thread(target=ask, args=[client], daemon=True) for _ in range(3)
+        ]
+        for thread in threads:
+            thread.start()
+        time.sleep(0.3)
+        client.close()
+        for thread in threads:
+            thread.join(5)
+        assert not any(thread.is_alive() for thread in threads)
+        client.close()
+        for call in (client.status, client.metadata, lambda: client.predict([b"x"])):
+            with pytest.raises(ClientUnusableError, match=CLOSED):
+                call()
+    assert [type(error) for error in caught] == [ClientUnusableError] * 3
+    assert all(re.search(CLOSED, str(error)) for error in caught)
+
+
+def test_clients_that_nobody_closes_leave_no_threads():
+    with hostile.rest_server(outputs()) as (port, _):
+        before = {*threading.enumerate()}
+        clients = [Client(f"http://127.0.0.1:{port}/v1/models/m") for _ in range(5)]
+        for client in clients:
+            client.predict([b"image"])
+        assert len({*threading.enumerate()} - before) >= 5
+        del client
+        clients.clear()
+        end = time.monotonic() + 10
+        while {*threading.enumerate()} - before and time.monotonic() < end:
+            time.sleep(0.05)
+        assert {*threading.enumerate()} - before == set()

@@ -18,6 +18,7 @@ from scalenet_tf.serving.endpoint import (
     parse_url,
 )
 from scalenet_tf.serving.errors import (
+    ClientUnusableError,
     InvalidImageError,
     RequestRefusedError,
     ServerFaultError,
@@ -133,6 +134,7 @@ class Client:
                     f"printable values. Received: a header {name!r}."
                 )
         self._endpoint = parse_url(url)
+        self._process = os.getpid()
         self._batch_size = batch_size
         self._signature = signature
         self._tenacity = import_extra("tenacity", "tenacity", "serving", CLIENT)
@@ -199,8 +201,12 @@ class Client:
         return self._read(model_metadata, self._request(self._transport.metadata))
 
     def close(self) -> None:
-        """Closes the connections."""
-        self._transport.close()
+        """Closes the connections; after a fork, they are the first process's to close.
+
+        Threads that wait for an answer get a ClientUnusableError.
+        """
+        if self._process == os.getpid():
+            self._transport.close()
 
     def __enter__(self) -> Client:
         return self
@@ -228,6 +234,13 @@ class Client:
             ) from error
 
     def _request(self, call: Callable[[], T]) -> T:
+        if self._process != os.getpid():
+            raise ClientUnusableError(
+                f"{self._endpoint.server}: this client was made before the process "
+                "forked, and its threads are not in the new process: make a Client "
+                f"there. Received: a client of process {self._process} in process "
+                f"{os.getpid()}."
+            )
         retrying = self._tenacity.Retrying(
             retry=self._tenacity.retry_if_exception_type(ServerUnavailableError),
             wait=self._tenacity.wait_random_exponential(_FIRST_WAIT, _LONGEST_WAIT),

@@ -19,6 +19,7 @@ from scalenet_tf.serving.errors import (
     ServerTimeoutError,
     ServerUnavailableError,
     ServingError,
+    closed,
     refused,
     told,
 )
@@ -67,6 +68,7 @@ class GrpcTransport:
         self._metadata_pb2 = modules["get_model_metadata_pb2"]
         self._endpoint = endpoint
         self._connection = connection
+        self._closed = False
         self._most = largest_answer(batch_size)
         self._channel = self._open()
         prediction = modules["prediction_service_pb2_grpc"]
@@ -141,7 +143,8 @@ class GrpcTransport:
         }
 
     def close(self) -> None:
-        """Closes the channel."""
+        """Closes the channel; who waits for an answer gets an error."""
+        self._closed = True
         self._channel.close()
 
     def _specify(self, model_spec: Any) -> None:
@@ -155,7 +158,11 @@ class GrpcTransport:
         metadata = [(k.lower(), v) for k, v in self._connection.headers.items()]
         try:
             return method(request, timeout=self._connection.timeout, metadata=metadata)
-        except self._grpc.RpcError as error:
+        except (ValueError, self._grpc.RpcError) as error:
+            if self._closed:  # grpcio: a ValueError, or the status CANCELLED
+                raise closed(self._endpoint.server) from error
+            if isinstance(error, ValueError):
+                raise
             raise self._error(error.code().name, told(error.details())) from error
 
     def _array(self, name: str, proto: Any) -> np.ndarray:

@@ -411,6 +411,54 @@ def test_right_answers_by_grpc():
             assert outcome_of(client, "predict") == EXPECTED
 
 
+def of_model(message, name, version):
+    message.model_spec.name = name
+    if version is not None:
+        message.model_spec.version.value = version
+    return message
+
+
+OTHERS = [
+    ("n", 3, "model 'n' where model 'm'"),
+    ("m", 2, "version '2' where version '3'"),
+    ("", 2, "version '2' where version '3'"),
+]
+
+
+@pytest.mark.parametrize(("name", "version", "what"), OTHERS)
+def test_answers_by_grpc_of_another_model(name, version, what):
+    with hostile.grpc_server(gives(of_model(response(), name, version))) as port:
+        client = Client(f"grpc://127.0.0.1:{port}/m/3", timeout=TIMEOUT, attempts=1)
+        result = outcome_of(client, "predict")
+    assert isinstance(result, ServerFaultError), result
+    assert str(result).endswith(f" answered with {what} was asked for.")
+
+
+@pytest.mark.parametrize(
+    ("url", "name", "version"),
+    [("m/3", "m", 3), ("m/3", "", None), ("m", "m", 7), ("m/labels/s", "m", 7)],
+)
+def test_answers_by_grpc_of_the_model(url, name, version):
+    with hostile.grpc_server(gives(of_model(response(), name, version))) as port:
+        client = Client(f"grpc://127.0.0.1:{port}/{url}", timeout=TIMEOUT, attempts=1)
+        assert outcome_of(client, "predict") == EXPECTED
+
+
+def test_status_and_metadata_of_another_model():
+    spec, signatures = {"name": "m", "version": "2"}, {"signature_def": {}}
+    told_of = {"model_spec": spec, "metadata": {"signature_def": signatures}}
+    entry = {"version": "2", "state": "AVAILABLE"}
+    for call, value in (
+        (Client.metadata, told_of),
+        (Client.status, {"model_version_status": [entry]}),
+    ):
+        with hostile.rest_server(answers(value)) as (port, _):
+            url = f"http://127.0.0.1:{port}/v1/models/m/versions/3"
+            result = outcome_of(Client(url, timeout=TIMEOUT, attempts=1), call)
+        assert isinstance(result, ServerFaultError), result
+        assert "version '2' where version '3' was asked for." in str(result)
+
+
 def test_rest_over_tls_trusts_what_it_is_told_to():
     tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     tls.load_cert_chain(hostile.PEM)

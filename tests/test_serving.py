@@ -1,6 +1,7 @@
 """The client of TensorFlow Serving, against servers of its two APIs."""
 
 import json
+import pathlib
 import re
 import sys
 import urllib.error
@@ -128,6 +129,25 @@ def test_an_image_of_another_request_is_not_taken_for_an_own_one(server, monkeyp
         with pytest.raises(serving.RequestRefusedError, match="on_corrupt='flag'"):
             served_model.predict(PHOTOS)
         assert len(served_model.status()) == 1
+
+
+@pytest.mark.parametrize("url", ["http://h/v1/models/m", "grpc://h/m"])
+@pytest.mark.parametrize(
+    ("images", "received"),
+    [
+        ([b"a", "cat.jpg"], "str at index 1"),
+        ([pathlib.Path("cat.jpg")], "PosixPath at index 0"),
+        ("cat.jpg", "str at index 0"),
+        (b"abc", "int at index 0"),
+    ],
+)
+def test_images_must_be_bytes(url, images, received):
+    message = "`images` must be bytes each, the content of a file. Received: "
+    with (
+        Client(url, attempts=1, timeout=0.5) as served_model,
+        pytest.raises(ValueError, match=f"^{message}{received}\\.$"),
+    ):
+        served_model.predict(images)
 
 
 def calls(served_model):

@@ -31,6 +31,7 @@ from scalenet_tf.serving.messages import (
     ModelMetadata,
     Prediction,
     VersionStatus,
+    check_model,
     model_metadata,
     predictions,
     statuses,
@@ -172,8 +173,10 @@ class Client:
             InvalidImageError: Images cannot be decoded, and the model was exported with
                 `on_corrupt="error"`; `indices` are their places in `images`.
             ServingError: One of its other kinds, as their names say.
-            ValueError: The model does not name as many classes as `top_k`.
+            ValueError: The model does not name as many classes as `top_k`, or an image
+                is no bytes.
         """
+        _check_images(images)
         if top_k is not None and top_k < 1:
             raise ValueError(f"`top_k` must be at least 1. Received: top_k={top_k}.")
         results: list[Prediction] = []
@@ -190,7 +193,10 @@ class Client:
         Raises:
             ServingError: One of its kinds, as their names say.
         """
-        return self._read(statuses, self._request(self._transport.status))
+        found = self._read(statuses, self._request(self._transport.status))
+        for status in found:
+            check_model(self._endpoint, None, status.version)
+        return found
 
     def metadata(self) -> ModelMetadata:
         """Version and signatures of the model.
@@ -198,7 +204,9 @@ class Client:
         Raises:
             ServingError: One of its kinds, as their names say.
         """
-        return self._read(model_metadata, self._request(self._transport.metadata))
+        found = self._read(model_metadata, self._request(self._transport.metadata))
+        check_model(self._endpoint, found.name, found.version)
+        return found
 
     def close(self) -> None:
         """Closes the connections; after a fork, they are the first process's to close.
@@ -262,3 +270,13 @@ class Client:
                 f"{self._endpoint.server} answered with a message that is not of its "
                 f"API: {told(repr(error))}."
             ) from error
+
+
+def _check_images(images: Sequence[bytes]) -> None:
+    """A path would be sent as if it were the image that it names."""
+    for index, image in enumerate(images):
+        if not isinstance(image, bytes):
+            raise ValueError(
+                "`images` must be bytes each, the content of a file. Received: "
+                f"{type(image).__name__} at index {index}."
+            )

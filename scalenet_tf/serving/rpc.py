@@ -23,6 +23,7 @@ from scalenet_tf.serving.errors import (
     refused,
     told,
 )
+from scalenet_tf.serving.messages import check_model
 
 _REQUEST_BYTES = 2**31 - 1  # what a protocol buffer can be at most
 _MOST_AXES = 2  # of an output: images, classes
@@ -110,6 +111,7 @@ class GrpcTransport:
         tensor = tf.make_tensor_proto(list(images), tf.string, [len(images)])
         request.inputs[input_name].CopyFrom(tensor)
         response = self._call(self._prediction.Predict, request)
+        self._check(response.model_spec)
         return {
             name: self._array(name, response.outputs[name])
             for name in outputs
@@ -153,6 +155,12 @@ class GrpcTransport:
             model_spec.version.value = self._endpoint.version
         if self._endpoint.label is not None:
             model_spec.version_label = self._endpoint.label
+
+    def _check(self, model_spec: Any) -> None:
+        """Compares the model of an answer with the one that was asked for."""
+        is_told = model_spec.WhichOneof("version_choice") == "version"
+        version = model_spec.version.value if is_told else None
+        check_model(self._endpoint, model_spec.name, version)
 
     def _call(self, method: Callable[..., Any], request: Any) -> Any:
         metadata = [(k.lower(), v) for k, v in self._connection.headers.items()]

@@ -291,6 +291,20 @@ def test_passwords_and_tokens_are_sent_and_not_told(behaviour):
     assert headers["x-token"] == "hush-hush"
 
 
+@pytest.mark.parametrize("name", ["Authorization", "authorization", "AUTHORIZATION"])
+def test_one_authorization_is_sent_however_it_is_written(name):
+    lines = []
+    with hostile.rest_server(answers({"error": "x"}, 400), lines=lines) as (port, _):
+        url = f"http://me:hush@127.0.0.1:{port}/v1/models/m"
+        with (
+            Client(url, timeout=TIMEOUT, headers={name: "Bearer mine"}) as client,
+            pytest.raises(ServingError),
+        ):
+            client.predict([b"image"])
+    found = [line for line in lines if line.lower().startswith("authorization:")]
+    assert [line.partition(": ")[2] for line in found] == ["Bearer mine"]
+
+
 def test_a_password_of_netrc_is_not_sent_unasked(tmp_path, monkeypatch):
     (tmp_path / "netrc").write_text("default login bob password hush\n")
     monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))

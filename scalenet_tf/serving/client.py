@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import numbers
 import os
 import re
 from collections.abc import Callable, Mapping, Sequence
@@ -118,23 +119,12 @@ class Client:
         headers: Mapping[str, str] | None = None,
         ca_file: str | os.PathLike[str] | None = None,
     ):
-        for name, value in (
-            ("timeout", timeout),
-            ("attempts", attempts),
-            ("batch_size", batch_size),
-        ):
-            if not 0 < value < math.inf:
-                raise ValueError(
-                    f"`{name}` must be more than 0, and finite. Received: {value}."
-                )
+        _check_numbers(timeout=timeout, attempts=attempts, batch_size=batch_size)
         headers = {} if headers is None else dict(headers)
-        for name, text in headers.items():
-            if not _HEADER.fullmatch(name) or not text.isprintable():
-                raise ValueError(
-                    "`headers` must have names of letters, digits and hyphens, and "
-                    f"printable values. Received: a header {name!r}."
-                )
+        _check_headers(headers)
         self._endpoint = parse_url(url)
+        if self._endpoint.api == "grpc":
+            _check_metadata(headers)
         self._process = os.getpid()
         self._batch_size = batch_size
         self._signature = signature
@@ -177,8 +167,7 @@ class Client:
                 is no bytes.
         """
         _check_images(images)
-        if top_k is not None and top_k < 1:
-            raise ValueError(f"`top_k` must be at least 1. Received: top_k={top_k}.")
+        _check_top_k(top_k)
         results: list[Prediction] = []
         for start in range(0, len(images), self._batch_size):
             batch = images[start : start + self._batch_size]
@@ -279,4 +268,57 @@ def _check_images(images: Sequence[bytes]) -> None:
             raise ValueError(
                 "`images` must be bytes each, the content of a file. Received: "
                 f"{type(image).__name__} at index {index}."
+            )
+
+
+def _is_whole(value: Any) -> bool:
+    return isinstance(value, numbers.Integral) and not isinstance(value, bool)
+
+
+def _check_numbers(timeout: float, **counts: int) -> None:
+    for name, value in {"timeout": timeout, **counts}.items():
+        if not isinstance(value, numbers.Real) or isinstance(value, bool):
+            raise ValueError(f"`{name}` must be a number. Received: {value!r}.")
+        if not 0 < value < math.inf:
+            raise ValueError(
+                f"`{name}` must be more than 0, and finite. Received: {value}."
+            )
+    for name, value in counts.items():
+        if not _is_whole(value):
+            raise ValueError(f"`{name}` must be a whole number. Received: {value!r}.")
+
+
+def _check_top_k(top_k: int | None) -> None:
+    if top_k is None:
+        return
+    if not _is_whole(top_k):
+        raise ValueError(f"`top_k` must be a whole number. Received: top_k={top_k!r}.")
+    if top_k < 1:
+        raise ValueError(f"`top_k` must be at least 1. Received: top_k={top_k}.")
+
+
+def _check_headers(headers: Mapping[str, str]) -> None:
+    names: set[str] = set()
+    for name, text in headers.items():
+        texts = isinstance(name, str) and isinstance(text, str)
+        if not texts or not _HEADER.fullmatch(name) or not text.isprintable():
+            raise ValueError(
+                "`headers` must have names of letters, digits and hyphens, and "
+                f"printable values. Received: a header {name!r}."
+            )
+        if name.lower() in names:
+            raise ValueError(
+                "`headers` must have each name once, whether in capital letters or "
+                f"small ones. Received: {name!r} again."
+            )
+        names.add(name.lower())
+
+
+def _check_metadata(headers: Mapping[str, str]) -> None:
+    """Of names that end in -bin, gRPC takes bytes; of others, ASCII characters."""
+    for name, text in headers.items():
+        if name.lower().endswith("-bin") or not text.isascii():
+            raise ValueError(
+                "`headers` to a gRPC server must have names that do not end in '-bin', "
+                f"and values of ASCII characters. Received: a header {name!r}."
             )

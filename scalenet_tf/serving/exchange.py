@@ -99,7 +99,7 @@ class JsonExchange:
             trace_configs=[trace],
             connector=aiohttp.TCPConnector(ssl=self._tls),
             timeout=aiohttp.ClientTimeout(total=None),  # see `_exchange`
-            headers={**_JSON, **self._authorization(), **self._connection.headers},
+            headers=_merged(_JSON, self._authorization(), self._connection.headers),
             cookie_jar=aiohttp.DummyCookieJar(),
             # A few bytes can become gigabytes.
             auto_decompress=False,
@@ -248,6 +248,14 @@ class JsonExchange:
                         "for a request of this size."
                     )
             return response.status, bytes(content)
+
+
+def _merged(*groups: Mapping[str, str]) -> dict[str, str]:
+    """Headers of which the last of a name stands; capitals make no other name."""
+    named = {
+        name.lower(): (name, text) for group in groups for name, text in group.items()
+    }
+    return dict(named.values())
 
 
 async def _was_open(session: object, context: Any, params: object) -> None:

@@ -30,6 +30,7 @@ except ImportError as error:
     ) from error
 
 from scalenet_tf.allocation import CostTable
+from scalenet_tf.allocation.latency import check_table
 from scalenet_tf.architectures import Architecture, get_architecture
 from scalenet_tf.budget import (
     architecture_for_macs,
@@ -121,6 +122,8 @@ class HyperScaleNet(keras_tuner.HyperModel):
             )
         if not isinstance(costs, CostTable | None):
             raise ValueError(f"`costs` must be a CostTable. Received: {costs!r}.")
+        if costs is not None:
+            check_table(self.base, costs)
         self.costs = costs
         self.target_milliseconds = target_milliseconds
         if costs is not None and target_milliseconds is None:

@@ -33,8 +33,11 @@ PEM = pathlib.Path(__file__).parent / "data" / "server_for_tests.pem"
 
 
 @contextlib.contextmanager
-def rest_server(behaviour, tls=None):
-    """The port of a server, and the requests that it has got."""
+def rest_server(behaviour, tls=None, lines=None):
+    """The port of a server, and the requests that it has got.
+
+    `lines` gets each line of their headers, as it came.
+    """
     seen = []
     listening = socket.create_server(("127.0.0.1", 0))
 
@@ -52,10 +55,10 @@ def rest_server(behaviour, tls=None):
                 connection = tls.wrap_socket(connection, server_side=True)
             stream = connection.makefile("rb")
             line = stream.readline()
-            headers = dict(
-                header.decode().lower().strip().split(": ", 1)
-                for header in iter(stream.readline, b"\r\n")
-            )
+            heads = [head.decode().strip() for head in iter(stream.readline, b"\r\n")]
+            if lines is not None:
+                lines.extend(heads)
+            headers = dict(head.lower().split(": ", 1) for head in heads)
             body = stream.read(int(headers.get("content-length", 0)))
             seen.append((line.decode().strip(), headers, body))
             behaviour(connection)

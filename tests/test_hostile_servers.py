@@ -1,14 +1,21 @@
 """The client against servers that are broken, or mean harm: one kind of error, soon."""
 
+import contextlib
 import gzip
 import json
+import os
+import re
+import select
+import signal
 import ssl
+import threading
 import time
 
 import grpc
 import hostile
 import numpy as np
 import pytest
+import served
 from hostile import (
     RIGHT,
     answers,
@@ -29,8 +36,10 @@ from tensorflow_serving.apis import get_model_metadata_pb2
 
 from scalenet_tf.serving import (
     Client,
+    ClientUnusableError,
     Prediction,
     ServerFaultError,
+    ServerTimeoutError,
     ServerUnavailableError,
     ServingError,
 )
@@ -282,6 +291,20 @@ def test_passwords_and_tokens_are_sent_and_not_told(behaviour):
     assert headers["x-token"] == "hush-hush"
 
 
+@pytest.mark.parametrize("name", ["Authorization", "authorization", "AUTHORIZATION"])
+def test_one_authorization_is_sent_however_it_is_written(name):
+    lines = []
+    with hostile.rest_server(answers({"error": "x"}, 400), lines=lines) as (port, _):
+        url = f"http://me:hush@127.0.0.1:{port}/v1/models/m"
+        with (
+            Client(url, timeout=TIMEOUT, headers={name: "Bearer mine"}) as client,
+            pytest.raises(ServingError),
+        ):
+            client.predict([b"image"])
+    found = [line for line in lines if line.lower().startswith("authorization:")]
+    assert [line.partition(": ")[2] for line in found] == ["Bearer mine"]
+
+
 def test_a_password_of_netrc_is_not_sent_unasked(tmp_path, monkeypatch):
     (tmp_path / "netrc").write_text("default login bob password hush\n")
     monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
@@ -402,6 +425,54 @@ def test_right_answers_by_grpc():
             assert outcome_of(client, "predict") == EXPECTED
 
 
+def of_model(message, name, version):
+    message.model_spec.name = name
+    if version is not None:
+        message.model_spec.version.value = version
+    return message
+
+
+OTHERS = [
+    ("n", 3, "model 'n' where model 'm'"),
+    ("m", 2, "version '2' where version '3'"),
+    ("", 2, "version '2' where version '3'"),
+]
+
+
+@pytest.mark.parametrize(("name", "version", "what"), OTHERS)
+def test_answers_by_grpc_of_another_model(name, version, what):
+    with hostile.grpc_server(gives(of_model(response(), name, version))) as port:
+        client = Client(f"grpc://127.0.0.1:{port}/m/3", timeout=TIMEOUT, attempts=1)
+        result = outcome_of(client, "predict")
+    assert isinstance(result, ServerFaultError), result
+    assert str(result).endswith(f" answered with {what} was asked for.")
+
+
+@pytest.mark.parametrize(
+    ("url", "name", "version"),
+    [("m/3", "m", 3), ("m/3", "", None), ("m", "m", 7), ("m/labels/s", "m", 7)],
+)
+def test_answers_by_grpc_of_the_model(url, name, version):
+    with hostile.grpc_server(gives(of_model(response(), name, version))) as port:
+        client = Client(f"grpc://127.0.0.1:{port}/{url}", timeout=TIMEOUT, attempts=1)
+        assert outcome_of(client, "predict") == EXPECTED
+
+
+def test_status_and_metadata_of_another_model():
+    spec, signatures = {"name": "m", "version": "2"}, {"signature_def": {}}
+    told_of = {"model_spec": spec, "metadata": {"signature_def": signatures}}
+    entry = {"version": "2", "state": "AVAILABLE"}
+    for call, value in (
+        (Client.metadata, told_of),
+        (Client.status, {"model_version_status": [entry]}),
+    ):
+        with hostile.rest_server(answers(value)) as (port, _):
+            url = f"http://127.0.0.1:{port}/v1/models/m/versions/3"
+            result = outcome_of(Client(url, timeout=TIMEOUT, attempts=1), call)
+        assert isinstance(result, ServerFaultError), result
+        assert "version '2' where version '3' was asked for." in str(result)
+
+
 def test_rest_over_tls_trusts_what_it_is_told_to():
     tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     tls.load_cert_chain(hostile.PEM)
@@ -435,3 +506,140 @@ def test_grpc_over_tls_trusts_what_it_is_told_to_and_sends_headers():
         refused = outcome_of(Client(url, **options), "predict")
     assert isinstance(refused, ServerUnavailableError)
     assert [metadata["authorization"] for metadata in seen] == ["Bearer hush"]
+
+
+def told_by_a_child(work):
+    """What a function gives in a forked process, as text; fails after 10 s."""
+    reading, writing = os.pipe()
+    child = os.fork()
+    if child == 0:
+        try:
+            os.write(writing, work().encode())
+        finally:
+            os._exit(0)
+    os.close(writing)
+    try:
+        assert select.select([reading], [], [], 10)[0], "the child hangs"
+        return os.read(reading, 10_000).decode()
+    finally:
+        os.kill(child, signal.SIGKILL)
+        os.waitpid(child, 0)
+        os.close(reading)
+
+
+@pytest.mark.parametrize("protocol", served.SERVERS)
+def test_a_client_that_was_made_before_a_fork_says_so(protocol):
+    url = served.SERVERS[protocol][1].format(port=1, name="m")
+    clients = [Client(url, timeout=TIMEOUT, attempts=1)]
+
+    def work():
+        try:
+            clients[0].predict([b"image"])
+        except ServingError as error:
+            found = f"{type(error).__name__}: {error}"
+        clients[0].close()
+        return found
+
+    message = told_by_a_child(work)
+    process = os.getpid()
+    assert re.fullmatch(
+        r"ClientUnusableError: \w+://127.0.0.1:1: this client was made before the "
+        "process forked, and its threads are not in the new process: make a Client "
+        rf"there. Received: a client of process {process} in process \d+.",
+        message,
+    )
+    clients.pop().close()
+
+
+def test_a_forked_process_leaves_the_connections_of_the_first_alone():
+    def behaviour(connection):
+        outputs()(connection)
+        received = b""
+        while not received.endswith(b'"}]}}'):
+            received += connection.recv(1000)
+        outputs()(connection)
+
+    with hostile.rest_server(behaviour) as (port, seen):
+        url = f"http://127.0.0.1:{port}/v1/models/m"
+        clients = [Client(url, timeout=TIMEOUT, attempts=1)]
+        assert clients[0].predict([b"image"]) == EXPECTED
+
+        def work():
+            clients.clear()
+            return "dropped"
+
+        assert told_by_a_child(work) == "dropped"
+        assert clients[0].predict([b"image"]) == EXPECTED
+        clients[0].close()
+    assert len(seen) == 1
+
+
+def test_a_loop_that_does_not_run_is_waited_for_no_longer_than_a_margin(monkeypatch):
+    monkeypatch.setattr("scalenet_tf.serving.exchange._MARGIN", 0.2, raising=False)
+    with Client("http://127.0.0.1:1/v1/models/m", timeout=0.2, attempts=1) as client:
+        loop = client._transport._exchange._thread._loop
+        loop.call_soon_threadsafe(time.sleep, 3)
+        began = time.monotonic()
+        with pytest.raises(ServerTimeoutError, match=r"not answer within 0\.2 s\.$"):
+            client.predict([b"image"])
+        assert time.monotonic() - began < 2
+    loop.call_soon_threadsafe(lambda: None)
+
+
+CLOSED = r"://127\.0\.0\.1:\d+: the client was closed: make another Client\.$"
+
+
+@contextlib.contextmanager
+def silent_server(protocol):
+    if protocol == "grpc":
+        with hostile.grpc_server(hostile.sleeps) as port:
+            yield port
+    else:
+        with hostile.rest_server(silent) as (port, _):
+            yield port
+
+
+@pytest.mark.parametrize("protocol", served.SERVERS)
+def test_closing_ends_what_other_threads_wait_for(protocol):
+    caught = []
+
+    def ask(client):
+        try:
+            client.status()
+        except ServingError as error:
+            caught.append(error)
+
+    with silent_server(protocol) as port:
+        url = served.SERVERS[protocol][1].format(port=port, name="m")
+        client = Client(url, timeout=60, attempts=2)
+        threads = [
+            threading.Thread(target=ask, args=[client], daemon=True) for _ in range(3)
+        ]
+        for thread in threads:
+            thread.start()
+        time.sleep(0.3)
+        client.close()
+        for thread in threads:
+            thread.join(5)
+        assert not any(thread.is_alive() for thread in threads)
+        client.close()
+        for call in (client.status, client.metadata, lambda: client.predict([b"x"])):
+            with pytest.raises(ClientUnusableError, match=CLOSED):
+                call()
+    assert [type(error) for error in caught] == [ClientUnusableError] * 3
+    assert all(re.search(CLOSED, str(error)) for error in caught)
+
+
+def test_clients_that_nobody_closes_leave_no_threads():
+    with hostile.rest_server(outputs()) as (port, _):
+        before = {*threading.enumerate()}
+        clients = [Client(f"http://127.0.0.1:{port}/v1/models/m") for _ in range(5)]
+        for client in clients:
+            client.predict([b"image"])
+        assert len({*threading.enumerate()} - before) >= 5
+        del client
+        clients.clear()
+        end = time.monotonic() + 10
+        while {*threading.enumerate()} - before and time.monotonic() < end:
+            time.sleep(0.05)
+        assert {*threading.enumerate()} - before == set()

@@ -4,6 +4,7 @@ import contextlib
 import dataclasses
 import itertools
 import json
+import re
 import types
 
 import numpy as np
@@ -190,6 +191,41 @@ def test_arguments_that_are_not_allowed(options, message):
     given_ = {"costs": table(), "target": None} | options
     with pytest.raises(ValueError, match=message):
         allocate_for_latency(SEED, importance(), **given_)
+
+
+ABOUT = {
+    "stem": SEED.stem,
+    "native_size": SEED.native_size,
+    "scales": list(SEED.scales),
+    "stage_widths": list(SEED.stage_widths),
+    "blocks_per_stage": list(SEED.blocks_per_stage),
+}
+OTHERS = {
+    "stem": "imagenet",
+    "native_size": 224,
+    "scales": [1, *(2 * scale for scale in SEED.scales[1:])],
+    "stage_widths": [2 * width for width in SEED.stage_widths],
+    "blocks_per_stage": [count + 1 for count in SEED.blocks_per_stage],
+}
+
+
+@pytest.mark.parametrize("name", OTHERS)
+def test_a_table_of_another_network_is_refused(name):
+    costs = dataclasses.replace(table(), about={**ABOUT, name: OTHERS[name]})
+    message = (
+        f"`costs` must be measured for {SEED.name}: {name} {ABOUT[name]}. "
+        f"Received: {OTHERS[name]}."
+    )
+    with pytest.raises(ValueError, match=f"^{re.escape(message)}$"):
+        allocate_for_latency(SEED, importance(), costs)
+
+
+def test_a_table_that_tells_its_network_or_a_part_of_it_is_taken():
+    expected = allocate_for_latency(SEED, importance(), table())
+    as_tuples = ABOUT | {"scales": SEED.scales, "stage_widths": SEED.stage_widths}
+    for about in (ABOUT, as_tuples, {"stem": SEED.stem, "runtime": "tflite"}):
+        costs = dataclasses.replace(table(), about=about)
+        assert allocate_for_latency(SEED, importance(), costs) == expected
 
 
 def with_coarser(costs, factor):

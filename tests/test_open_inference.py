@@ -194,7 +194,7 @@ def answer(**changes):
     return {"outputs": entries}
 
 
-def asked(*values, call=lambda client: client.predict([b"image"])):
+def asked(*values, call=lambda client: client.predict([b"image"]), name="m"):
     """What the client makes of a server that answers so, one after the other."""
     left = [sends(v) if isinstance(v, bytes) else answers(v) for v in values]
 
@@ -203,7 +203,7 @@ def asked(*values, call=lambda client: client.predict([b"image"])):
 
     with (
         hostile.rest_server(behaviour) as (port, _),
-        Client(f"http://127.0.0.1:{port}/v2/models/m", attempts=1) as client,
+        Client(f"http://127.0.0.1:{port}/v2/models/{name}", attempts=1) as client,
     ):
         try:
             return call(client)
@@ -267,3 +267,41 @@ def test_a_server_without_versions():
     without = {name: MODEL[name] for name in MODEL if name != "versions"}
     assert asked(without, call=Client.metadata).version == 0
     assert [one.version for one in asked(without, {}, call=Client.status)] == [0]
+
+
+@pytest.mark.parametrize(
+    ("changes", "what"),
+    [
+        ({"model_name": "n"}, "model 'n' where model 'm'"),
+        ({"model_name": 5}, "model '5' where model 'm'"),
+        ({"model_name": "m", "model_version": "2"}, "version '2' where version '3'"),
+        ({"model_version": 2}, "version '2' where version '3'"),
+    ],
+)
+def test_answers_of_another_model_are_the_server_s_fault(changes, what):
+    found = asked(MODEL, answer() | changes, name="m/versions/3")
+    assert type(found) is serving.ServerFaultError
+    assert str(found).endswith(f" answered with {what} was asked for.")
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"model_name": "m", "model_version": "3"},
+        {"model_name": "m", "model_version": 3},
+        {"model_version": ""},
+        {"model_version": None},
+    ],
+)
+def test_answers_of_the_model_are_taken(changes):
+    assert asked(MODEL, answer() | changes, name="m/versions/3") == EXPECTED
+    assert asked(MODEL, answer() | changes | {"model_version": "7"}) == EXPECTED
+
+
+@pytest.mark.parametrize(
+    "call", [Client.status, Client.metadata, lambda client: client.predict([b"image"])]
+)
+def test_another_model_s_description_is_the_server_s_fault(call):
+    found = asked({**MODEL, "name": "n"}, {}, call=call)
+    assert type(found) is serving.ServerFaultError
+    assert str(found).endswith("model 'n' where model 'm' was asked for.")

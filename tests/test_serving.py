@@ -1,6 +1,7 @@
 """The client of TensorFlow Serving, against servers of its two APIs."""
 
 import json
+import pathlib
 import re
 import sys
 import urllib.error
@@ -128,6 +129,25 @@ def test_an_image_of_another_request_is_not_taken_for_an_own_one(server, monkeyp
         with pytest.raises(serving.RequestRefusedError, match="on_corrupt='flag'"):
             served_model.predict(PHOTOS)
         assert len(served_model.status()) == 1
+
+
+@pytest.mark.parametrize("url", ["http://h/v1/models/m", "grpc://h/m"])
+@pytest.mark.parametrize(
+    ("images", "received"),
+    [
+        ([b"a", "cat.jpg"], "str at index 1"),
+        ([pathlib.Path("cat.jpg")], "PosixPath at index 0"),
+        ("cat.jpg", "str at index 0"),
+        (b"abc", "int at index 0"),
+    ],
+)
+def test_images_must_be_bytes(url, images, received):
+    message = "`images` must be bytes each, the content of a file. Received: "
+    with (
+        Client(url, attempts=1, timeout=0.5) as served_model,
+        pytest.raises(ValueError, match=f"^{message}{received}\\.$"),
+    ):
+        served_model.predict(images)
 
 
 def calls(served_model):
@@ -276,7 +296,67 @@ def test_options_that_cannot_be_are_errors(option, value):
         Client("grpc://host/m", **{option: value})
 
 
-@pytest.mark.parametrize("headers", [{"a b": "c"}, {"": "c"}, {"a": "hush\r\nx: y"}])
+@pytest.mark.parametrize("option", ["timeout", "attempts", "batch_size"])
+@pytest.mark.parametrize("value", ["3", None, True])
+def test_options_that_are_no_numbers_are_errors(option, value):
+    message = f"^`{option}` must be a number. Received: {value!r}.$"
+    with pytest.raises(ValueError, match=message):
+        Client("grpc://host/m", **{option: value})
+
+
+@pytest.mark.parametrize("option", ["attempts", "batch_size"])
+def test_counts_must_be_whole(option):
+    message = rf"^`{option}` must be a whole number. Received: 2\.5\.$"
+    with pytest.raises(ValueError, match=message):
+        Client("grpc://host/m", **{option: 2.5})
+    Client("grpc://host/m", timeout=2.5, **{option: np.int64(2)}).close()
+
+
+def test_top_k_must_be_whole():
+    message = r"^`top_k` must be a whole number. Received: top_k=1\.5\.$"
+    with (
+        Client("grpc://host/m") as served_model,
+        pytest.raises(ValueError, match=message),
+    ):
+        served_model.predict([b"x"], top_k=1.5)
+
+
+@pytest.mark.parametrize(
+    "headers", [{"x-a-bin": "hush"}, {"X-Bin": "a"}, {"x": "hushé"}]
+)
+def test_headers_that_grpc_does_not_take_are_errors(headers):
+    (name,) = headers
+    message = (
+        "^`headers` to a gRPC server must have names that do not end in '-bin', and "
+        f"values of ASCII characters. Received: a header {name!r}.$"
+    )
+    with pytest.raises(ValueError, match=message):
+        Client("grpc://host/m", headers=headers)
+    Client("http://host/v1/models/m", headers=headers).close()
+
+
+def test_a_header_that_is_given_twice_is_an_error():
+    headers = {"Authorization": "hush", "X": "y", "authorization": "hush"}
+    message = (
+        "^`headers` must have each name once, whether in capital letters or small "
+        "ones. Received: 'authorization' again.$"
+    )
+    for url in ("grpc://host/m", "http://host/v1/models/m"):
+        with pytest.raises(ValueError, match=message):
+            Client(url, headers=headers)
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"x": 5},
+        {5: "x"},
+        {"x": b"hush"},
+        {"a b": "c"},
+        {"": "c"},
+        {"a": "hush\r\nx: y"},
+    ],
+)
 def test_headers_that_cannot_be_are_errors_without_their_values(headers):
     with pytest.raises(ValueError, match="`headers` must have names of") as error:
         Client("http://host/v1/models/m", headers=headers)

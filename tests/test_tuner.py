@@ -219,6 +219,16 @@ def test_labels_are_smoothed(shape):
         ),
         ({"target_macs": "5e7"}, "`target_macs` must be a number. Received: '5e7'"),
         ({"costs": {}}, "`costs` must be a CostTable. Received: {}"),
+        (
+            {"costs": dataclasses.replace(COSTS, about={"stage_widths": [8, 16, 32]})},
+            r"^`costs` must be measured for ScaleNetCifar38: stage_widths "
+            r"\[16, 32, 64\]. Received: \[8, 16, 32\].$",
+        ),
+        (
+            {"costs": dataclasses.replace(COSTS, branches=COSTS.branches[:2])},
+            r"^`costs` must be measured for ScaleNetCifar38: scales by stage "
+            r"\[3, 3, 3\]. Received: \[3, 3\].$",
+        ),
         ({"classes": "3"}, "`classes` must be a positive whole number. .*='3'"),
         ({"momentum": "0.9"}, "`momentum` must be from 0 to below 1. Received: '0.9'"),
     ],

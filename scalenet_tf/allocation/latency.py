@@ -19,6 +19,8 @@ from scalenet_tf.allocation.selection import Blocks, check_minimum, grouped
 from scalenet_tf.allocation.targets import check_architecture, with_rows
 from scalenet_tf.architectures import Architecture
 
+# What makes a network another one for its times.
+_SHAPE = ("stem", "native_size", "scales", "stage_widths", "blocks_per_stage")
 _HALVINGS = 60  # of the price of a millisecond; beyond what a float tells apart
 
 
@@ -33,7 +35,8 @@ class CostTable:
             that the table is the nearest to these, by squares, that does not fall;
             between two of them it is taken to be linear; no neurons take no time.
         twin: The ResNet twin as a whole.
-        about: Runtime, batch size, machine, versions, date.
+        about: Runtime, batch size, machine, versions, date, and what the network is:
+            stem, native_size, scales, stage_widths, blocks_per_stage.
     """
 
     fixed: float
@@ -211,7 +214,7 @@ def allocate_for_latency(
     blocks = checked(importance)
     check_architecture(architecture, importance)
     check_minimum(blocks, minimum)
-    _check_table(architecture, costs)
+    check_table(architecture, costs)
     target = costs.twin if target is None else target
     if not isinstance(target, numbers.Real) or not 0 < target < math.inf:
         raise ValueError(f"`target` must be milliseconds. Received: {target!r}.")
@@ -351,11 +354,27 @@ def _left(worth: np.ndarray, time: np.ndarray, price: float) -> np.ndarray:
     return -time if math.isinf(price) else worth - price * time
 
 
-def _check_table(architecture: Architecture, costs: CostTable) -> None:
-    received = [len(stage) for stage in costs.branches]
-    expected = [len(architecture.scales)] * len(architecture.stage_widths)
-    if received != expected:
-        raise ValueError(
-            f"`costs` must be measured for {architecture.name}: scales by stage "
-            f"{expected}. Received: {received}."
-        )
+def check_table(architecture: Architecture, costs: CostTable) -> None:
+    """Compares what a table says of its network with an architecture.
+
+    A table that was not measured by the command may say less than all of it.
+
+    Raises:
+        ValueError: It is another network.
+    """
+    scales = [len(architecture.scales)] * len(architecture.stage_widths)
+    pairs = {"scales by stage": ([len(stage) for stage in costs.branches], scales)}
+    for name in _SHAPE:
+        if name in costs.about:
+            pairs[name] = (costs.about[name], getattr(architecture, name))
+    for name, (received, expected) in pairs.items():
+        if _plain(received) != _plain(expected):
+            raise ValueError(
+                f"`costs` must be measured for {architecture.name}: {name} "
+                f"{_plain(expected)}. Received: {_plain(received)}."
+            )
+
+
+def _plain(value: Any) -> Any:
+    """A value as JSON has it."""
+    return list(value) if isinstance(value, tuple) else value

@@ -6,6 +6,7 @@ Needs `pip install 'scalenet_tf[serving]'`. Nothing else of the package imports 
 from scalenet_tf.serving.client import Client
 from scalenet_tf.serving.endpoint import Endpoint, parse_url
 from scalenet_tf.serving.errors import (
+    ClientUnusableError,
     InvalidImageError,
     ModelNotFoundError,
     RequestRefusedError,
@@ -26,6 +27,7 @@ from scalenet_tf.serving.messages import (
 
 __all__ = [
     "Client",
+    "ClientUnusableError",
     "Endpoint",
     "InvalidImageError",
     "ModelMetadata",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import numbers
 import os
 import re
 from collections.abc import Callable, Mapping, Sequence
@@ -18,6 +19,7 @@ from scalenet_tf.serving.endpoint import (
     parse_url,
 )
 from scalenet_tf.serving.errors import (
+    ClientUnusableError,
     InvalidImageError,
     RequestRefusedError,
     ServerFaultError,
@@ -30,6 +32,7 @@ from scalenet_tf.serving.messages import (
     ModelMetadata,
     Prediction,
     VersionStatus,
+    check_model,
     model_metadata,
     predictions,
     statuses,
@@ -116,23 +119,13 @@ class Client:
         headers: Mapping[str, str] | None = None,
         ca_file: str | os.PathLike[str] | None = None,
     ):
-        for name, value in (
-            ("timeout", timeout),
-            ("attempts", attempts),
-            ("batch_size", batch_size),
-        ):
-            if not 0 < value < math.inf:
-                raise ValueError(
-                    f"`{name}` must be more than 0, and finite. Received: {value}."
-                )
+        _check_numbers(timeout=timeout, attempts=attempts, batch_size=batch_size)
         headers = {} if headers is None else dict(headers)
-        for name, text in headers.items():
-            if not _HEADER.fullmatch(name) or not text.isprintable():
-                raise ValueError(
-                    "`headers` must have names of letters, digits and hyphens, and "
-                    f"printable values. Received: a header {name!r}."
-                )
+        _check_headers(headers)
         self._endpoint = parse_url(url)
+        if self._endpoint.api == "grpc":
+            _check_metadata(headers)
+        self._process = os.getpid()
         self._batch_size = batch_size
         self._signature = signature
         self._tenacity = import_extra("tenacity", "tenacity", "serving", CLIENT)
@@ -170,10 +163,11 @@ class Client:
             InvalidImageError: Images cannot be decoded, and the model was exported with
                 `on_corrupt="error"`; `indices` are their places in `images`.
             ServingError: One of its other kinds, as their names say.
-            ValueError: The model does not name as many classes as `top_k`.
+            ValueError: The model does not name as many classes as `top_k`, or an image
+                is no bytes.
         """
-        if top_k is not None and top_k < 1:
-            raise ValueError(f"`top_k` must be at least 1. Received: top_k={top_k}.")
+        _check_images(images)
+        _check_top_k(top_k)
         results: list[Prediction] = []
         for start in range(0, len(images), self._batch_size):
             batch = images[start : start + self._batch_size]
@@ -188,7 +182,10 @@ class Client:
         Raises:
             ServingError: One of its kinds, as their names say.
         """
-        return self._read(statuses, self._request(self._transport.status))
+        found = self._read(statuses, self._request(self._transport.status))
+        for status in found:
+            check_model(self._endpoint, None, status.version)
+        return found
 
     def metadata(self) -> ModelMetadata:
         """Version and signatures of the model.
@@ -196,11 +193,17 @@ class Client:
         Raises:
             ServingError: One of its kinds, as their names say.
         """
-        return self._read(model_metadata, self._request(self._transport.metadata))
+        found = self._read(model_metadata, self._request(self._transport.metadata))
+        check_model(self._endpoint, found.name, found.version)
+        return found
 
     def close(self) -> None:
-        """Closes the connections."""
-        self._transport.close()
+        """Closes the connections; after a fork, they are the first process's to close.
+
+        Threads that wait for an answer get a ClientUnusableError.
+        """
+        if self._process == os.getpid():
+            self._transport.close()
 
     def __enter__(self) -> Client:
         return self
@@ -228,6 +231,13 @@ class Client:
             ) from error
 
     def _request(self, call: Callable[[], T]) -> T:
+        if self._process != os.getpid():
+            raise ClientUnusableError(
+                f"{self._endpoint.server}: this client was made before the process "
+                "forked, and its threads are not in the new process: make a Client "
+                f"there. Received: a client of process {self._process} in process "
+                f"{os.getpid()}."
+            )
         retrying = self._tenacity.Retrying(
             retry=self._tenacity.retry_if_exception_type(ServerUnavailableError),
             wait=self._tenacity.wait_random_exponential(_FIRST_WAIT, _LONGEST_WAIT),
@@ -249,3 +259,66 @@ class Client:
                 f"{self._endpoint.server} answered with a message that is not of its "
                 f"API: {told(repr(error))}."
             ) from error
+
+
+def _check_images(images: Sequence[bytes]) -> None:
+    """A path would be sent as if it were the image that it names."""
+    for index, image in enumerate(images):
+        if not isinstance(image, bytes):
+            raise ValueError(
+                "`images` must be bytes each, the content of a file. Received: "
+                f"{type(image).__name__} at index {index}."
+            )
+
+
+def _is_whole(value: Any) -> bool:
+    return isinstance(value, numbers.Integral) and not isinstance(value, bool)
+
+
+def _check_numbers(timeout: float, **counts: int) -> None:
+    for name, value in {"timeout": timeout, **counts}.items():
+        if not isinstance(value, numbers.Real) or isinstance(value, bool):
+            raise ValueError(f"`{name}` must be a number. Received: {value!r}.")
+        if not 0 < value < math.inf:
+            raise ValueError(
+                f"`{name}` must be more than 0, and finite. Received: {value}."
+            )
+    for name, value in counts.items():
+        if not _is_whole(value):
+            raise ValueError(f"`{name}` must be a whole number. Received: {value!r}.")
+
+
+def _check_top_k(top_k: int | None) -> None:
+    if top_k is None:
+        return
+    if not _is_whole(top_k):
+        raise ValueError(f"`top_k` must be a whole number. Received: top_k={top_k!r}.")
+    if top_k < 1:
+        raise ValueError(f"`top_k` must be at least 1. Received: top_k={top_k}.")
+
+
+def _check_headers(headers: Mapping[str, str]) -> None:
+    names: set[str] = set()
+    for name, text in headers.items():
+        texts = isinstance(name, str) and isinstance(text, str)
+        if not texts or not _HEADER.fullmatch(name) or not text.isprintable():
+            raise ValueError(
+                "`headers` must have names of letters, digits and hyphens, and "
+                f"printable values. Received: a header {name!r}."
+            )
+        if name.lower() in names:
+            raise ValueError(
+                "`headers` must have each name once, whether in capital letters or "
+                f"small ones. Received: {name!r} again."
+            )
+        names.add(name.lower())
+
+
+def _check_metadata(headers: Mapping[str, str]) -> None:
+    """Of names that end in -bin, gRPC takes bytes; of others, ASCII characters."""
+    for name, text in headers.items():
+        if name.lower().endswith("-bin") or not text.isascii():
+            raise ValueError(
+                "`headers` to a gRPC server must have names that do not end in '-bin', "
+                f"and values of ASCII characters. Received: a header {name!r}."
+            )

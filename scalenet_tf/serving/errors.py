@@ -12,6 +12,10 @@ class ServingError(Exception):
     """No answer that can be used came from a server."""
 
 
+class ClientUnusableError(ServingError):
+    """The client was closed, or the process forked after the client was made."""
+
+
 class ServerUnavailableError(ServingError):
     """Nothing listens there, or the server says that it cannot answer now."""
 
@@ -82,6 +86,11 @@ def undecodable(message: object) -> list[int]:
     start = max(message.rfind(_START), 0)
     found = _UNDECODABLE.search(message[start : start + _TOLD])
     return [int(index) for index in found[1].split()] if found else []
+
+
+def closed(server: str) -> ClientUnusableError:
+    """The error for a client that was closed, now or before."""
+    return ClientUnusableError(f"{server}: the client was closed: make another Client.")
 
 
 def refused(server: str, message: object) -> RequestRefusedError:

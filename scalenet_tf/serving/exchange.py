@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import concurrent.futures
 import json
 import os
 import ssl
 import threading
 import urllib.parse
 import urllib.request
-from collections.abc import Coroutine, Mapping
+import weakref
+from collections.abc import Callable, Coroutine, Mapping
 from typing import Any, TypeVar
 
 from scalenet_tf.extras import import_extra
@@ -21,6 +23,7 @@ from scalenet_tf.serving.errors import (
     ServerTimeoutError,
     ServerUnavailableError,
     ServingError,
+    closed,
     refused,
     told,
     undecodable,
@@ -28,6 +31,9 @@ from scalenet_tf.serving.errors import (
 
 T = TypeVar("T")
 
+# Seconds that a thread waits for the loop's beyond the time-out, which is the loop's.
+_MARGIN = 5.0
+_OF_OTHER_PROCESSES: list[Any] = []
 _JSON = {"Content-Type": "application/json", "Accept-Encoding": "identity"}
 
 
@@ -79,7 +85,11 @@ class JsonExchange:
         self._proxy = _proxy_of(endpoint.http_url)
         self._tls = ssl.create_default_context(cafile=connection.ca_file)
         self._thread = _LoopThread()
-        self._session = self._thread.run(self._open())
+        self._session = self._thread.run(self._open(), _MARGIN)
+        self._finalizer = weakref.finalize(
+            self, _abandon, self._thread, self._session, os.getpid()
+        )
+        self._finalizer.atexit = False
 
     async def _open(self) -> Any:
         aiohttp = self._aiohttp
@@ -89,7 +99,7 @@ class JsonExchange:
             trace_configs=[trace],
             connector=aiohttp.TCPConnector(ssl=self._tls),
             timeout=aiohttp.ClientTimeout(total=None),  # see `_exchange`
-            headers={**_JSON, **self._authorization(), **self._connection.headers},
+            headers=_merged(_JSON, self._authorization(), self._connection.headers),
             cookie_jar=aiohttp.DummyCookieJar(),
             # A few bytes can become gigabytes.
             auto_decompress=False,
@@ -131,10 +141,10 @@ class JsonExchange:
         return self._request("POST", verb, body, images, headers or {})
 
     def close(self) -> None:
-        """Closes the connections."""
-        if not self._session.closed:
-            self._thread.run(self._session.close())
-            self._thread.close()
+        """Closes the connections; who waits for an answer gets an error."""
+        self._finalizer.detach()
+        self._thread.end(self._session.close)
+        self._thread.join()
 
     def _request(
         self,
@@ -170,7 +180,9 @@ class JsonExchange:
         """Code and content of an answer."""
         server, aiohttp = self._endpoint.server, self._aiohttp
         try:
-            return self._thread.run(exchange)
+            return self._thread.run(exchange, self._connection.timeout + _MARGIN)
+        except concurrent.futures.CancelledError as error:
+            raise closed(server) from error
         except TimeoutError as error:
             raise ServerTimeoutError(
                 f"{server} did not answer within {self._connection.timeout:g} s."
@@ -238,6 +250,14 @@ class JsonExchange:
             return response.status, bytes(content)
 
 
+def _merged(*groups: Mapping[str, str]) -> dict[str, str]:
+    """Headers of which the last of a name stands; capitals make no other name."""
+    named = {
+        name.lower(): (name, text) for group in groups for name, text in group.items()
+    }
+    return dict(named.values())
+
+
 async def _was_open(session: object, context: Any, params: object) -> None:
     """Notes that a request goes over a connection that was kept open."""
     del session, params
@@ -253,23 +273,71 @@ class _LoopThread:
 
     def __init__(self) -> None:
         self._loop = asyncio.new_event_loop()
-        self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
+        # Not a method: a thread that holds the object would keep it for ever.
+        self._thread = threading.Thread(target=_run, args=(self._loop,), daemon=True)
         self._thread.start()
+        # A coroutine that comes after the end would never run.
+        self._lock = threading.Lock()
+        self._ended = False
 
-    def run(self, coroutine: Coroutine[Any, Any, T]) -> T:
-        """What the coroutine gives, once it is done."""
-        future = asyncio.run_coroutine_threadsafe(coroutine, self._loop)
+    def run(self, coroutine: Coroutine[Any, Any, T], seconds: float) -> T:
+        """What the coroutine gives, once it is done.
+
+        Raises:
+            concurrent.futures.CancelledError: The thread was ended, now or before.
+            TimeoutError: It takes longer than so many seconds.
+        """
+        with self._lock:
+            if self._ended:
+                coroutine.close()
+                raise concurrent.futures.CancelledError
+            future = asyncio.run_coroutine_threadsafe(coroutine, self._loop)
         try:
-            return future.result()
+            return future.result(seconds)
         except BaseException:  # such as Ctrl-C
             future.cancel()
             raise
 
-    def close(self) -> None:
-        """Ends the thread."""
-        self._loop.call_soon_threadsafe(self._loop.stop)
-        self._thread.join()
-        self._loop.close()
+    def end(self, closing: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        """Cancels what runs, runs a last coroutine and ends the thread, once."""
+        with self._lock:
+            if self._ended:
+                return
+            self._ended = True
+            asyncio.run_coroutine_threadsafe(_last(closing), self._loop)
+
+    def join(self) -> None:
+        """Waits for the end, but not for ever."""
+        self._thread.join(_MARGIN)
+
+
+def _run(loop: asyncio.AbstractEventLoop) -> None:
+    try:
+        loop.run_forever()
+    finally:
+        loop.close()
+
+
+async def _last(closing: Callable[[], Coroutine[Any, Any, None]]) -> None:
+    try:
+        running = asyncio.all_tasks() - {asyncio.current_task()}
+        for task in running:
+            task.cancel()
+        if running:
+            await asyncio.wait(running, timeout=_MARGIN)
+        await closing()
+    finally:
+        asyncio.get_running_loop().stop()
+
+
+def _abandon(thread: _LoopThread, session: Any, process: int) -> None:
+    """Ends what a client that nobody closed has left."""
+    if process != os.getpid():
+        # Its sockets' end would take them from the first process, which shares what
+        # waits for them.
+        _OF_OTHER_PROCESSES.append(session)
+        return
+    thread.end(session.close)
 
 
 def _error(server: str, code: int, message: object) -> ServingError:

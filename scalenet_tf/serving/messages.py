@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from scalenet_tf.serving.endpoint import Endpoint
 from scalenet_tf.serving.errors import ServerFaultError, TopKError, told
 
 _VALID = "valid"
@@ -77,6 +78,30 @@ class ModelMetadata:
     name: str
     version: int
     signatures: Mapping[str, Signature]
+
+
+def check_model(endpoint: Endpoint, name: Any, version: Any) -> None:
+    """Compares the model that an answer is of with the one that was asked for.
+
+    Args:
+        endpoint: What was asked for.
+        name: Name in the answer; `None`, or empty, where it tells none.
+        version: Likewise, as a number or a text.
+
+    Raises:
+        ServerFaultError: It is another one.
+    """
+    told_version = None if version in (None, "") else str(version)
+    asked = None if endpoint.version is None else str(endpoint.version)
+    for what, received, wanted in (
+        ("model", name or None, endpoint.name),
+        ("version", told_version, asked),
+    ):
+        if received is not None and wanted is not None and received != wanted:
+            raise ServerFaultError(
+                f"{endpoint.server} answered with {what} {told(str(received))!r} where "
+                f"{what} {wanted!r} was asked for."
+            )
 
 
 def predictions(

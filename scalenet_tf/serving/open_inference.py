@@ -25,7 +25,7 @@ from scalenet_tf.serving.errors import (
     told,
 )
 from scalenet_tf.serving.exchange import HttpTransport
-from scalenet_tf.serving.messages import UNREADABLE
+from scalenet_tf.serving.messages import UNREADABLE, check_model
 
 SIGNATURE = "serving_bytes"
 # Types of the protocol -> those of TensorFlow.
@@ -79,6 +79,9 @@ class OpenInferenceTransport(HttpTransport):
             "Inference-Header-Content-Length": str(len(head)),
         }
         answer = self._exchange.post("/infer", head + data, len(images), headers)
+        check_model(
+            self._endpoint, answer.get("model_name"), answer.get("model_version")
+        )
         with self._reading():
             named = {entry["name"]: entry for entry in answer["outputs"]}
             return {
@@ -93,7 +96,7 @@ class OpenInferenceTransport(HttpTransport):
         A version is `AVAILABLE` or, where it is not ready for whatever reason,
         `LOADING`: the protocol tells no more.
         """
-        content = self._exchange.get("")
+        content = self._described()
         if self._endpoint.version is not None:
             verbs = {self._endpoint.version: "/ready"}
         else:
@@ -111,7 +114,7 @@ class OpenInferenceTransport(HttpTransport):
 
     def metadata(self) -> dict[str, Any]:
         """The JSON form of a GetModelMetadataResponse."""
-        content = self._exchange.get("")
+        content = self._described()
         version = self._endpoint.version
         with self._reading():
             signature = {
@@ -126,13 +129,20 @@ class OpenInferenceTransport(HttpTransport):
             "metadata": {"signature_def": {"signature_def": {SIGNATURE: signature}}},
         }
 
+    def _described(self) -> dict[str, Any]:
+        """What the server says of the model."""
+        content = self._exchange.get("")
+        # Its versions are all that there are, whichever was asked for.
+        check_model(self._endpoint, content.get("name"), None)
+        return content
+
     def _state(self, verb: str) -> str:
         return "AVAILABLE" if self._exchange.is_ready(verb) else "LOADING"
 
     def _rank(self, input_name: str) -> int:
         """Dimensions of the input: Triton's batches have one more than TensorFlow's."""
         if input_name not in self._ranks:
-            content = self._exchange.get("")
+            content = self._described()
             with self._reading():
                 named = {entry["name"]: entry for entry in content["inputs"]}
                 self._ranks[input_name] = len(named[input_name]["shape"])

@@ -19,9 +19,11 @@ from scalenet_tf.serving.errors import (
     ServerTimeoutError,
     ServerUnavailableError,
     ServingError,
+    closed,
     refused,
     told,
 )
+from scalenet_tf.serving.messages import check_model
 
 _REQUEST_BYTES = 2**31 - 1  # what a protocol buffer can be at most
 _MOST_AXES = 2  # of an output: images, classes
@@ -67,6 +69,7 @@ class GrpcTransport:
         self._metadata_pb2 = modules["get_model_metadata_pb2"]
         self._endpoint = endpoint
         self._connection = connection
+        self._closed = False
         self._most = largest_answer(batch_size)
         self._channel = self._open()
         prediction = modules["prediction_service_pb2_grpc"]
@@ -108,6 +111,7 @@ class GrpcTransport:
         tensor = tf.make_tensor_proto(list(images), tf.string, [len(images)])
         request.inputs[input_name].CopyFrom(tensor)
         response = self._call(self._prediction.Predict, request)
+        self._check(response.model_spec)
         return {
             name: self._array(name, response.outputs[name])
             for name in outputs
@@ -141,7 +145,8 @@ class GrpcTransport:
         }
 
     def close(self) -> None:
-        """Closes the channel."""
+        """Closes the channel; who waits for an answer gets an error."""
+        self._closed = True
         self._channel.close()
 
     def _specify(self, model_spec: Any) -> None:
@@ -151,11 +156,21 @@ class GrpcTransport:
         if self._endpoint.label is not None:
             model_spec.version_label = self._endpoint.label
 
+    def _check(self, model_spec: Any) -> None:
+        """Compares the model of an answer with the one that was asked for."""
+        is_told = model_spec.WhichOneof("version_choice") == "version"
+        version = model_spec.version.value if is_told else None
+        check_model(self._endpoint, model_spec.name, version)
+
     def _call(self, method: Callable[..., Any], request: Any) -> Any:
         metadata = [(k.lower(), v) for k, v in self._connection.headers.items()]
         try:
             return method(request, timeout=self._connection.timeout, metadata=metadata)
-        except self._grpc.RpcError as error:
+        except (ValueError, self._grpc.RpcError) as error:
+            if self._closed:  # grpcio: a ValueError, or the status CANCELLED
+                raise closed(self._endpoint.server) from error
+            if isinstance(error, ValueError):
+                raise
             raise self._error(error.code().name, told(error.details())) from error
 
     def _array(self, name: str, proto: Any) -> np.ndarray:

@@ -91,6 +91,7 @@ def writer(path):
     return process
 
 
+@pytest.mark.processes
 def test_leftovers_are_of_dead_processes_alone(tmp_path):
     """Others write into the folder of a run, too, as `evaluate --report` does."""
     living, dead = writer(tmp_path / "living"), writer(tmp_path / "dead")

@@ -194,7 +194,7 @@ def test_the_pages_have_the_errors_of_the_evaluations():
     page = pathlib.Path(ROOT, "docs", "weights.md").read_text()
     assert re.findall(r"^\| `cifar10:.*$", page, re.M) == rows
     readme = pathlib.Path(ROOT, "README.md").read_text()
-    (sentence,) = re.findall(r"Weights of two networks.*?\. ", readme, re.S)
+    (sentence,) = re.findall(r"weights for two networks.*?\. ", readme, re.S)
     assert re.findall(r"[\d.]+ %", sentence) == said[::-1]
 
 

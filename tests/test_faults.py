@@ -333,7 +333,7 @@ def test_workers_with_other_images_end_together(architecture, tmp_path):
 
 
 def test_workers_that_start_from_other_weights_end_together(architecture, tmp_path):
-    """Of one path, on disks of their own."""
+    """Files of one name, on disks of their own."""
     ports, workers = free_ports(2), []
     for rank in range(2):
         keras.utils.set_random_seed(rank)

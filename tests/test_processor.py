@@ -5,7 +5,6 @@ import platform
 import subprocess
 import sys
 
-import numpy as np
 import pytest
 from processes import TRAINING, environment
 from scalenet_training.allocate import command, learning
@@ -13,7 +12,6 @@ from scalenet_training.devices.processor import (
     ONEDNN,
     lacks_instructions,
     onednn_state,
-    peak_mebibytes,
     processor_flags,
     processor_name,
     use_onednn,
@@ -165,16 +163,3 @@ def test_the_processor_has_a_name(tmp_path):
     file.write_text("processor\t: 0\nmodel name\t: A: processor\n")
     assert processor_name(os.fspath(file)) == "A: processor"
     assert processor_name(os.fspath(tmp_path / "none"))
-
-
-def test_the_most_memory_is_that_of_the_process_alone():
-    """`ru_maxrss` of a process is at least what the one that began it has had."""
-    held = np.ones(2**25)  # 256 MiB
-    code = (
-        "from scalenet_training.devices.processor import peak_mebibytes\n"
-        "print(peak_mebibytes())"
-    )
-    done = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, check=True
-    )
-    assert 1 < float(done.stdout) < 200 < held.nbytes / 2**20 < peak_mebibytes()

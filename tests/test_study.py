@@ -5,6 +5,7 @@ import json
 import math
 import os
 import pathlib
+import re
 import shlex
 import shutil
 import signal
@@ -18,6 +19,8 @@ from command_lines import decided
 from conftest import TINY_CIFAR
 from processes import finish, start
 from scalenet_training.errors import UsageError
+from scalenet_training.settings.base import fields_of
+from scalenet_training.settings.training import TrainConfig
 from scalenet_training.study import results as statistics
 from scalenet_training.study.agreement import agreements_of
 from scalenet_training.study.allocations import make_allocation, narrowed
@@ -572,6 +575,19 @@ def test_a_study_by_a_preset_without_a_dataset_must_name_one(here):
     text = PHOTOS.replace('dataset = "photos"\n', "")
     with pytest.raises(ValueError, match="`dataset` must be given for `preset` photos"):
         study_of(here, text)
+
+
+def test_the_guide_lists_the_options_that_a_study_refuses(here):
+    guide = (ROOT / "docs" / "studies.md").read_text(encoding="utf-8")
+    (sentence,) = re.findall(r"the machine, are refused:(.*?)\.\n", guide, re.DOTALL)
+    refused = set()
+    for name in {*fields_of(TrainConfig)} - {"model"}:
+        try:
+            study_of(here, PHOTOS.replace("momentum = 0.8", f"{name} = 1"))
+        except ValueError as error:  # or its value is none of this option's
+            if f"must not have {name!r}" in str(error):
+                refused.add(name)
+    assert {*re.findall(r"`(\w+)`", sentence)} == refused
 
 
 def test_an_allocation_is_that_of_the_study(tmp_path):

@@ -31,11 +31,8 @@ from scalenet_training.benchmark.pytorch.peer import (
     description,
     running,
 )
-from scalenet_training.devices.processor import (
-    onednn_state,
-    peak_mebibytes,
-    processor_name,
-)
+from scalenet_training.devices.memory import peak_mebibytes
+from scalenet_training.devices.processor import onednn_state, processor_name
 from scalenet_training.devices.timing import interleaved
 from scalenet_training.errors import RunError, usage_errors
 from scalenet_training.invocation import process_of

@@ -40,7 +40,6 @@ def check_alike(placement: Placement, values: Callable[[], Mapping[str, Any]]) -
 
 
 def _differs(placement: Placement, value: Any) -> bool:
-    text = json.dumps(value, sort_keys=True, default=str)
-    digest = hashlib.sha256(text.encode(errors="surrogateescape")).digest()
+    digest = hashlib.sha256(json.dumps(value, sort_keys=True).encode()).digest()
     number = int.from_bytes(digest[:_HASHED_BYTES], "big")
     return len({*values_of_replicas(placement, number)}) > 1

@@ -82,13 +82,3 @@ def onednn_state(environment: Mapping[str, str], training: bool = False) -> str:
 
 def _is_x86() -> bool:
     return platform.machine().lower() in ("x86_64", "amd64")
-
-
-def peak_mebibytes() -> float:
-    """Most memory that this process has had, in MiB.
-
-    The kernel's `ru_maxrss` is at least that of the process which started this one.
-    """
-    with open("/proc/self/status", encoding="utf-8") as file:
-        (peak,) = (line.split()[1] for line in file if line.startswith("VmHWM:"))
-    return int(peak) / 1024

@@ -62,13 +62,18 @@ def _numbers(row: Mapping[str, Any], line: int) -> dict[str, Any]:
     return found
 
 
+def has_top5(classes: int) -> bool:
+    """Whether a top-5 error can be other than zero."""
+    return classes > _TOP
+
+
 def worth_telling(values: Mapping[str, Any], classes: int) -> dict[str, Any]:
     """What people are shown of these values.
 
     Without top-5 errors, where there are too few classes for them; with the accuracy
     of the validation images beside their error.
     """
-    few = classes <= _TOP
+    few = not has_top5(classes)
     told = {k: v for k, v in values.items() if not (few and "top5_error" in k)}
     if "val_top1_error" in told:
         told["val_accuracy"] = 1 - told["val_top1_error"]

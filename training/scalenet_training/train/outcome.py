@@ -10,11 +10,9 @@ import numpy as np
 import tensorflow as tf
 
 from scalenet_training.errors import SettingError
-from scalenet_training.runs.metrics import BEST_COLUMNS
+from scalenet_training.runs.metrics import BEST_COLUMNS, has_top5
 from scalenet_training.settings.training import TrainConfig
 from scalenet_training.train.step import EpochAverage, Learner
-
-_TOP5 = 5
 
 
 def check_outcome(config: TrainConfig, classes: int) -> None:
@@ -34,10 +32,10 @@ def check_outcome(config: TrainConfig, classes: int) -> None:
             f"{config.epochs} epochs, so that one epoch is averaged. Received: "
             f"{config.swa_start!r}."
         )
-    if config.best == "top5" and classes <= _TOP5:
+    if config.best == "top5" and not has_top5(classes):
         raise SettingError(
-            f"`best` must be top1 or loss with {classes} classes: the top-5 error of "
-            f"{_TOP5} or fewer is always 0. Received: 'top5'."
+            f"`best` must be top1 or loss with {classes} classes, of so few of which "
+            "the top-5 error is always 0. Received: 'top5'."
         )
 
 

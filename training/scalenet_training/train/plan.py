@@ -237,15 +237,11 @@ def prepare(
     data = examples.data
     with distribution.lost_workers(placement):
         check_alike(placement, lambda: _shared(config, architecture, examples, data))
-    with (
-        distribution.lost_workers(placement),
-        placement.strategy.scope(),
-        precision(config.mixed_precision),
-    ):
-        distillation = _distillation(config, examples)
-        learner, start = build(
-            config, architecture, examples.transform, schedule, resumes
-        )
+        with placement.strategy.scope(), precision(config.mixed_precision):
+            distillation = _distillation(config, examples)
+            learner, start = build(
+                config, architecture, examples.transform, schedule, resumes
+            )
         check_alike(placement, lambda: _started(learner, distillation))
     return Plan(
         config=config,

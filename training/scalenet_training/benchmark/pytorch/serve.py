@@ -17,7 +17,7 @@ import torch
 from torch.nn import functional
 
 from scalenet_training.benchmark.pytorch.network import ScaleNet, draw_statistics
-from scalenet_training.devices.processor import peak_mebibytes
+from scalenet_training.devices.memory import peak_mebibytes
 
 
 def main() -> None:
